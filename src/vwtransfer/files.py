@@ -1,0 +1,89 @@
+"""Files are written whole or not at all, whatever happens to the process or the disk."""
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vwtransfer.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Has `write` fill a temporary file beside `path`, then puts it in place of `path`.
+
+    The file and its folder are synchronised to disk before this returns, so that a word that is
+    reported as done survives a power cut. Readers see the former content or the new one, never
+    a part. Missing folders are made.
+
+    Args:
+        path: where the content goes.
+        write: writes the whole content to the path it is given.
+
+    Raises:
+        UserError: the disk is full or the place may not be written to. A former `path` stands.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        _synchronise(temporary)
+        os.replace(temporary, path)
+        _synchronise(path.parent)
+    except Exception as error:
+        explained = _explained(error, path)
+        if explained is None:
+            raise
+        raise explained from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` in UTF-8; see `write_atomically`."""
+    write_atomically(path, lambda temporary: _write(temporary, text))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON; see `write_atomically`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _synchronise(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _explained(error: Exception, path: Path) -> UserError | None:
+    """What a person can do about a failed write; None where the fault is not theirs."""
+    number = error.errno if isinstance(error, OSError) else None
+    # safetensors and pyarrow pack the system's error into one of their own
+    if number in _FULL or "No space left on device" in str(error):
+        return UserError(
+            f"no space left while writing {path}; what was finished before is kept. "
+            "Free some space and run the same command again."
+        )
+    if number in _FORBIDDEN:
+        return UserError(
+            f"{path.parent} may not be written to ({os.strerror(number)}). "
+            "Choose another place with outputs=FOLDER."
+        )
+    if number in (errno.ENOTDIR, errno.EEXIST):
+        return UserError(
+            f"{path} cannot be written: a part of its path is a file, not a folder. "
+            "Choose another place with outputs=FOLDER."
+        )
+    return None

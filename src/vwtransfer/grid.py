@@ -1,0 +1,88 @@
+"""The grid of a study: which words are trained, and in which models each is tried."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from operator import attrgetter
+
+from vwtransfer.config import Config, DatasetConfig, Product
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One word to train.
+
+    Attributes:
+        dataset: the name of the dataset its images are from.
+        task: what it is trained for.
+        concept: what it is to mean.
+        anchor: the vocabulary word its vectors start at.
+        delta: radius of the ball around the anchor, as a share of the distance to the nearest
+            other word (section 5 of the paper); inf where training is unconstrained (section 4).
+        seed: of the study.
+    """
+
+    dataset: str
+    task: str
+    concept: str
+    anchor: str
+    delta: float
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """The cell as a relative path, such as tiny_shapes/generation/red_star/mipo-0.5-0."""
+        end = f"{self.anchor}-{delta_text(self.delta)}-{self.seed}"
+        return "/".join((self.dataset, self.task, self.concept, end))
+
+
+def parse_key(key: str) -> Cell:
+    """The cell whose `key` this is.
+
+    Raises:
+        ValueError: the text is not a cell's key.
+    """
+    try:
+        dataset, task, concept, end = key.split("/")
+        anchor, delta, seed = end.rsplit("-", 2)
+        return Cell(dataset, task, concept, anchor, float(delta), int(seed))
+    except ValueError as error:
+        raise ValueError(f"not a cell's key: {key!r}") from error
+
+
+def delta_text(delta: float) -> str:
+    """`delta` for file names: inf, or digits without an exponent (a key is split at hyphens)."""
+    return "inf" if math.isinf(delta) else f"{Decimal(repr(float(delta))):f}"
+
+
+def cells(config: Config) -> list[Cell]:
+    """Every word of the study once, ordered by dataset, task, concept, anchor and delta."""
+    found = {
+        Cell(dataset.name, task, concept, anchor, delta, config.seed)
+        for product in config.products
+        for dataset in config.dataset.values()
+        for concept, anchor in _pairs(product, dataset)
+        for task in config.tasks
+        for delta in product.deltas
+    }
+    return sorted(found, key=attrgetter("dataset", "task", "concept", "anchor", "delta"))
+
+
+def directions(config: Config) -> list[tuple[str, str]]:
+    """(trained for, evaluated on) of every transfer, a task's own model left out."""
+    return list(config.directions)
+
+
+def _pairs(product: Product, dataset: DatasetConfig) -> Iterator[tuple[str, str]]:
+    """The (concept, anchor) pairs of a product that the dataset holds."""
+    paired = dict(zip(dataset.concepts, dataset.anchors, strict=False))
+    for concept in dataset.concepts:
+        if product.concepts is not None and concept not in product.concepts:
+            continue
+        if product.paired:
+            yield concept, paired[concept]
+            continue
+        for anchor in dataset.anchors:
+            if product.anchors is None or anchor in product.anchors:
+                yield concept, anchor
