@@ -1,0 +1,218 @@
+"""The results: one record for each word, transfer and metric.
+
+Columns, the same in the parts, in `results.parquet` and in `results.csv`:
+
+    experiment    name of the run
+    dataset       where the concept's images are from
+    concept       what the word was trained to mean
+    anchor        the vocabulary word at which its vectors started
+    delta         radius of the ball around the anchor that the vectors were kept in, in units of
+                  the distance to the anchor's nearest word (paper, section 5); inf when
+                  unconstrained, "inf" in the csv, which pandas reads back as the float
+    trained_for   the task whose model learned the word; in a baseline "anchor" (the anchor word
+                  itself), "name" (the concept's own name), "random" (a random vector of the
+                  anchor's norm) or "chance"
+    transfer      the method that mapped the word into the evaluated model; "none" in-domain and in
+                  baselines
+    evaluated_on  the task whose model was evaluated with the word
+    metric        generation_accuracy, mean_average_precision (IoU 0.5),
+                  mean_average_precision_50_95, mean_average_precision_target_images (IoU 0.5, only
+                  the images that hold the target), classifier_accuracy (share of the target's
+                  images given to it) or classifier_balanced_accuracy (mean of that share and of
+                  the share of other images not given to it); each between 0 and 1
+    value         the measured value; nan when the word failed, nothing in the csv
+    examples      how many images (generated or held-out) it was measured on
+    seed          seed of the word's training
+    seconds       time the measurement took
+
+A trial is one word, and a mean is over trials (`vwtransfer.summary.means`). Three first questions:
+
+    frame = pandas.read_parquet("outputs/demo/results.parquet")
+    keys = ["dataset", "metric", "trained_for", "delta"]
+
+    frame[frame.transfer != "none"].groupby(keys).value.mean()             # after transfer
+    frame[frame.trained_for == frame.evaluated_on].groupby(keys).value.mean()     # in-domain
+    frame[frame.value.isna()][["dataset", "concept", "anchor", "delta"]]   # what failed
+"""
+
+import hashlib
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from vwtransfer.errors import UserError
+from vwtransfer.files import write_atomically
+
+SCHEMA = pa.schema(
+    [
+        ("experiment", pa.string()),
+        ("dataset", pa.string()),
+        ("concept", pa.string()),
+        ("anchor", pa.string()),
+        ("delta", pa.float64()),
+        ("trained_for", pa.string()),
+        ("transfer", pa.string()),
+        ("evaluated_on", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("examples", pa.int64()),
+        ("seed", pa.int64()),
+        ("seconds", pa.float64()),
+    ]
+)
+TEXT = [field.name for field in SCHEMA if field.type == pa.string()]
+MEASURED = ["value", "examples", "seconds"]
+IDENTITY = [name for name in SCHEMA.names if name not in MEASURED]
+WRITTEN = b"vwtransfer.written"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of the results; the module's docstring says what each column is."""
+
+    experiment: str
+    dataset: str
+    concept: str
+    anchor: str
+    delta: float
+    trained_for: str
+    transfer: str
+    evaluated_on: str
+    metric: str
+    value: float
+    examples: int
+    seed: int
+    seconds: float
+
+
+def write_part(folder: str | Path, rows: Sequence[Record], key: str) -> Path:
+    """Writes the rows of one unit of work under `folder`/results, whole or not at all.
+
+    The file is named after `key`, which names the unit of work: done again it is the same file,
+    and two units never share one. The first whole result stands and is not written again.
+    """
+    path = part_path(folder, key)
+    if _is_whole(path):
+        return path
+    columns = {f.name: [getattr(row, f.name) for row in rows] for f in fields(Record)}
+    written = {WRITTEN: datetime.now(UTC).isoformat().encode()}
+    table = pa.table(columns, schema=SCHEMA.with_metadata(written))
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary))
+    return path
+
+
+def part_path(folder: str | Path, key: str) -> Path:
+    """The part that holds the rows of the unit of work named `key`."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", key)[:80]
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return Path(folder) / "results" / f"{readable}-{digest}.parquet"
+
+
+def read(folder: str | Path, *, categorical: bool = False) -> pd.DataFrame:
+    """The results of a run's folder, or of one parquet file, in one table.
+
+    A record that stands in several parts is taken from the one written first; `results.parquet`
+    adds what no part holds. Rows are sorted by what they identify.
+
+    Args:
+        folder: a run's folder or a file such as `results.parquet`.
+        categorical: text columns as pandas categories, a tenth of the memory for a million words.
+
+    Raises:
+        UserError: there are no results, none can be read, or a file has other columns.
+
+    Warns:
+        UserWarning: names the cut-off files that were left out.
+    """
+    tables, cut_off = [], []
+    for path in _files(Path(folder)):
+        try:
+            tables.append((path, pq.read_table(path, read_dictionary=TEXT, partitioning=None)))
+        except (pa.ArrowException, OSError) as error:
+            cut_off.append(f"{path} ({error})")
+    if not tables:
+        raise UserError(f"none of the results can be read: {', '.join(cut_off)}.")
+    if cut_off:
+        warnings.warn(
+            f"left out of the results, as they cannot be read: {', '.join(cut_off)}. Delete them "
+            "and run again: only what they held is measured anew.",
+            stacklevel=2,
+        )
+    return _joined(tables, categorical)
+
+
+def finish(folder: str | Path) -> pd.DataFrame:
+    """Writes all records of a run into `results.parquet` and `results.csv`; gives them back.
+
+    Raises:
+        UserError: as `read`.
+    """
+    folder = Path(folder)
+    frame = read(folder)
+    table = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
+    write_atomically(folder / "results.parquet", lambda path: pq.write_table(table, path))
+    write_atomically(folder / "results.csv", lambda path: _write_csv(table, path))
+    return frame
+
+
+def _write_csv(table: pa.Table, path: Path) -> None:
+    pa.csv.write_csv(table, path, pa.csv.WriteOptions(quoting_style="needed"))
+
+
+def _files(folder: Path) -> list[Path]:
+    """The parquet files of a run; parts first, as they are what `results.parquet` is made of."""
+    if folder.is_file():
+        return [folder]
+    whole = folder / "results.parquet"
+    found = sorted((folder / "results").glob("*.parquet")) + [whole] * whole.is_file()
+    if not found:
+        there = "holds no results yet" if folder.is_dir() else "does not exist"
+        raise UserError(f"{folder} {there}: results/*.parquet or results.parquet is needed.")
+    return found
+
+
+def _joined(tables: Iterable[tuple[Path, pa.Table]], categorical: bool) -> pd.DataFrame:
+    """One table with each record once, the one that was written first."""
+    written = []
+    for path, table in tables:
+        time = (table.schema.metadata or {}).get(WRITTEN, b"9999").decode()
+        written.append((time, path.name, _conform(path, table)))
+    written.sort(key=lambda entry: entry[:2])
+    joined = pa.concat_tables([table for _, _, table in written]).unify_dictionaries()
+    frame = joined.to_pandas()
+    for name in TEXT:
+        frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories))
+    frame = frame.drop_duplicates(IDENTITY).sort_values(IDENTITY, ignore_index=True)
+    return frame if categorical else frame.astype(dict.fromkeys(TEXT, "str"))
+
+
+def _conform(path: Path, table: pa.Table) -> pa.Table:
+    """The columns of a results table, text as dictionaries; refuses another kind of table."""
+    lacking = [name for name in SCHEMA.names if name not in table.column_names]
+    if lacking:
+        raise UserError(
+            f"{path} is no table of results as this version writes them: it lacks the columns "
+            f"{', '.join(lacking)} and holds {', '.join(table.column_names) or 'none'}."
+        )
+    encoded = pa.dictionary(pa.int32(), pa.string())
+    columns = [field.with_type(encoded) if field.name in TEXT else field for field in SCHEMA]
+    try:
+        return table.select(SCHEMA.names).cast(pa.schema(columns))
+    except pa.ArrowException as error:
+        raise UserError(f"{path} holds a column of another type: {error}.") from error
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        pq.read_metadata(path)
+    except (pa.ArrowException, OSError):
+        return False
+    return True

@@ -1,0 +1,153 @@
+"""Results are written whole, never twice, and read in one line of pandas."""
+
+import dataclasses
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from vwtransfer import results
+from vwtransfer.errors import UserError
+from vwtransfer.results import Record
+
+ROW = Record(
+    experiment="demo",
+    dataset="tiny_shapes",
+    concept="red_striped_star",
+    anchor="mipo",
+    delta=math.inf,
+    trained_for="generation",
+    transfer="least_squares",
+    evaluated_on="detection",
+    metric="mean_average_precision",
+    value=0.25,
+    examples=200,
+    seed=0,
+    seconds=1.5,
+)
+
+
+def rows(**changes: Any) -> list[Record]:
+    """ROW once for each value of the one column that changes."""
+    ((column, values),) = changes.items()
+    return [dataclasses.replace(ROW, **{column: value}) for value in values]
+
+
+def test_a_run_is_read_in_one_line_of_pandas(tmp_path: Path) -> None:
+    results.write_part(tmp_path, rows(delta=[0.1, math.inf]), "a")
+    results.write_part(tmp_path, rows(concept=["blue_ring"]), "b")
+    finished = results.finish(tmp_path)
+    parquet = pd.read_parquet(tmp_path / "results.parquet")
+    assert list(parquet.columns) == [field.name for field in dataclasses.fields(Record)]
+    pd.testing.assert_frame_equal(parquet, finished)
+    pd.testing.assert_frame_equal(results.read(tmp_path / "results.parquet"), finished)
+    assert parquet["concept"].tolist() == ["blue_ring", "red_striped_star", "red_striped_star"]
+
+
+def test_the_csv_holds_the_same_with_inf_and_nan_read_back(tmp_path: Path) -> None:
+    failed = dataclasses.replace(ROW, concept="star, red", value=math.nan)
+    results.write_part(tmp_path, [*rows(delta=[0.1, math.inf]), failed], "a")
+    finished = results.finish(tmp_path)
+    csv = pd.read_csv(tmp_path / "results.csv")
+    pd.testing.assert_frame_equal(csv, finished)
+    assert ",inf," in (tmp_path / "results.csv").read_text()
+
+
+def test_every_column_is_documented() -> None:
+    for column in results.SCHEMA.names:
+        assert f"\n    {column} " in str(results.__doc__)
+
+
+def test_the_first_whole_part_of_a_unit_of_work_stands(tmp_path: Path) -> None:
+    first = results.write_part(tmp_path, rows(value=[0.25]), "shapes/star")
+    written = first.read_bytes()
+    again = results.write_part(tmp_path, rows(value=[0.75]), "shapes/star")
+    assert again == first
+    assert first.read_bytes() == written
+
+
+def test_a_cut_off_part_is_written_again(tmp_path: Path) -> None:
+    part = results.write_part(tmp_path, rows(value=[0.25]), "shapes/star")
+    part.write_bytes(part.read_bytes()[:-50])
+    results.write_part(tmp_path, rows(value=[0.75]), "shapes/star")
+    assert results.read(tmp_path)["value"].tolist() == [0.75]
+
+
+def test_units_of_work_with_similar_names_do_not_share_a_part(tmp_path: Path) -> None:
+    keys = ["a/b", "a-b", "a b", "A/b", "x" * 200, "x" * 201]
+    assert len({results.part_path(tmp_path, key).name for key in keys}) == len(keys)
+
+
+def test_a_record_that_was_written_twice_counts_once_and_the_first_stands(tmp_path: Path) -> None:
+    results.write_part(tmp_path, rows(value=[0.25]), "z: the whole shard")
+    results.write_part(tmp_path, rows(value=[0.75]), "a: one word, tried again")
+    assert results.read(tmp_path)["value"].tolist() == [0.25]
+    assert results.finish(tmp_path)["value"].tolist() == [0.25]
+
+
+def test_a_finished_table_stands_in_for_parts_that_are_gone(tmp_path: Path) -> None:
+    part = results.write_part(tmp_path, rows(value=[0.25]), "a")
+    results.finish(tmp_path)
+    part.unlink()
+    results.write_part(tmp_path, rows(concept=["blue_ring"]), "b")
+    assert results.read(tmp_path)["concept"].tolist() == ["blue_ring", "red_striped_star"]
+
+
+def test_a_cut_off_part_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    results.write_part(tmp_path, rows(concept=["blue_ring"]), "whole")
+    part = results.write_part(tmp_path, rows(concept=["red_ring"]), "cut")
+    part.write_bytes(part.read_bytes()[:-50])
+    with pytest.warns(UserWarning, match=part.name):
+        assert results.read(tmp_path)["concept"].tolist() == ["blue_ring"]
+
+
+def test_when_nothing_can_be_read_that_is_an_error(tmp_path: Path) -> None:
+    part = results.write_part(tmp_path, rows(concept=["red_ring"]), "cut")
+    part.write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=part.name):
+        results.read(tmp_path)
+
+
+def test_an_empty_and_a_missing_folder_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no results"):
+        results.read(tmp_path)
+    with pytest.raises(UserError, match="does not exist"):
+        results.read(tmp_path / "nowhere")
+
+
+def test_another_table_is_refused_with_the_columns_it_lacks(tmp_path: Path) -> None:
+    pd.DataFrame({"word": ["mipo"], "value": [1.0]}).to_parquet(tmp_path / "results.parquet")
+    with pytest.raises(UserError, match=r"lacks the columns experiment, .* holds word, value"):
+        results.read(tmp_path)
+
+
+def test_a_column_of_another_type_is_refused(tmp_path: Path) -> None:
+    results.write_part(tmp_path, [ROW], "a")
+    frame = results.finish(tmp_path).assign(delta="unconstrained")
+    frame.to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(UserError, match=r"other\.parquet"):
+        results.read(tmp_path / "other.parquet")
+
+
+def test_text_is_read_as_categories_on_request(tmp_path: Path) -> None:
+    results.write_part(tmp_path, rows(concept=["red_ring", "blue_ring"]), "a")
+    results.write_part(tmp_path, rows(concept=["green_ring"]), "b")
+    frame = results.read(tmp_path, categorical=True)
+    assert frame["concept"].dtype == "category"
+    assert frame["concept"].tolist() == results.read(tmp_path)["concept"].tolist()
+
+
+def test_reading_whole_results_warns_of_nothing(tmp_path: Path) -> None:
+    results.write_part(tmp_path, [ROW], "a")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        results.read(tmp_path)
+
+
+def test_a_part_states_its_columns_to_any_reader_of_parquet(tmp_path: Path) -> None:
+    part = results.write_part(tmp_path, [ROW], "a")
+    assert pq.read_schema(part).equals(results.SCHEMA)
