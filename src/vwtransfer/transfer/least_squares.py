@@ -1,0 +1,177 @@
+"""The paper's transfer: a linear map between the embedding tables, by least squares (section 3).
+
+Letters: S support words, N words, K vectors per word, D embedding width.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from vwtransfer.errors import UserError
+from vwtransfer.files import write_atomically
+from vwtransfer.text_encoder import TextEncoder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """x = y T for each of a word's vectors.
+
+    Attributes:
+        matrix: T [D_source, D_target], float64.
+        report: how well T fits; `least_squares` says what each number is.
+    """
+
+    matrix: np.ndarray
+    report: Mapping[str, Any]
+
+    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+        """Words [N, K, D_source] mapped in float64 to [N, K, D_target] of their own precision."""
+        matrix_DD = torch.from_numpy(self.matrix).to(vectors_NKD.device)
+        return (vectors_NKD.double() @ matrix_DD).to(vectors_NKD.dtype)
+
+
+class LeastSquares:
+    """T = argmin || Y T - X || over the support; rows y(w) of the source, x(w) of the target.
+
+    Args:
+        name: what the results call it.
+        folder: where fitted maps are kept and found again by the identity of both tables and of
+            the support; nothing is kept when null.
+    """
+
+    def __init__(self, name: str = "least_squares", folder: str | Path | None = None) -> None:
+        self.name = name
+        self.folder = None if folder is None else Path(folder)
+
+    def fit(self, source: TextEncoder, target: TextEncoder, support: Sequence[str]) -> LinearMap:
+        """Fits T, or reads it where it was fitted before.
+
+        The order of the support and words named twice make no difference.
+
+        Raises:
+            UserError: the support is empty, or one of its words is missing from a vocabulary or
+                has an embedding that is not finite.
+        """
+        words = sorted(set(support))
+        if not words:
+            raise UserError("transfer: the support holds no word, so that no map can be fitted.")
+        if self.folder is None:
+            return _fit(source, target, words)
+        path = self.folder / f"{self.name}-{_identity(source, target, words)}.safetensors"
+        kept = _read(path)
+        if kept is not None:
+            return kept
+        fitted = _fit(source, target, words)
+        write_atomically(path, lambda temporary: _save(fitted, temporary))
+        return fitted
+
+
+def least_squares(y_SD: np.ndarray, x_SD: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """T [D_source, D_target] that minimises || Y T - X ||, and a report of the fit.
+
+    No intercept, float64. [Y X] is reduced to its triangular factor by Householder reflections and
+    the small problem that is left is solved by singular values, so that Y'Y, whose condition is
+    that of Y squared, never appears. Directions that Y does not span, to working precision, are
+    mapped to zero (the solution of least norm).
+
+    The report: `words`, `source_width`, `target_width`; `rank` of Y and its `condition_number`
+    (largest singular value over the smallest that counts); `residual_rms` and `target_rms`, root
+    mean square of Y T - X and of X over words and dimensions; `r2` = 1 - ||Y T - X||^2 /
+    ||X - mean||^2 with the mean over words (centred), `r2_uncentred` with ||X||^2 instead.
+    """
+    y_SD, x_SD = np.asarray(y_SD, np.float64), np.asarray(x_SD, np.float64)
+    (words, source_width), target_width = y_SD.shape, x_SD.shape[1]
+    reduced: np.ndarray = np.linalg.qr(np.concatenate([y_SD, x_SD], axis=1), mode="r")
+    left, right = np.split(reduced, [source_width], axis=1)
+    precision = np.finfo(np.float64).eps * max(y_SD.shape)
+    matrix, _, rank, singular_values = np.linalg.lstsq(left, right, rcond=precision)
+    residual = float(np.square(y_SD @ matrix - x_SD).sum())
+    centred = float(np.square(x_SD - x_SD.mean(axis=0)).sum())
+    uncentred = float(np.square(x_SD).sum())
+    report = {
+        "words": words,
+        "source_width": source_width,
+        "target_width": target_width,
+        "rank": int(rank),
+        "condition_number": float(singular_values[0] / singular_values[rank - 1]) if rank else None,
+        "r2": 1 - residual / centred if centred else None,
+        "r2_uncentred": 1 - residual / uncentred if uncentred else None,
+        "residual_rms": (residual / x_SD.size) ** 0.5,
+        "target_rms": (uncentred / x_SD.size) ** 0.5,
+    }
+    return matrix, report
+
+
+def _fit(source: TextEncoder, target: TextEncoder, words: Sequence[str]) -> LinearMap:
+    y_SD, x_SD = _table(source, words, "source"), _table(target, words, "target")
+    matrix, report = least_squares(y_SD, x_SD)
+    if report["rank"] < report["source_width"]:
+        log.warning(
+            "transfer: %d support words span %d of the source's %d dimensions; the others are "
+            "mapped to zero.",
+            report["words"],
+            report["rank"],
+            report["source_width"],
+        )
+    return LinearMap(matrix, report)
+
+
+def _table(encoder: TextEncoder, words: Sequence[str], side: str) -> np.ndarray:
+    """Embeddings [S, D] of the support, checked."""
+    held = set(encoder.tokens)
+    absent = [word for word in words if word not in held]
+    if absent:
+        raise UserError(
+            f"transfer: {len(absent)} of {len(words)} support words are not in the vocabulary of "
+            f"the {side} model: {', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}."
+        )
+    table_SD = encoder.rows(words).detach().cpu().double().numpy()
+    broken = [word for word, row in zip(words, table_SD, strict=True) if not np.isfinite(row).all()]
+    if broken:
+        raise UserError(
+            f"transfer: the {side} model's embeddings of {len(broken)} support words are not "
+            f"finite: {', '.join(broken[:5])}{', ...' if len(broken) > 5 else ''}."
+        )
+    return table_SD
+
+
+def _identity(source: TextEncoder, target: TextEncoder, words: Sequence[str]) -> str:
+    """What a fit depends on, as a hash."""
+    what = json.dumps(["least_squares", source.identity, target.identity, list(words)])
+    return hashlib.sha256(what.encode()).hexdigest()[:32]
+
+
+def _save(fitted: LinearMap, path: Path) -> None:
+    # safetensors keeps no checksum, and a flipped bit in a map would pass for a result
+    metadata = {
+        "report": json.dumps(fitted.report),
+        "sha256": hashlib.sha256(fitted.matrix.tobytes()).hexdigest(),
+    }
+    save_file({"matrix": fitted.matrix}, path, metadata=metadata)
+
+
+def _read(path: Path) -> LinearMap | None:
+    """The map kept at `path`, or None when there is none or it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            matrix, metadata = file.get_tensor("matrix"), file.metadata()
+        if hashlib.sha256(matrix.tobytes()).hexdigest() == metadata["sha256"]:
+            return LinearMap(matrix, json.loads(metadata["report"]))
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        pass
+    log.warning("transfer: %s is damaged; the map is fitted again.", path)
+    return None
