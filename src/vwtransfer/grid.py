@@ -63,15 +63,10 @@ def cells(config: Config) -> list[Cell]:
         for product in config.products
         for dataset in config.dataset.values()
         for concept, anchor in _pairs(product, dataset)
-        for task in config.tasks
+        for task in config.task
         for delta in product.deltas
     }
     return sorted(found, key=attrgetter("dataset", "task", "concept", "anchor", "delta"))
-
-
-def directions(config: Config) -> list[tuple[str, str]]:
-    """(trained for, evaluated on) of every transfer, a task's own model left out."""
-    return list(config.directions)
 
 
 def _pairs(product: Product, dataset: DatasetConfig) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,66 @@
+"""Where conf/ is, and how it is put together outside the entry point."""
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from vwtransfer.config import Config
+from vwtransfer.errors import UserError
+from vwtransfer.validation import validated
+
+
+def config_folder() -> Path:
+    """conf/ of the installed wheel, or of the clone this runs from."""
+    package = Path(__file__).parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def package_folder(module: str) -> str:
+    """The folder of an installed package; in YAML ${package:NAME}.
+
+    Raises:
+        UserError: there is no such package.
+    """
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"${{package:{module}}}: there is no package {module}.")
+    return str(Path(spec.submodule_search_locations[0]))
+
+
+def prepare() -> None:
+    """What composing needs: the resolver, and a person's own modules from where they stand."""
+    OmegaConf.register_new_resolver("package", package_folder, replace=True)
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
+def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Config:
+    """The study that `vwtransfer OVERRIDES` would run, for scripts and notebooks.
+
+    Args:
+        overrides: as on the command line.
+        config_dir: a folder with config groups of one's own.
+
+    Raises:
+        UserError: see `validation.validated`. Errors in composing are Hydra's.
+    """
+    return validated(composed(overrides, config_dir))
+
+
+def composed(overrides: Sequence[str] = (), config_dir: Path | None = None) -> DictConfig:
+    """The config before it is checked; see `compose`."""
+    prepare()
+    own = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return hydra_compose("config", overrides=[*own, *overrides])

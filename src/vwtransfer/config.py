@@ -1,0 +1,237 @@
+"""What a study is made of: the composed YAML of conf/, checked at the door and then read-only.
+
+    composition.compose(["experiment=demo"])  ->  Config        (or the entry point does it)
+
+Attributes are named as the keys in YAML are. The selection (`concept`, `anchor`, `delta`, `extra`)
+becomes `products`; see `grid.cells`. Parts that are swapped by config (a dataset, a task's model,
+the judge, the transfer method) are kept as plain dictionaries with a `_target_`, for
+`hydra.utils.instantiate`:
+
+    instantiate(config.dataset["tiny_shapes"].node)      instantiate(config.model.judge)
+    instantiate(config.model.tasks["generation"])        instantiate(config.transfer)
+
+Nodes whose `_target_` is a class of this package have a schema here (`SCHEMAS`); a user's own
+classes take the keys they like.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from vwtransfer.schema import Bounds, Template
+
+Node = Mapping[str, Any]
+Dtype = Literal["float32", "float16", "bfloat16"]
+Count = Annotated[int, Bounds(least=1)]
+Positive = Annotated[float, Bounds(above=0)]
+Share = Annotated[float, Bounds(above=0, most=1)]
+Prompt = Annotated[str, Template()]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a task's words are optimised (table 2 of the paper)."""
+
+    learning_rate: Positive
+    steps: Count
+    batch_size: Count
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A text-to-image model.
+
+    Attributes:
+        image_size: pixels of a side; None: as the checkpoint states.
+        images_per_word: drawn for a trial of generation accuracy; 1 as published.
+    """
+
+    checkpoint: str
+    revision: str | None
+    dtype: Dtype
+    template: Prompt
+    training: Training
+    denoising_steps: Count
+    guidance_scale: Annotated[float, Bounds(least=0)]
+    images_per_word: Count
+    image_size: Count | None
+
+
+@dataclass(frozen=True)
+class Detection:
+    """An open-vocabulary detector.
+
+    Attributes:
+        positive_iou: least overlap with an annotated box at which a region is the target's.
+        negatives: how many of the other regions count, by objectness; None: all of them.
+        max_boxes: predictions kept for an image.
+    """
+
+    checkpoint: str
+    revision: str | None
+    dtype: Dtype
+    template: Prompt
+    training: Training
+    positive_iou: Share
+    negatives: Count | None
+    max_boxes: Count
+
+
+@dataclass(frozen=True)
+class Classification:
+    """An image-text model that classifies by prompts.
+
+    Attributes:
+        target_share: share of a training batch that shows the concept.
+    """
+
+    checkpoint: str
+    revision: str | None
+    dtype: Dtype
+    template: Prompt
+    training: Training
+    target_share: Annotated[float, Bounds(above=0, below=1)]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The image-text model that says what a generated image shows."""
+
+    checkpoint: str
+    revision: str | None
+    dtype: Dtype
+    template: Prompt
+
+
+SCHEMAS: Mapping[str, type] = {
+    "vwtransfer.tasks.generation.Generation": Generation,
+    "vwtransfer.tasks.detection.Detection": Detection,
+    "vwtransfer.tasks.classification.Classification": Classification,
+    "vwtransfer.tasks.judge.Judge": Judge,
+}
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """What every dataset says of itself.
+
+    Attributes:
+        name: as in results and file names.
+        concepts: concept -> its name in prompts.
+        anchors: vocabulary words, the i-th paired with the i-th concept.
+        training_images: how many a word is trained on.
+        held_out_images: how many of a concept are measured on.
+        seed: of the choice, or the drawing, of images.
+        node: all of it, with `_target_` and its further keys.
+    """
+
+    name: str
+    concepts: Mapping[str, str]
+    anchors: tuple[str, ...]
+    training_images: Annotated[int, Bounds(least=2)]
+    held_out_images: Count
+    seed: Annotated[int, Bounds(least=0)]
+    node: Node
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A suite of models that are compared.
+
+    Attributes:
+        support: file of the words, one a line, that the least squares and the radius of the delta
+            ball take into account; None: all shared tokens but the special ones.
+        tasks: task -> its model's node. Any role but the judge is a task.
+        judge: the judge's node.
+    """
+
+    name: str
+    support: Path | None
+    tasks: Mapping[str, Node]
+    judge: Node | None
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """What is the same for every task (table 2 of the paper).
+
+    Attributes:
+        vectors: embedding vectors of a word.
+        checkpoint_every: steps between two checkpoints.
+        max_words_in_flight: words of a chunk; None: as many as memory allows.
+    """
+
+    vectors: Count
+    betas: tuple[Annotated[float, Bounds(least=0, below=1)], ...]
+    eps: Positive
+    checkpoint_every: Count
+    max_words_in_flight: Count | None
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is measured beside the words themselves, and kept."""
+
+    baselines: tuple[Literal["anchor", "name", "random"], ...]
+    keep_images: bool
+
+
+@dataclass(frozen=True)
+class Product:
+    """Words that are trained: all combinations of concepts, anchors and deltas.
+
+    Attributes:
+        concepts: None: all that a dataset has.
+        anchors: None: all that a dataset has.
+        paired: each concept goes with the anchor of its own place only.
+        deltas: inf stands for unconstrained.
+    """
+
+    concepts: tuple[str, ...] | None
+    anchors: tuple[str, ...] | None
+    paired: bool
+    deltas: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A study.
+
+    Attributes:
+        action: what is done with it; see `main.ACTIONS`.
+        name: the experiment's; with `outputs` the folder it lives in.
+        device: auto, cpu, cuda or cuda:N.
+        threads: torch's in a process; None: as many as the machine has cores.
+        task: what words are trained for.
+        direction: (trained for, evaluated on) of every transfer.
+        products: the words; their union is trained.
+        dataset: by name.
+        transfer: the node of the method, with its `name`.
+        progress: whether bars are drawn.
+        debug: whether errors come with a traceback.
+        composed: the whole composed config, as plain values.
+    """
+
+    action: str
+    name: str
+    outputs: Path
+    seed: int
+    device: str
+    threads: int | None
+    task: tuple[str, ...]
+    direction: tuple[tuple[str, str], ...]
+    products: tuple[Product, ...]
+    dataset: Mapping[str, DatasetConfig]
+    model: ModelConfig
+    trainer: TrainerConfig
+    evaluation: EvaluationConfig
+    transfer: Node
+    progress: bool
+    debug: bool
+    composed: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where the study lives on disk."""
+        return self.outputs / self.name
