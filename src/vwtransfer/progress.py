@@ -1,0 +1,73 @@
+"""Bars with an ETA for anything over a few seconds; lines where there is no terminal."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LINE_EVERY = 15.0  # seconds
+
+
+class Stages:
+    """The bars of a run, one for each stage."""
+
+    def __init__(self, progress: Progress | None, console: Console) -> None:
+        self.progress = progress
+        self.console = console
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar for `total` units of work; call what it gives with how many were done."""
+        if self.progress is not None:
+            bar = self.progress.add_task(name, total=total)
+            progress = self.progress
+            yield lambda done: progress.advance(bar, done)
+        else:
+            yield self._lines(name, total)
+
+    def _lines(self, name: str, total: int) -> Callable[[int], None]:
+        began = last = time.monotonic()
+        count = 0
+
+        def advance(done: int) -> None:
+            nonlocal count, last
+            count += done
+            now = time.monotonic()
+            if count >= total or now - last >= LINE_EVERY:
+                last = now
+                left = (now - began) / max(count, 1) * (total - count)
+                rest = f", about {left:.0f} s left" if count < total else ""
+                self.console.print(f"{name}: {count}/{total} in {now - began:.0f} s{rest}")
+
+        return advance
+
+
+@contextmanager
+def stages(console: Console, enabled: bool) -> Iterator[Stages]:
+    """Bars on a terminal, a line now and then elsewhere, nothing where `enabled` is false."""
+    if not enabled:
+        yield Stages(None, Console(quiet=True))
+    elif not console.is_terminal:
+        yield Stages(None, console)
+    else:
+        columns = (
+            TextColumn("{task.description:<34}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as progress:
+            yield Stages(progress, console)

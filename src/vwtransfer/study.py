@@ -1,0 +1,194 @@
+"""action=run: trains words, transfers them, measures all of it, and draws what came out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from vwtransfer import provenance, results
+from vwtransfer.config import Config
+from vwtransfer.datasets import Dataset
+from vwtransfer.errors import UserError
+from vwtransfer.evaluator import Evaluation, Query, evaluate, queries
+from vwtransfer.figures import figure_3, figure_6
+from vwtransfer.files import write_json, write_text
+from vwtransfer.grid import Cell, cells
+from vwtransfer.identity import word_identity
+from vwtransfer.interrupts import deferred
+from vwtransfer.progress import Stages, stages
+from vwtransfer.suite import Suite, build, build_part
+from vwtransfer.summary import print_summary, write_summary
+from vwtransfer.trainer import Job, train
+from vwtransfer.transfer import Map
+from vwtransfer.words import WordStore
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that a run works with."""
+
+    config: Config
+    suite: Suite
+    datasets: Mapping[str, Dataset]
+    cells: Sequence[Cell]
+    store: WordStore
+    bars: Stages
+    stopping: Callable[[], bool]
+
+
+def run(config: Config) -> None:
+    """Does what the config says, or what of it is not yet done.
+
+    Raises:
+        UserError: input that cannot be used; see the message.
+        KeyboardInterrupt: Ctrl-C; the message says what was saved.
+    """
+    device = _device(config)
+    provenance.save(config)
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    suite = build(config, device)
+    todo = cells(config)
+    suite.check_anchors(todo)
+    datasets = {
+        name: build_part(dataset.node, f"dataset.{name}")
+        for name, dataset in config.dataset.items()
+    }
+    store = WordStore(config.folder / "words")
+    console = Console()
+    with deferred() as stopping, stages(console, config.progress) as bars:
+        study = Study(config, suite, datasets, todo, store, bars, stopping)
+        try:
+            _train(study)
+            _evaluate(study)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(_saved(study)) from interrupt
+    _conclude(study, console)
+
+
+def _device(config: Config) -> torch.device:
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(config.device)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UserError(
+            f"device={config.device}: this machine has {count or 'no'} GPU"
+            f"{'s' if count > 1 else ''} that torch can use. Valid: auto, cpu"
+            f"{''.join(f', cuda:{i}' for i in range(count))}."
+        )
+    return device
+
+
+def _train(study: Study) -> None:
+    for dataset in study.datasets.values():
+        for name, task in study.suite.tasks.items():
+            mine = [c for c in study.cells if (c.dataset, c.task) == (dataset.name, name)]
+            waiting = [c for c in mine if c not in study.store and not study.store.failure(c)]
+            if not waiting:
+                continue
+            job = Job(
+                task=task,
+                dataset=dataset,
+                cells=mine,
+                support_SD=study.suite.support_rows(name),
+                settings=study.config.trainer,
+                store=study.store,
+                folder=study.config.folder / "checkpoints",
+                config_of=lambda cell: word_identity(study.config, cell),
+            )
+            title = f"train {name} ({dataset.name})"
+            with study.bars.stage(title, len(waiting) * task.training.steps) as advance:
+                train(job, advance, study.stopping)
+
+
+def _evaluate(study: Study) -> None:
+    config = study.config
+    done = _measured(config.folder)
+    method = config.transfer["name"]
+    for name, task in study.suite.tasks.items():
+        sources = [source for source, target in config.direction if target == name]
+        if not sources and name not in config.task:
+            continue
+        maps = {source: _map(study, source, name) for source in sources}
+        for dataset in study.datasets.values():
+            mine = [c for c in study.cells if c.dataset == dataset.name]
+            found = queries(mine, name, sources, method, config.evaluation.baselines)
+            waiting = [q for q in found if q not in done and _can_be_measured(study, q)]
+            if not waiting:
+                continue
+            evaluation = Evaluation(
+                experiment=config.name,
+                task=task,
+                dataset=dataset,
+                store=study.store,
+                maps=maps,
+                vectors=config.trainer.vectors,
+                folder=config.folder,
+                keep_images=config.evaluation.keep_images,
+            )
+            with study.bars.stage(f"evaluate {name} ({dataset.name})", len(waiting)) as advance:
+                evaluate(evaluation, waiting, advance, study.stopping)
+
+
+def _can_be_measured(study: Study, query: Query) -> bool:
+    """A word that failed has nothing to measure."""
+    return query.trained_for not in study.suite.tasks or query.cell in study.store
+
+
+def _measured(folder: Path) -> set[Query]:
+    """What has rows already."""
+    if not (folder / "results").is_dir():
+        return set()
+    frame = results.read(folder)
+    columns = list(Query.__dataclass_fields__)
+    return {Query(*row) for row in frame[columns].itertuples(index=False)}
+
+
+def _map(study: Study, source: str, target: str) -> Map:
+    """The transfer from one task's model into another's; its fit is reported in transfer/."""
+    folder = study.config.folder / "transfer"
+    method = build_part(study.config.transfer, "transfer")
+    tasks = study.suite.tasks
+    fitted: Map = method.fit(tasks[source].text, tasks[target].text, study.suite.support)
+    write_json(folder / f"{method.name}-{source}_to_{target}.json", dict(fitted.report))
+    return fitted
+
+
+def _saved(study: Study) -> str:
+    """What stands after Ctrl-C, and how to go on."""
+    finished = sum(cell in study.store for cell in study.cells)
+    return (
+        f"stopped; {finished} of {len(study.cells)} words are finished and everything measured is "
+        f"saved under {study.config.folder}. The same command goes on from there."
+    )
+
+
+def _conclude(study: Study, console: Console) -> None:
+    """Results in one table, pictures, and the summary a person reads first."""
+    folder = study.config.folder
+    frame = results.finish(folder)
+    write_summary(frame, folder / "summary.txt", study.cells)
+    print_summary(frame, console, study.cells)
+    for name, draw in (("figure_3", figure_3), ("figure_6", figure_6)):
+        draw(frame, folder / "figures" / f"{name}.png", study.cells)
+    _report_failures(study, console)
+    console.print(f"results, words and figures: {folder}", soft_wrap=True)
+
+
+def _report_failures(study: Study, console: Console) -> None:
+    failures = [failure for cell in study.cells if (failure := study.store.failure(cell))]
+    path = study.config.folder / "failures.csv"
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    lines = [f"{f.cell.key},{f.step},{f.reason}" for f in failures]
+    write_text(path, "\n".join(["word,step,reason", *lines]) + "\n")
+    first = failures[0]
+    console.print(
+        f"[red]{len(failures)} of {len(study.cells)} words failed[/red], such as {first.cell.key} "
+        f"at step {first.step}: {first.reason}. All are in {path}; to try them again, delete "
+        f"{study.config.folder / 'words'}/**/*.failed.json and run the same command.",
+        soft_wrap=True,
+    )

@@ -1,0 +1,210 @@
+"""Classification: a CLIP tells which of ten concepts an image shows.
+
+Shapes: N words, K vectors per word, D embedding width, B batch, M images, E joint width,
+C concepts, L tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vwtransfer.checkpoints import freeze, loading
+from vwtransfer.config import Training
+from vwtransfer.datasets import Dataset, Example
+from vwtransfer.grid import Cell
+from vwtransfer.tasks import (
+    Measurement,
+    batch_stream,
+    held_out_examples,
+    shuffled_epochs,
+    training_examples,
+)
+from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.vocabulary import Vocabulary, of_open_clip
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Unit image features [M, E], and which concept each image was chosen for."""
+
+    image_ME: Tensor
+    concepts: list[str]
+
+    def of(self, concept: str) -> list[int]:
+        return [i for i, c in enumerate(self.concepts) if c == concept]
+
+    def not_of(self, concept: str) -> list[int]:
+        return [i for i, c in enumerate(self.concepts) if c != concept]
+
+
+class Classification:
+    """A word that makes an open_clip CLIP recognise a concept.
+
+    Args:
+        checkpoint: folder with open_clip_config.json and weights, or a hub id.
+        dtype: precision of the frozen model, such as "float32".
+        device: where it runs.
+        template: the prompt, `{}` where the word stands.
+        training: learning rate, steps and batch size.
+        target_share: share of target images in a batch.
+    """
+
+    name = "classification"
+    metrics = ("classifier_accuracy", "classifier_balanced_accuracy")
+    measured_at_once = 1024
+
+    def __init__(
+        self,
+        checkpoint: str,
+        dtype: str,
+        device: torch.device,
+        template: str,
+        training: Training,
+        target_share: float,
+        revision: str | None = None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.dtype = dtype
+        self.device = device
+        self.template = template
+        self.training = training
+        self.target_share = target_share
+        self._source = f"local-dir:{checkpoint}" if Path(checkpoint).is_dir() else checkpoint
+        self._names_CE: dict[str, Tensor] = {}
+        self._held_out: dict[str, ImageFeatures] = {}
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        import open_clip
+
+        with loading("model.classification", self.checkpoint):
+            tokenizer = open_clip.get_tokenizer(self._source)
+            return of_open_clip(tokenizer, tokenizer.context_length)
+
+    @cached_property
+    def _model_and_transform(self) -> tuple[Any, Any]:
+        import open_clip
+
+        with loading("model.classification", self.checkpoint):
+            model, transform = open_clip.create_model_from_pretrained(
+                self._source, precision="fp32", device="cpu"
+            )
+        model.to(getattr(torch, self.dtype))
+        freeze(model, self.device)
+        return model, transform
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        model, _ = self._model_and_transform
+        return TextEncoder(
+            self.vocabulary,
+            model.token_embedding,
+            lambda ids: _encode_text(model, ids),
+            pooled=True,
+        )
+
+    def chance(self, concepts: int) -> dict[str, float]:
+        return {"classifier_accuracy": 1 / concepts, "classifier_balanced_accuracy": 0.5}
+
+    def features(self, dataset: Dataset) -> ImageFeatures:
+        return self._encode_images(training_examples(dataset))
+
+    def batches(self, features: ImageFeatures, cell: Cell) -> Tensor:
+        """Half target images, half images of the other concepts, each in shuffled epochs."""
+        stream, steps = batch_stream(cell), self.training.steps
+        own = self._targets_in_batch
+        others = self.training.batch_size - own
+        target = shuffled_epochs(features.of(cell.concept), steps * own, stream)
+        other = shuffled_epochs(features.not_of(cell.concept), steps * others, stream)
+        return torch.cat([target.view(steps, own), other.view(steps, others)], dim=1)
+
+    @property
+    def _targets_in_batch(self) -> int:
+        return max(1, round(self.training.batch_size * self.target_share))
+
+    def loss(
+        self,
+        vectors_NKD: Tensor,
+        features: ImageFeatures,
+        images_NB: Tensor,
+        cells: Sequence[Cell],
+        step: int,
+    ) -> Tensor:
+        """W cos(image(I), text(v)), w = -1 for target images and +1 for others (table 1)."""
+        text_NE = self.text.encode_words(self.template, vectors_NKD).float()
+        cosine_NB = torch.einsum("ne,nbe->nb", text_NE, features.image_ME[images_NB])
+        own = self._targets_in_batch
+        sign_B = torch.ones(cosine_NB.shape[1], device=cosine_NB.device)
+        sign_B[:own] = -1
+        return (sign_B * cosine_NB).mean(dim=1)
+
+    def measure(
+        self, text_N: Tensor, dataset: Dataset, concepts: Sequence[str]
+    ) -> list[Measurement]:
+        """Ten-way: the word stands for the target, the other concepts go by their names."""
+        held_out = self._held_out_features(dataset)
+        names_CE = self._names_features(dataset)
+        order = list(dataset.concepts)
+        labels_M = torch.tensor([order.index(c) for c in held_out.concepts], device=self.device)
+        by_name_MC = held_out.image_ME @ names_CE.T
+        by_word_MN = held_out.image_ME @ text_N.float().T
+        results = []
+        for n, concept in enumerate(concepts):
+            column = order.index(concept)
+            scores_MC = by_name_MC.clone()
+            scores_MC[:, column] = by_word_MN[:, n]
+            claimed_M = scores_MC.argmax(dim=1) == column
+            own_M = labels_M == column
+            recall = claimed_M[own_M].float().mean().item()
+            rejected = 1 - claimed_M[~own_M].float().mean().item()
+            results.append(
+                Measurement(
+                    {
+                        "classifier_accuracy": recall,
+                        "classifier_balanced_accuracy": (recall + rejected) / 2,
+                    },
+                    examples=int(own_M.sum()),
+                )
+            )
+        return results
+
+    def _held_out_features(self, dataset: Dataset) -> ImageFeatures:
+        if dataset.name not in self._held_out:
+            self._held_out[dataset.name] = self._encode_images(held_out_examples(dataset))
+        return self._held_out[dataset.name]
+
+    def _names_features(self, dataset: Dataset) -> Tensor:
+        if dataset.name not in self._names_CE:
+            prompts = [self.template.format(name) for name in dataset.concepts.values()]
+            with torch.no_grad():
+                self._names_CE[dataset.name] = self.text.encode_text(prompts).float()
+        return self._names_CE[dataset.name]
+
+    @torch.no_grad()
+    def _encode_images(self, examples: Sequence[Example]) -> ImageFeatures:
+        model, transform = self._model_and_transform
+        dtype = getattr(torch, self.dtype)
+        features = []
+        for start in range(0, len(examples), 32):
+            images = [transform(example.load()) for example in examples[start : start + 32]]
+            batch = torch.stack(images).to(self.device, dtype)
+            features.append(model.encode_image(batch, normalize=True).float())
+        return ImageFeatures(torch.cat(features), [example.concept for example in examples])
+
+
+def _encode_text(model: Any, ids_NL: Tensor) -> Tensor:
+    """open_clip's CLIP.encode_text, for prompts that are cut behind their end-of-text token."""
+    L = ids_NL.shape[1]
+    dtype = model.transformer.get_cast_dtype()
+    hidden_NLD = model.token_embedding(ids_NL).to(dtype) + model.positional_embedding[:L].to(dtype)
+    hidden_NLD = model.transformer(hidden_NLD, attn_mask=model.attn_mask[:L, :L])
+    hidden_NLD = model.ln_final(hidden_NLD)
+    end_N = ids_NL.argmax(dim=-1)
+    pooled_ND = hidden_NLD[torch.arange(len(ids_NL), device=ids_NL.device), end_N]
+    return F.normalize(pooled_ND @ model.text_projection, dim=-1)

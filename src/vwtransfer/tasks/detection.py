@@ -1,0 +1,274 @@
+"""Detection: an OWL-v2 finds what a prompt names, and draws a box around it.
+
+Shapes: N words, K vectors per word, D embedding width, B batch, M images, R regions,
+E width of the class embeddings, L tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import box_convert, box_iou
+
+from vwtransfer.average_precision import Truth, average_precision
+from vwtransfer.checkpoints import freeze, loading, refuse_incomplete
+from vwtransfer.config import Training
+from vwtransfer.datasets import Dataset, Example
+from vwtransfer.grid import Cell
+from vwtransfer.tasks import (
+    Measurement,
+    batch_stream,
+    held_out_examples,
+    shuffled_epochs,
+    training_examples,
+)
+from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.vocabulary import Vocabulary, of_transformers
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What OWL-v2 sees in M images, before any prompt.
+
+    Attributes:
+        class_MRE: unit class embedding of each region.
+        shift_MR, scale_MR: logit = (cosine + shift) * scale.
+        box_MR4: predicted boxes (x0, y0, x1, y1) in pixels of the image.
+        objectness_MR: logit that a region holds an object.
+    """
+
+    class_MRE: Tensor
+    shift_MR: Tensor
+    scale_MR: Tensor
+    box_MR4: Tensor
+    objectness_MR: Tensor
+
+
+@dataclass(frozen=True)
+class TrainingRegions:
+    """Sums over the positive and negative regions of each training image.
+
+    The loss is linear in the regions' unit embeddings, so that these sums are all it needs.
+
+    Attributes:
+        positive_ME, negative_ME: sums of class embeddings.
+        positives_M, negatives_M: how many regions were summed.
+        concepts: the concept each image was chosen for.
+    """
+
+    positive_ME: Tensor
+    negative_ME: Tensor
+    positives_M: Tensor
+    negatives_M: Tensor
+    concepts: list[str]
+
+
+class Detection:
+    """A word that makes OWL-v2 find a concept.
+
+    Args:
+        checkpoint: folder or hub id of an Owlv2ForObjectDetection.
+        dtype: precision of the frozen model, such as "float32".
+        device: where it runs.
+        template: the prompt, `{}` where the word stands.
+        training: learning rate, steps and batch size.
+        positive_iou: a region is the target's where its box overlaps an annotated one this much;
+            the best one always is.
+        negatives: None for all other regions, or how many of them by objectness.
+        max_boxes: boxes of an image that count for the average precision.
+    """
+
+    name = "detection"
+    metrics = (
+        "mean_average_precision",
+        "mean_average_precision_50_95",
+        "mean_average_precision_target_images",
+    )
+    measured_at_once = 16
+
+    def __init__(
+        self,
+        checkpoint: str,
+        dtype: str,
+        device: torch.device,
+        template: str,
+        training: Training,
+        positive_iou: float,
+        negatives: int | None,
+        max_boxes: int,
+        revision: str | None = None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.revision = revision
+        self.dtype = dtype
+        self.device = device
+        self.template = template
+        self.training = training
+        self.positive_iou = positive_iou
+        self.negatives = negatives
+        self.max_boxes = max_boxes
+        self._held_out: dict[str, Regions] = {}
+
+    @cached_property
+    def _processor(self) -> Any:
+        from transformers import Owlv2Processor
+
+        with loading("model.detection", self.checkpoint):
+            return Owlv2Processor.from_pretrained(self.checkpoint, revision=self.revision)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        tokenizer = self._processor.tokenizer
+        return of_transformers(tokenizer, tokenizer.model_max_length)
+
+    @cached_property
+    def _model(self) -> Any:
+        from transformers import Owlv2ForObjectDetection
+
+        with loading("model.detection", self.checkpoint):
+            model, info = Owlv2ForObjectDetection.from_pretrained(
+                self.checkpoint,
+                revision=self.revision,
+                dtype=getattr(torch, self.dtype),
+                output_loading_info=True,
+            )
+            refuse_incomplete(info)
+        freeze(model, self.device)
+        return model
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        owlv2 = self._model.owlv2
+
+        def forward(ids_NL: Tensor) -> Tensor:
+            pooled_ND = owlv2.text_model(input_ids=ids_NL).pooler_output
+            return F.normalize(owlv2.text_projection(pooled_ND), dim=-1)
+
+        embedding = owlv2.text_model.embeddings.token_embedding
+        return TextEncoder(self.vocabulary, embedding, forward, pooled=True)
+
+    def chance(self, concepts: int) -> dict[str, float]:
+        return {}
+
+    @torch.no_grad()
+    def features(self, dataset: Dataset) -> TrainingRegions:
+        """Sorts the regions of each training image into the target's and the others (SPEC)."""
+        examples = training_examples(dataset)
+        regions = self._see(examples)
+        sums: list[tuple[Tensor, ...]] = []
+        for m, example in enumerate(examples):
+            positive_R = self._positive(regions.box_MR4[m], example)
+            negative_R = self._negative(~positive_R, regions.objectness_MR[m])
+            class_RE = regions.class_MRE[m].float()
+            sums.append(
+                (
+                    class_RE[positive_R].sum(0),
+                    class_RE[negative_R].sum(0),
+                    positive_R.sum(),
+                    negative_R.sum(),
+                )
+            )
+        positive, negative, positives, negatives = map(torch.stack, zip(*sums, strict=True))
+        concepts = [example.concept for example in examples]
+        return TrainingRegions(positive, negative, positives, negatives, concepts)
+
+    def _positive(self, box_R4: Tensor, example: Example) -> Tensor:
+        own = [
+            b for b, c in zip(example.boxes, example.labels, strict=True) if c == example.concept
+        ]
+        overlap_RT = box_iou(box_R4.float(), torch.tensor(own, device=box_R4.device))
+        positive_R = overlap_RT.amax(dim=1) >= self.positive_iou
+        positive_R[overlap_RT.argmax(dim=0)] = True
+        return positive_R
+
+    def _negative(self, other_R: Tensor, objectness_R: Tensor) -> Tensor:
+        if self.negatives is None:
+            return other_R
+        score_R = objectness_R.float().masked_fill(~other_R, -torch.inf)
+        top = score_R.topk(min(self.negatives, int(other_R.sum()))).indices
+        return torch.zeros_like(other_R).index_fill_(0, top, True)
+
+    def batches(self, features: TrainingRegions, cell: Cell) -> Tensor:
+        """Images of the concept in shuffled epochs."""
+        own = [i for i, concept in enumerate(features.concepts) if concept == cell.concept]
+        steps, batch = self.training.steps, self.training.batch_size
+        return shuffled_epochs(own, steps * batch, batch_stream(cell)).view(steps, batch)
+
+    def loss(
+        self,
+        vectors_NKD: Tensor,
+        features: TrainingRegions,
+        images_NB: Tensor,
+        cells: Sequence[Cell],
+        step: int,
+    ) -> Tensor:
+        """W cos(region(I, b), text(v)), w = -1 for the target's regions, +1 for others (table 1).
+
+        Mean over the batch's positives plus mean over its negatives, with equal weight.
+        """
+        text_NE = self.text.encode_words(self.template, vectors_NKD).float()
+        positive_NE = features.positive_ME[images_NB].sum(1)
+        negative_NE = features.negative_ME[images_NB].sum(1)
+        positives_N = features.positives_M[images_NB].sum(1)
+        negatives_N = features.negatives_M[images_NB].sum(1).clamp(min=1)
+        pull_N = (text_NE * positive_NE).sum(1) / positives_N
+        push_N = (text_NE * negative_NE).sum(1) / negatives_N
+        return push_N - pull_N
+
+    @torch.no_grad()
+    def measure(
+        self, text_N: Tensor, dataset: Dataset, concepts: Sequence[str]
+    ) -> list[Measurement]:
+        """Average precision of the boxes found for each word, on all concepts' held-out images."""
+        examples = held_out_examples(dataset)
+        regions = self._held_out_regions(dataset)
+        truths = [Truth.of(example) for example in examples]
+        boxes_NMT4, scores_NMT = self._detect(text_N, regions)
+        return [
+            Measurement(values, examples=len(examples))
+            for values in average_precision(boxes_NMT4, scores_NMT, truths, concepts)
+        ]
+
+    def _detect(self, text_NE: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
+        """The best T boxes [N, M, T, 4] of each image and their scores [N, M, T]."""
+        cosine_NMR = torch.einsum("ne,mre->nmr", text_NE.to(regions.class_MRE), regions.class_MRE)
+        logit_NMR = (cosine_NMR + regions.shift_MR) * regions.scale_MR
+        top = logit_NMR.float().topk(min(self.max_boxes, logit_NMR.shape[-1]), dim=-1)
+        index_NMT4 = top.indices[..., None].expand(-1, -1, -1, 4)
+        box_NMR4 = regions.box_MR4.expand(len(text_NE), -1, -1, -1)
+        return box_NMR4.gather(2, index_NMT4), top.values.sigmoid()
+
+    def _held_out_regions(self, dataset: Dataset) -> Regions:
+        if dataset.name not in self._held_out:
+            self._held_out[dataset.name] = self._see(held_out_examples(dataset))
+        return self._held_out[dataset.name]
+
+    @torch.no_grad()
+    def _see(self, examples: Sequence[Example]) -> Regions:
+        parts = [self._see_some(examples[i : i + 16]) for i in range(0, len(examples), 16)]
+        return Regions(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+    def _see_some(self, examples: Sequence[Example]) -> tuple[Tensor, ...]:
+        images = [example.load() for example in examples]
+        model, dtype = self._model, getattr(torch, self.dtype)
+        pixels = self._processor.image_processor(images, return_tensors="pt")["pixel_values"]
+        feature_map = model.image_embedder(pixels.to(self.device, dtype))[0]
+        region_MRD = feature_map.flatten(1, 2)
+        head = model.class_head
+        class_MRE = head.dense0(region_MRD)
+        class_MRE = class_MRE / (class_MRE.norm(dim=-1, keepdim=True) + 1e-6)
+        scale_MR = head.elu(head.logit_scale(region_MRD))[..., 0] + 1
+        box_MR4 = box_convert(model.box_predictor(region_MRD, feature_map), "cxcywh", "xyxy")
+        # The processor pads an image to a square: boxes are fractions of the longer side.
+        side_M = torch.tensor([max(image.size) for image in images], device=self.device)
+        return (
+            class_MRE,
+            head.logit_shift(region_MRD)[..., 0],
+            scale_MR,
+            box_MR4.float() * side_M[:, None, None],
+            model.objectness_predictor(region_MRD),
+        )

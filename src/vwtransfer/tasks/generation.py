@@ -1,0 +1,248 @@
+"""Generation: a Stable Diffusion draws what a prompt says.
+
+Shapes: N words, K vectors per word, D embedding width, B batch, M images, L tokens,
+C, H, W channels and sides of a latent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vwtransfer.checkpoints import freeze, loading, refuse_incomplete
+from vwtransfer.config import Training
+from vwtransfer.datasets import Dataset
+from vwtransfer.grid import Cell
+from vwtransfer.seeds import generator
+from vwtransfer.tasks import (
+    Measurement,
+    batch_stream,
+    shuffled_epochs,
+    training_examples,
+)
+from vwtransfer.tasks.judge import Judge
+from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.vocabulary import Vocabulary, of_transformers
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Mean and deviation [M, C, H, W] of the VAE's posterior for each training image."""
+
+    mean_MCHW: Tensor
+    std_MCHW: Tensor
+    concepts: list[str]
+
+
+class Generation:
+    """A word that makes Stable Diffusion draw a concept (textual inversion).
+
+    Args:
+        checkpoint: folder or hub id of a StableDiffusionPipeline.
+        judge: the model that tells which concept a generated image shows.
+        dtype: precision of the frozen model, such as "float32".
+        device: where it runs.
+        template: the prompt, `{}` where the word stands.
+        training: learning rate, steps and batch size.
+        denoising_steps: steps of the checkpoint's own scheduler for a generation.
+        guidance_scale: weight of classifier-free guidance.
+        images_per_word: generations that the accuracy of one word is measured on.
+        image_size: side in pixels; None for what the checkpoint was trained for.
+    """
+
+    name = "generation"
+    metrics = ("generation_accuracy",)
+
+    def __init__(
+        self,
+        checkpoint: str,
+        judge: Judge,
+        dtype: str,
+        device: torch.device,
+        template: str,
+        training: Training,
+        denoising_steps: int,
+        guidance_scale: float,
+        images_per_word: int,
+        image_size: int | None = None,
+        revision: str | None = None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.revision = revision
+        self.judge = judge
+        self.dtype = dtype
+        self.device = device
+        self.template = template
+        self.training = training
+        self.denoising_steps = denoising_steps
+        self.guidance_scale = guidance_scale
+        self.images_per_word = images_per_word
+        self.image_size = image_size
+        self.measured_at_once = max(1, 8 // images_per_word)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        from transformers import CLIPTokenizer
+
+        with loading("model.generation", self.checkpoint):
+            tokenizer = CLIPTokenizer.from_pretrained(
+                self.checkpoint, subfolder="tokenizer", revision=self.revision
+            )
+        return of_transformers(tokenizer, tokenizer.model_max_length)
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """The StableDiffusionPipeline, frozen."""
+        from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+        from transformers import CLIPTextModel
+
+        dtype = getattr(torch, self.dtype)
+        with loading("model.generation", self.checkpoint):
+            parts: dict[str, Any] = {}
+            for name, kind, precision in (
+                ("unet", UNet2DConditionModel, {"torch_dtype": dtype}),
+                ("vae", AutoencoderKL, {"torch_dtype": dtype}),
+                ("text_encoder", CLIPTextModel, {"dtype": dtype}),
+            ):
+                parts[name], info = kind.from_pretrained(
+                    self.checkpoint,
+                    subfolder=name,
+                    revision=self.revision,
+                    output_loading_info=True,
+                    **precision,
+                )
+                refuse_incomplete(info)
+                freeze(parts[name], self.device)
+            pipeline = StableDiffusionPipeline.from_pretrained(
+                self.checkpoint, revision=self.revision, safety_checker=None, **parts
+            )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @cached_property
+    def _noising(self) -> Any:
+        from diffusers import DDPMScheduler
+
+        return DDPMScheduler.from_config(self.pipeline.scheduler.config)
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        encoder = self.pipeline.text_encoder
+        embedding = encoder.get_input_embeddings()
+        return TextEncoder(
+            self.vocabulary,
+            embedding,
+            lambda ids_NL: encoder(input_ids=ids_NL).last_hidden_state,
+            pooled=False,
+        )
+
+    def chance(self, concepts: int) -> dict[str, float]:
+        return {"generation_accuracy": 1 / concepts}
+
+    @torch.no_grad()
+    def features(self, dataset: Dataset) -> Latents:
+        pipeline, size = self.pipeline, self._size
+        examples = training_examples(dataset)
+        mean, std = [], []
+        for start in range(0, len(examples), 8):
+            images = [example.load() for example in examples[start : start + 8]]
+            pixels = pipeline.image_processor.preprocess(images, height=size, width=size)
+            posterior = pipeline.vae.encode(pixels.to(self.device, pipeline.vae.dtype)).latent_dist
+            mean.append(posterior.mean.float())
+            std.append(posterior.std.float())
+        return Latents(torch.cat(mean), torch.cat(std), [example.concept for example in examples])
+
+    @property
+    def _size(self) -> int:
+        pipeline = self.pipeline
+        return self.image_size or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+
+    def batches(self, features: Latents, cell: Cell) -> Tensor:
+        """Images of the concept in shuffled epochs."""
+        own = [i for i, concept in enumerate(features.concepts) if concept == cell.concept]
+        steps, batch = self.training.steps, self.training.batch_size
+        return shuffled_epochs(own, steps * batch, batch_stream(cell)).view(steps, batch)
+
+    def loss(
+        self,
+        vectors_NKD: Tensor,
+        features: Latents,
+        images_NB: Tensor,
+        cells: Sequence[Cell],
+        step: int,
+    ) -> Tensor:
+        """The denoising objective (table 1), for the prediction the checkpoint was trained for.
+
+        Raises:
+            ValueError: the scheduler's prediction_type is neither epsilon, v_prediction nor sample.
+        """
+        N, B = images_NB.shape
+        noising, unet = self._noising, self.pipeline.unet
+        draws = [self._draw(cell, step, B, features.mean_MCHW.shape[1:]) for cell in cells]
+        sample, noise, t = (torch.cat(d).to(self.device) for d in zip(*draws, strict=True))
+        images = images_NB.flatten()
+        latent = features.mean_MCHW[images] + features.std_MCHW[images] * sample
+        latent = latent * self.pipeline.vae.config.scaling_factor
+        noisy = noising.add_noise(latent, noise, t)
+        text_NLD = self.text.encode_words(self.template, vectors_NKD)
+        predicted = unet(
+            noisy.to(unet.dtype), t, encoder_hidden_states=text_NLD.repeat_interleave(B, dim=0)
+        ).sample
+        match noising.config.prediction_type:
+            case "epsilon":
+                target = noise
+            case "v_prediction":
+                target = noising.get_velocity(latent, noise, t)
+            case "sample":
+                target = latent
+            case other:
+                raise ValueError(f"unknown prediction_type {other!r}")
+        return (predicted.float() - target).square().view(N, -1).mean(dim=1)
+
+    def _draw(
+        self, cell: Cell, step: int, batch: int, shape: torch.Size
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Posterior sample, noise and timesteps of one word at one step, from its key alone."""
+        stream = generator("denoising", cell.key, step)
+        sample = torch.randn(batch, *shape, generator=stream)
+        noise = torch.randn(batch, *shape, generator=stream)
+        steps = self._noising.config.num_train_timesteps
+        return sample, noise, torch.randint(steps, (batch,), generator=stream)
+
+    @torch.no_grad()
+    def measure(
+        self, text_N: Tensor, dataset: Dataset, concepts: Sequence[str]
+    ) -> list[Measurement]:
+        """Whether the judge ranks the target first among the dataset's concepts.
+
+        The noise comes from dataset, concept and image number only, so that pictures of different
+        words for a concept can be compared.
+        """
+        per_word = self.images_per_word
+        streams = [
+            generator("generation", dataset.name, concept, number)
+            for concept in concepts
+            for number in range(per_word)
+        ]
+        nothing_1LD = self.text.encode_text([""])
+        images = self.pipeline(
+            prompt_embeds=text_N.repeat_interleave(per_word, dim=0),
+            negative_prompt_embeds=nothing_1LD.expand(len(streams), -1, -1),
+            height=self._size,
+            width=self._size,
+            num_inference_steps=self.denoising_steps,
+            guidance_scale=self.guidance_scale,
+            generator=streams,
+        ).images
+        best = self.judge.best(images, dataset.concepts)
+        results = []
+        for n, concept in enumerate(concepts):
+            mine = slice(n * per_word, (n + 1) * per_word)
+            accuracy = best[mine].count(concept) / per_word
+            results.append(
+                Measurement({"generation_accuracy": accuracy}, per_word, list(images[mine]))
+            )
+        return results

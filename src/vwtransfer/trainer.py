@@ -1,0 +1,173 @@
+"""Trains the words of one task and dataset, many at once, and survives being killed.
+
+All words of a job train as one batch, in as many chunks as memory allows. Words share no state:
+each has its own images, noise, loss and optimiser moments, so that a word comes out the same
+alone, in a pack or in another order.
+
+Shapes: N words, K vectors per word, D embedding width, B batch, S support.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from vwtransfer.chunks import job_folder, partition, words_that_fit
+from vwtransfer.config import TrainerConfig
+from vwtransfer.datasets import Dataset
+from vwtransfer.grid import Cell
+from vwtransfer.packs import NEVER, Pack
+from vwtransfer.tasks import Task
+from vwtransfer.words import Failure, Word, WordStore
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one call trains.
+
+    Attributes:
+        task: the frozen model and its loss.
+        dataset: whose training images the words see.
+        cells: the words, all of this task and dataset.
+        support_SD: embeddings of the support in the task's model, for the radius of the ball.
+        settings: what holds for words of every task.
+        store: where finished words lie; they are never trained again.
+        folder: where checkpoints lie.
+        config_of: hash of everything that determines a word.
+    """
+
+    task: Task
+    dataset: Dataset
+    cells: Sequence[Cell]
+    support_SD: Tensor
+    settings: TrainerConfig
+    store: WordStore
+    folder: Path
+    config_of: Callable[[Cell], str]
+
+
+def train(
+    job: Job,
+    advance: Callable[[int], None] = lambda steps: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Trains every word of the job that is neither finished nor failed (sections 4.3 and 5).
+
+    Args:
+        job: what to train.
+        advance: told after each step how many word-steps were done.
+        stopping: asked after each step; once true, a checkpoint is saved.
+
+    Raises:
+        KeyboardInterrupt: `stopping` was true; the words continue from the checkpoint.
+        UserError: the model or an image does not load, or the disk is full.
+    """
+    waiting = [cell for cell in job.cells if not _settled(job.store, cell)]
+    if not waiting:
+        return
+    folder = job_folder(job.folder, job.cells)
+    features = job.task.features(job.dataset)
+
+    def fitting() -> int:
+        one = _start(job, waiting[:1])
+        images_NB = _batches(job, features, waiting[:1])[0]
+        return words_that_fit(
+            lambda: job.task.loss(one.vectors_NKD, features, images_NB, waiting[:1], 0),
+            one.vectors_NKD.device,
+        )
+
+    chunks = partition(folder, waiting, job.settings.max_words_in_flight, fitting)
+    for number, chunk in enumerate(chunks):
+        if all(_settled(job.store, cell) for cell in chunk):
+            continue
+        _train_chunk(
+            job, features, chunk, folder / f"chunk-{number:03}.safetensors", advance, stopping
+        )
+    shutil.rmtree(folder)
+
+
+def _settled(store: WordStore, cell: Cell) -> bool:
+    return cell in store or store.failure(cell) is not None
+
+
+def _train_chunk(
+    job: Job,
+    features: Any,
+    cells: Sequence[Cell],
+    checkpoint: Path,
+    advance: Callable[[int], None],
+    stopping: Callable[[], bool],
+) -> None:
+    pack = _resume(_start(job, cells), checkpoint) or _start(job, cells)
+    advance(pack.step * len(cells))
+    images_SNB = _batches(job, features, cells)
+    steps = job.task.training.steps
+    while pack.step < steps:
+        began = time.perf_counter()
+        loss_N = job.task.loss(pack.vectors_NKD, features, images_SNB[pack.step], cells, pack.step)
+        pack.update(loss_N, in_tail=pack.step >= steps - _tail(steps))
+        pack.seconds += time.perf_counter() - began
+        advance(len(cells))
+        stop = stopping()
+        if stop or pack.step % job.settings.checkpoint_every == 0 or pack.step == steps:
+            pack.save(checkpoint)
+        if stop:
+            raise KeyboardInterrupt
+    _finish(job, pack)
+    checkpoint.unlink()
+
+
+def _start(job: Job, cells: Sequence[Cell]) -> Pack:
+    settings = job.settings
+    optimiser = {
+        "lr": job.task.training.learning_rate,
+        "betas": tuple(settings.betas),
+        "eps": settings.eps,
+    }
+    return Pack.start(cells, job.task.text, job.support_SD, settings.vectors, optimiser)
+
+
+def _resume(pack: Pack, checkpoint: Path) -> Pack | None:
+    """The pack at its last checkpoint; None where there is none that can be read."""
+    try:
+        return pack if checkpoint.exists() and pack.restore(checkpoint) else None
+    except (SafetensorError, KeyError, ValueError):
+        return None
+
+
+def _batches(job: Job, features: Any, cells: Sequence[Cell]) -> Tensor:
+    """Which images [steps, N, B] each word sees at each step."""
+    batches = [job.task.batches(features, cell) for cell in cells]
+    return torch.stack(batches, dim=1).to(job.task.text.embedding.weight.device)
+
+
+def _tail(steps: int) -> int:
+    """How many of the last steps a word's recorded loss is averaged over."""
+    return max(1, steps // 10)
+
+
+def _finish(job: Job, pack: Pack) -> None:
+    """Writes the words of a trained pack, and the failures among them."""
+    tail_N = pack.tail_N / _tail(job.task.training.steps)
+    vectors_NKD = pack.vectors_NKD.detach()
+    for n, cell in enumerate(pack.cells):
+        failed = int(pack.failed_N[n])
+        if failed == NEVER and bool(vectors_NKD[n].isfinite().all()):
+            word = Word(
+                cell=cell,
+                vectors_KD=vectors_NKD[n],
+                model=job.task.text.identity,
+                config=job.config_of(cell),
+                loss=float(tail_N[n]),
+                seconds=pack.seconds / len(pack.cells),
+            )
+            job.store.save(word)
+        else:
+            step = failed if failed != NEVER else pack.step
+            job.store.save_failure(Failure(cell, step, "loss or vectors stopped being finite"))
