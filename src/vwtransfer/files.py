@@ -33,13 +33,13 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         _synchronise(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
         _synchronise(path.parent)
     except Exception as error:
-        explained = _explained(error, path)
-        if explained is None:
+        mendable = explained(error, path)
+        if mendable is None:
             raise
-        raise explained from error
+        raise mendable from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -67,8 +67,8 @@ def _synchronise(path: Path) -> None:
         os.close(descriptor)
 
 
-def _explained(error: Exception, path: Path) -> UserError | None:
-    """What a person can do about a failed write; None where the fault is not theirs."""
+def explained(error: Exception, path: Path) -> UserError | None:
+    """What a person can do about the failed write of `path`; None where the fault is not theirs."""
     number = error.errno if isinstance(error, OSError) else None
     # safetensors and pyarrow pack the system's error into one of their own
     if number in _FULL or "No space left on device" in str(error):

@@ -100,11 +100,13 @@ def _without(part: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _portable(value: Any) -> Any:
-    """`value` with paths into this package written independently of where it is installed."""
+    """`value` with equal numbers, and paths into this package, written in one way everywhere."""
     if isinstance(value, Mapping):
         return {key: _portable(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_portable(each) for each in value]
     if isinstance(value, str):
         return value.replace(str(Path(__file__).parent), "<vwtransfer>")
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value

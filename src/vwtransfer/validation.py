@@ -120,7 +120,9 @@ def _model(value: Any) -> ModelConfig:
     support = convert(Path | None, value["support"], "model.support")
     if support is not None and not support.is_file():
         raise UserError(f"model.support={support}: no such file.")
-    tasks = {_file_safe(role, "model"): _task(node, f"model.{role}") for role, node in parts.items()}
+    tasks = {
+        _file_safe(role, "model"): _task(node, f"model.{role}") for role, node in parts.items()
+    }
     judge = None if value["judge"] is None else _component(value["judge"], "model.judge")
     return ModelConfig(_file_safe(value["name"], "model.name"), support, tasks, judge)
 

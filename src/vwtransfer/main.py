@@ -1,0 +1,103 @@
+"""The entry point: composes the config, checks it and hands it to what is to be done."""
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import NamedTuple
+
+import hydra
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from vwtransfer import provenance
+from vwtransfer.composition import config_folder, prepare
+from vwtransfer.config import Config
+from vwtransfer.errors import UserError, nearest
+from vwtransfer.refusals import Refused, explained, report, traceback_wanted
+from vwtransfer.validation import validated
+
+
+class Action(NamedTuple):
+    """What can be done with a config.
+
+    Attributes:
+        function: "module:function" of a Config; imported when it is asked for.
+        writes: whether it adds to the study's folder, which must then be the study's own.
+    """
+
+    function: str
+    writes: bool
+
+
+ACTIONS = {
+    "run": Action("vwtransfer.study:run", writes=True),
+}
+
+
+def main() -> None:
+    """Runs `vwtransfer` with the arguments of the command line.
+
+    The exit status is 0 when all is done, 2 when the input was refused (one line on stderr), 130
+    after Ctrl-C and 1 after a fault of the code.
+    """
+    arguments = sys.argv[1:]
+    with_traceback = traceback_wanted(arguments)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, instead of being printed by Hydra
+    prepare()
+    try:
+        hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(
+            _composed
+        )()
+    except KeyboardInterrupt as stop:
+        report(
+            str(stop)
+            or "interrupted. What was finished is kept; the same command goes on from there."
+        )
+        sys.exit(130)
+    except (Refused, Exception) as raised:
+        error = raised.error if isinstance(raised, Refused) else raised
+        line = explained(error, arguments)
+        if line is None or with_traceback:
+            traceback.print_exception(error)
+        if line is not None:
+            report(line)
+        sys.exit(1 if line is None else 2)
+
+
+def _composed(composed: DictConfig) -> None:
+    try:
+        dispatch(validated(composed))
+    except UserError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # Hydra says which job it was
+        raise Refused(error) from error
+
+
+def dispatch(config: Config) -> None:
+    """Does what `config.action` says.
+
+    Raises:
+        UserError: there is no such action, or the study's folder belongs to another config.
+    """
+    if config.action not in ACTIONS:
+        raise UserError(
+            f"action={config.action}: no such action. {nearest(config.action, ACTIONS)}"
+        )
+    action = ACTIONS[config.action]
+    if action.writes:
+        provenance.check(config)
+    if sys.stdout.isatty():
+        _show(config)
+    module, function = action.function.split(":")
+    getattr(import_module(module), function)(config)
+
+
+def _show(config: Config) -> None:
+    from rich.console import Console
+    from rich.syntax import Syntax
+
+    text = yaml.safe_dump(config.composed, sort_keys=False)
+    Console().print(Syntax(text, "yaml", background_color="default"))
