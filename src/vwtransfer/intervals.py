@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
-INDICES_AT_ONCE = 4_000_000
+INDICES_AT_ONCE = 1_000_000
 
 
 class Interval(NamedTuple):
@@ -49,17 +50,23 @@ def bootstrap_mean(
     mean = float(trials.mean())
     if trials.size == 1:
         return Interval(mean, math.nan, math.nan, 1)
-    means = _resampled_means(trials, resamples, np.random.default_rng(seed))
+    means = _resampled_means(trials, resamples, seed)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(mean, float(low), float(high), trials.size)
 
 
-def _resampled_means(trials: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def _resampled_means(trials: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Means [resamples] of as many trials drawn with replacement, in bounded memory."""
     rows = max(1, INDICES_AT_ONCE // trials.size)
-    means = []
-    for start in range(0, resamples, rows):
-        shape = (min(rows, resamples - start), trials.size)
-        means.append(trials[rng.integers(trials.size, size=shape)].mean(axis=1))
+    means = [
+        trials[_draws(trials.size, min(rows, resamples - start), seed, start)].mean(axis=1)
+        for start in range(0, resamples, rows)
+    ]
     return np.concatenate(means)
+
+
+@lru_cache(maxsize=8)
+def _draws(trials: int, resamples: int, seed: int, start: int) -> np.ndarray:
+    """Indices [resamples, trials]; kept, as the cells of a study have the same number of words."""
+    return np.random.default_rng([seed, start]).integers(trials, size=(resamples, trials))

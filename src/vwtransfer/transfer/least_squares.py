@@ -93,7 +93,7 @@ def least_squares(y_SD: np.ndarray, x_SD: np.ndarray) -> tuple[np.ndarray, dict[
     """
     y_SD, x_SD = np.asarray(y_SD, np.float64), np.asarray(x_SD, np.float64)
     (words, source_width), target_width = y_SD.shape, x_SD.shape[1]
-    reduced: np.ndarray = np.linalg.qr(np.concatenate([y_SD, x_SD], axis=1), mode="r")
+    reduced = np.asarray(np.linalg.qr(np.concatenate([y_SD, x_SD], axis=1), mode="r"))
     left, right = np.split(reduced, [source_width], axis=1)
     precision = np.finfo(np.float64).eps * max(y_SD.shape)
     matrix, _, rank, singular_values = np.linalg.lstsq(left, right, rcond=precision)
