@@ -1,0 +1,69 @@
+"""A sheet of panels: a title above, notes and a legend beneath, written as PNG and PDF."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vwtransfer.files import write_atomically
+
+DOTS_PER_INCH = 160
+PANEL_HEIGHT = 2.6  # inches, as all lengths here
+MARGINS = 1.6
+LEGEND_COLUMN = 2.0
+CHARACTERS_PER_INCH = 14
+
+styled = rc_context({"font.size": 9, "axes.titlesize": 9.5, "hatch.linewidth": 0.8})
+
+
+def panels(count: int, columns: int, panel_width: float) -> tuple[Figure, list[Axes]]:
+    """An empty sheet of `count` panels in rows of `columns`, each `panel_width` inches wide."""
+    rows = math.ceil(count / columns)
+    size = (columns * panel_width, rows * PANEL_HEIGHT + MARGINS)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes[count:]:
+        ax.remove()
+    return figure, list(axes[:count])
+
+
+def finish(figure: Figure, legend: Sequence[Artist], title: str, notes: Sequence[str]) -> None:
+    """Puts the title above the panels, and the notes and the legend beneath."""
+    characters = int(figure.get_figwidth() * CHARACTERS_PER_INCH)
+    lines = [line for note in notes for line in textwrap.wrap(note, characters)]
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    figure.legend(
+        handles=legend,
+        loc="outside lower left",
+        ncols=max(2, int(figure.get_figwidth() / LEGEND_COLUMN)),
+        frameon=False,
+        title="\n".join(lines),
+        alignment="left",
+        title_fontsize=9,
+    )
+
+
+def write(figure: Figure, path: Path, description: str) -> list[Path]:
+    """Writes the sheet with the endings .png and .pdf; the same sheet gives the same bytes.
+
+    Both files carry `description`, for readers that cannot see them.
+    """
+    metadata: dict[str, dict[str, str | None]] = {
+        "png": {"Description": description},
+        "pdf": {"Subject": description, "CreationDate": None},
+    }
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, not once more for each file
+    written = []
+    for kind, said in metadata.items():
+        file = path.with_suffix(f".{kind}")
+        save = partial(figure.savefig, format=kind, dpi=DOTS_PER_INCH, metadata=said)
+        write_atomically(file, save)
+        written.append(file)
+    return written

@@ -1,0 +1,83 @@
+"""What the figures of a study share: its rows, colours, legends and the words on the sheet."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from vwtransfer.errors import UserError
+from vwtransfer.summary import BASELINES, HEADLINES, in_order
+
+# Okabe and Ito's palette: told apart by colour-blind readers and, in this order, in grey
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"]
+MARKERS = ["o", "s", "^", "D", "v", "P"]
+GREY = "#555555"
+BASELINE_STYLES = {"anchor": "-", "name": "--", "random": ":", "chance": "-."}
+PUBLISHED: dict[str, Any] = {"marker": "D", "markerfacecolor": "white", "markersize": 4}
+
+
+def of_transfer(frame: pd.DataFrame, transfer: str | None) -> pd.DataFrame:
+    """In-domain rows, baselines and the rows of one method."""
+    methods = sorted(set(frame["transfer"]) - {"none"})
+    if transfer is None and len(methods) > 1:
+        raise UserError(f"the results hold several transfers: choose one of {', '.join(methods)}.")
+    if transfer is not None and transfer not in methods:
+        held = ", ".join(methods) or "none"
+        raise UserError(f"the results hold no transfer {transfer!r}; they hold {held}.")
+    return frame[frame["transfer"].isin(["none", *([transfer] if transfer else methods)])]
+
+
+def tasks_of(table: pd.DataFrame) -> list[str]:
+    """The tasks that words were trained for."""
+    return in_order(sorted(set(table["trained_for"]) - set(BASELINES)))
+
+
+def title_of(what: str, frame: pd.DataFrame, world: str) -> str:
+    """A title that names the study, its models and datasets, and the transfer."""
+    methods = " or ".join(sorted(set(frame["transfer"]) - {"none"}))
+    datasets = ", ".join(sorted(frame["dataset"].unique()))
+    study = f"study {frame['experiment'].iat[0]}"
+    models = [f"{world} models"] if world else []
+    by = [f"transferred by {methods}"] if methods else []
+    return f"{what}\n{'; '.join([study, *models, datasets, *by])}"
+
+
+def trials_note(table: pd.DataFrame) -> str:
+    """How many words the means are over."""
+    trials = table.loc[~table["trained_for"].isin(BASELINES), "trials"]
+    fewest, most = int(trials.min()), int(trials.max())
+    words = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return f"Means over n = {words} words, with 95 % bootstrap intervals."
+
+
+def baseline_legend(table: pd.DataFrame) -> list[Line2D]:
+    """Legend entries of the baselines in `table`."""
+    held = set(table["trained_for"])
+    return [
+        Line2D([], [], color=GREY, linestyle=style, linewidth=1.1, label=BASELINES[baseline])
+        for baseline, style in BASELINE_STYLES.items()
+        if baseline in held
+    ]
+
+
+def published_legend(published: pd.DataFrame | None, label: str) -> list[Line2D]:
+    """The legend entry of published values, where there are any."""
+    if published is None:
+        return []
+    return [Line2D([], [], color="black", linestyle="", label=label, **PUBLISHED)]
+
+
+def published_mark(ax: Axes, x: float, row: pd.Series, colour: str = "black") -> None:
+    """Marks one published mean with its interval."""
+    ends = [[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]]
+    ax.errorbar(x, row["mean"], ends, color=colour, **PUBLISHED)
+
+
+def share_axis(ax: Axes, metric: str) -> None:
+    """An axis from 0 to 1, named after the metric."""
+    ax.set_ylabel(HEADLINES.get(metric, metric))
+    ax.set_ylim(0, 1.03)
+    ax.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)

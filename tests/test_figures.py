@@ -1,0 +1,165 @@
+"""Figures 3 and 6 are drawn from results alone and say what they show and what they lack."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fabricated import study
+from vwtransfer import results
+from vwtransfer.errors import UserError
+from vwtransfer.figures import figure_3, figure_6
+from vwtransfer.grid import Cell
+
+BLUE, ORANGE, GREEN = (0, 114, 178), (230, 159, 0), (0, 158, 115)
+
+
+def one_panel(frame: pd.DataFrame) -> pd.DataFrame:
+    """The results in one model only, which are drawn in a fraction of the time."""
+    return frame[frame["evaluated_on"] == "generation"].reset_index(drop=True)
+
+
+def said(png: Path) -> str:
+    """What the figure says above and beneath its panels."""
+    with Image.open(png) as image:
+        return image.info["Description"]
+
+
+def coloured(png: Path, colour: tuple[int, int, int]) -> int:
+    """How many pixels have exactly this colour."""
+    with Image.open(png) as image:
+        return int((np.asarray(image.convert("RGB")) == colour).all(axis=2).sum())
+
+
+@pytest.mark.parametrize("figure", [figure_3, figure_6])
+def test_a_figure_is_a_png_and_a_pdf_that_name_study_transfer_and_words(
+    figure: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    png, pdf = figure(study(deltas=[0.1, 1.0]), tmp_path / "figure", world="tiny")
+    assert (png.name, pdf.name) == ("figure.png", "figure.pdf")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    words = 10 if figure is figure_3 else 3
+    for text in ("demo", "tiny models", "tiny_shapes", "least_squares", f"n = {words} words"):
+        assert text in said(png)
+    for colour in (BLUE, ORANGE, GREEN):
+        assert coloured(png, colour) > 100
+    assert "missing" not in said(png)
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+    once = figure_3(one_panel(study()), tmp_path / "once")
+    again = figure_3(one_panel(study()), tmp_path / "again")
+    assert [file.read_bytes() for file in once] == [file.read_bytes() for file in again]
+
+
+def test_a_higher_mean_is_a_higher_bar(tmp_path: Path) -> None:
+    frame = one_panel(study())
+    own = (frame["trained_for"] == "generation") & (frame["evaluated_on"] == "generation")
+    heights = []
+    for level in (0.25, 0.5, 1.0):
+        png, _ = figure_3(frame.assign(value=frame["value"].mask(own, level)), tmp_path / "figure")
+        heights.append(coloured(png, BLUE))
+    assert heights[1] - heights[0] == pytest.approx((heights[2] - heights[1]) / 2, rel=0.1)
+
+
+def test_results_of_a_run_are_drawn_as_they_are_read(tmp_path: Path) -> None:
+    rows = [results.Record(**row) for row in one_panel(study(words=2)).to_dict("records")]
+    results.write_part(tmp_path, rows, "all")
+    for categorical in (False, True):
+        png, _ = figure_3(results.read(tmp_path, categorical=categorical), tmp_path / "figure")
+        assert "n = 2 words" in said(png)
+
+
+def test_missing_and_failed_words_are_noted_on_the_figure(tmp_path: Path) -> None:
+    frame = study()
+    frame.loc[
+        (frame["trained_for"] == "detection") & (frame["concept"] == "concept_9"), "value"
+    ] = np.nan
+    lost = [f"concept_{i}" for i in range(4)]
+    frame = frame[~((frame["trained_for"] == "detection") & frame["concept"].isin(lost))]
+    png, _ = figure_3(frame, tmp_path / "figure")
+    assert "4 of 10 words trained for detection missing (unconstrained)" in said(png)
+    assert "1 of 10 words trained for detection failed (unconstrained)" in said(png)
+    assert "n = 5 to 10 words" in said(png)
+
+
+def test_each_figure_misses_only_what_was_planned_for_it(tmp_path: Path) -> None:
+    frame = one_panel(study(words=3, deltas=[0.5], words_at_deltas=2))
+    planned = [
+        Cell("tiny_shapes", task, f"concept_{i}", f"anchor_{i}", delta, 0)
+        for task in ("generation", "detection", "classification")
+        for delta, words in ((math.inf, 4), (0.5, 3))
+        for i in range(words)
+    ]
+    three, _ = figure_3(frame, tmp_path / "figure_3", planned=planned)
+    six, _ = figure_6(frame, tmp_path / "figure_6", planned=planned)
+    assert "1 of 4 words trained for generation missing (unconstrained)" in said(three)
+    assert "delta" not in said(three)
+    assert "1 of 3 words trained for generation missing (delta 0.5)" in said(six)
+
+
+def test_a_task_or_direction_without_results_leaves_a_gap(tmp_path: Path) -> None:
+    frame = study(deltas=[0.0, 0.5])
+    frame = frame[~((frame["trained_for"] == "detection") & (frame["transfer"] != "none"))]
+    frame = frame[~((frame["trained_for"] == "classification") & (frame["delta"] == 0.5))]
+    png, _ = figure_3(frame, tmp_path / "figure_3")
+    assert coloured(png, ORANGE) > 0
+    png, _ = figure_6(frame, tmp_path / "figure_6")
+    assert "3 of 3 words trained for classification missing (delta 0.5)" in said(png)
+
+
+def test_figure_6_compares_the_words_that_have_a_delta_with_themselves(tmp_path: Path) -> None:
+    frame = one_panel(study(words=10, deltas=[0.5], words_at_deltas=3))
+    few = frame[frame["concept"].isin([f"concept_{i}" for i in range(3)])]
+    all_words, _ = figure_6(frame, tmp_path / "all")
+    same_words, _ = figure_6(few, tmp_path / "few")
+    assert all_words.read_bytes() == same_words.read_bytes()
+
+
+def test_several_datasets_share_a_figure(tmp_path: Path) -> None:
+    frame = one_panel(study(["tiny_shapes", "tiny_small", "tiny_textures"], 3, [0.5]))
+    for figure in (figure_3, figure_6):
+        png, _ = figure(frame, tmp_path / "figure")
+        assert "tiny_shapes, tiny_small, tiny_textures" in said(png)
+
+
+def test_published_values_are_marked_beside_ours(tmp_path: Path) -> None:
+    frame = one_panel(study(words=3, deltas=[0.5]))
+    published = pd.DataFrame(
+        {
+            "dataset": "tiny_shapes",
+            "metric": "generation_accuracy",
+            "trained_for": ["generation", "detection", "generation"],
+            "delta": [math.inf, math.inf, 0.5],
+            "mean": [0.9, 0.2, 0.6],
+            "ci_low": [0.8, 0.1, 0.5],
+            "ci_high": [1.0, 0.3, 0.7],
+        }
+    )
+    for figure in (figure_3, figure_6):
+        plain, _ = figure(frame, tmp_path / "plain")
+        marked, _ = figure(frame, tmp_path / "marked", published=published)
+        assert plain.read_bytes() != marked.read_bytes()
+
+
+def test_one_of_several_transfers_is_chosen(tmp_path: Path) -> None:
+    ridge = study(transfer="ridge")
+    frame = one_panel(pd.concat([study(), ridge[ridge["transfer"] == "ridge"]]))
+    with pytest.raises(UserError, match="choose one of least_squares, ridge"):
+        figure_3(frame, tmp_path / "figure")
+    png, _ = figure_3(frame, tmp_path / "figure", transfer="ridge")
+    assert "transferred by ridge" in said(png)
+    with pytest.raises(UserError, match="no transfer 'ride'; they hold least_squares, ridge"):
+        figure_3(frame, tmp_path / "figure", transfer="ride")
+
+
+def test_results_without_words_to_draw_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no words with a delta"):
+        figure_6(study(), tmp_path / "figure")
+    constrained = study(deltas=[0.5])
+    with pytest.raises(UserError, match="no unconstrained words"):
+        figure_3(constrained[constrained["delta"] == 0.5], tmp_path / "figure")
