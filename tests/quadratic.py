@@ -59,7 +59,11 @@ class Quadratic:
         return shuffled_epochs(range(8), steps * batch, batch_stream(cell)).view(steps, batch)
 
     def loss(
-        self, vectors_NKD: Tensor, features: Tensor, images_NB: Tensor, cells: Sequence[Cell],
+        self,
+        vectors_NKD: Tensor,
+        features: Tensor,
+        images_NB: Tensor,
+        cells: Sequence[Cell],
         step: int,
     ) -> Tensor:
         target_N11 = features[images_NB].mean(1)[:, None, None]

@@ -17,6 +17,7 @@ def loading(what: str, checkpoint: str) -> Iterator[None]:
     Raises:
         UserError: a file is missing, cut off, or holds the weights of another architecture.
     """
+    _hush()
     where = f"{what}.checkpoint={checkpoint}"
     if _is_path(checkpoint) and not Path(checkpoint).is_dir():
         raise UserError(f"{where}: there is no such folder")
@@ -31,6 +32,15 @@ def loading(what: str, checkpoint: str) -> Iterator[None]:
         ):
             raise
         raise UserError(f"{where} does not load: {_reason(name, str(error))}") from error
+
+
+def _hush() -> None:
+    """No bars of the libraries' own between ours."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
 
 
 def refuse_incomplete(info: dict[str, Any]) -> None:

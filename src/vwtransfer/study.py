@@ -19,7 +19,7 @@ from vwtransfer.identity import word_identity
 from vwtransfer.interrupts import deferred
 from vwtransfer.progress import Stages, stages
 from vwtransfer.suite import Suite, build, build_part
-from vwtransfer.summary import print_summary, write_summary
+from vwtransfer.summary import WIDTH, print_summary, write_summary
 from vwtransfer.trainer import Job, train
 from vwtransfer.transfer import Map
 from vwtransfer.words import WordStore
@@ -56,7 +56,7 @@ def run(config: Config) -> None:
         for name, dataset in config.dataset.items()
     }
     store = WordStore(config.folder / "words")
-    console = Console()
+    console = _console()
     with deferred() as stopping, stages(console, config.progress) as bars:
         study = Study(config, suite, datasets, todo, store, bars, stopping)
         try:
@@ -65,6 +65,12 @@ def run(config: Config) -> None:
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(_saved(study)) from interrupt
     _conclude(study, console)
+
+
+def _console() -> Console:
+    """The terminal; a file or a pipe is given the width that tables need."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
 
 
 def _device(config: Config) -> torch.device:
@@ -172,7 +178,7 @@ def _conclude(study: Study, console: Console) -> None:
     write_summary(frame, folder / "summary.txt", study.cells)
     print_summary(frame, console, study.cells)
     for name, draw in (("figure_3", figure_3), ("figure_6", figure_6)):
-        draw(frame, folder / "figures" / f"{name}.png", study.cells)
+        draw(frame, folder / "figures" / f"{name}.png", planned=study.cells)
     _report_failures(study, console)
     console.print(f"results, words and figures: {folder}", soft_wrap=True)
 

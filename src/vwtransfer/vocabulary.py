@@ -69,7 +69,8 @@ class Vocabulary:
         """A word of one token that `template` does not use."""
         for token in self.tokens:
             word = token.removesuffix(WORD_END)
-            ordinary = token != word and word.isalpha() and word not in template.lower()
+            ordinary = token != word and word.isascii() and word.isalpha() and len(word) > 1
+            ordinary = ordinary and word not in template.lower()
             if ordinary and self.is_single_token(word):
                 return word
         raise UserError("the tokenizer has no ordinary word of one token")
