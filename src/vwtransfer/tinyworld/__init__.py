@@ -1,0 +1,1 @@
+"""A rendered world and four miniature models of it: the study's embedded default."""

@@ -1,0 +1,82 @@
+"""The four datasets of the tiny world, drawn when they are looked at.
+
+An image's chance comes from dataset, seed, concept, split and number alone: it is the same whichever
+others are drawn, and no training image is a held-out image or one that a model was built with.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from vwtransfer.datasets import Example
+from vwtransfer.tinyworld.renderer import render, render_image
+from vwtransfer.tinyworld.vocabulary import parse
+from vwtransfer.tinyworld.world import COMBINATIONS, Combination, Layout, Scene, sample_scene
+
+
+class Rendered:
+    """A dataset of rendered scenes (fills in `vwtransfer.datasets.Dataset`).
+
+    The main thing of an image is its concept, and the largest. The things around it are never
+    concepts of the same dataset, so that an image has one label.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        concepts: Mapping[str, str],
+        anchors: Sequence[str],
+        training_images: int = 8,
+        held_out_images: int = 20,
+        seed: int = 0,
+        things: Sequence[float] = (1.0,),
+        radius: tuple[float, float] = (15.0, 24.0),
+        ratio: tuple[float, float] = (0.55, 0.8),
+    ) -> None:
+        """Describes a dataset; nothing is drawn yet.
+
+        Args:
+            name: the dataset's name.
+            concepts: concept -> its name in prompts, "colour pattern shape".
+            anchors: one anchor word for each concept, in order.
+            training_images: per concept.
+            held_out_images: per concept.
+            seed: another seed gives other images.
+            things: how often an image holds one, two, three or four things.
+            radius: least and largest radius of the main thing, in pixels of the 64 x 64 image.
+            ratio: least and largest radius of the other things, relative to the main one.
+        """
+        self.name = name
+        self.concepts = dict(concepts)
+        self.anchors = list(anchors)
+        self._images = {"training": training_images, "held_out": held_out_images}
+        self._seed = seed
+        self._layout = Layout(tuple(things), tuple(radius), tuple(radius), tuple(ratio))
+        mains = {parse(description) for description in self.concepts.values()}
+        self._others = [c for c in COMBINATIONS if c not in mains]
+
+    def training(self, concept: str) -> list[Example]:
+        """The images a word for `concept` is trained on."""
+        return self._examples(concept, "training")
+
+    def held_out(self, concept: str) -> list[Example]:
+        """The images chosen for `concept` that metrics are measured on."""
+        return self._examples(concept, "held_out")
+
+    def _examples(self, concept: str, split: str) -> list[Example]:
+        main = parse(self.concepts[concept])
+        return [self._example(concept, main, split, i) for i in range(self._images[split])]
+
+    def _example(self, concept: str, main: Combination, split: str, index: int) -> Example:
+        rng = random.Random(f"{self.name} {self._seed} {concept} {split} {index}")
+        scene = sample_scene(rng, main, self._layout, self._others)
+        box = render([Scene(scene.things[:1], scene.background, scene.light, 0)]).boxes[0][0]
+        return Example(
+            id=f"{split}-{concept}-{index:03d}",
+            concept=concept,
+            load=partial(render_image, scene),
+            boxes=(box,),
+            labels=(concept,),
+        )
+
+

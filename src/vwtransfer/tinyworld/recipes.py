@@ -1,0 +1,21 @@
+"""How long each stage of the build learns, at full size and at the size of a test."""
+
+from collections.abc import Mapping
+
+from vwtransfer.tinyworld.stage import Recipe
+
+STAGES = ("judge", "classification", "detection", "autoencoder", "text", "generation")
+
+FULL: Mapping[str, Recipe] = {
+    "judge": Recipe(2600, 128, 2e-3, average=0.998),
+    "classification": Recipe(2400, 128, 2e-3, average=0.998),
+    "detection": Recipe(2600, 64, 1.5e-3, average=0.998),
+    "autoencoder": Recipe(1900, 16, 1.5e-3, weight_decay=0.0, average=0.995, pool=16384),
+    "text": Recipe(500, 128, 2e-3, pool=16384),
+    "generation": Recipe(4200, 64, 1.2e-3, weight_decay=0.01, average=0.998),
+}
+
+QUICK: Mapping[str, Recipe] = {
+    name: Recipe(4, 8, recipe.learning_rate, warm_up=2, average=recipe.average, pool=256)
+    for name, recipe in FULL.items()
+}
