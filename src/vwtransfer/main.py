@@ -70,7 +70,7 @@ def main() -> None:
 def _composed(composed: DictConfig) -> None:
     try:
         dispatch(validated(composed))
-    except UserError as error:
+    except Exception as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra says which job it was
         raise Refused(error) from error

@@ -78,6 +78,9 @@ def _line(text: str) -> str:
 
 
 def _with_cause(error: BaseException) -> str:
+    if isinstance(error, OmegaConfBaseException):
+        where = f"{error.full_key}: " if error.full_key else ""
+        return _line(where + str(error).splitlines()[0])
     cause = error.__cause__
     text = str(error) if cause is None or str(cause) in str(error) else f"{error} ({cause})"
     return _line(re.sub(r"\bset env var HYDRA_FULL_ERROR=1 .*", "", text))

@@ -1,0 +1,47 @@
+# make demo   sets everything up, then runs the study on the embedded tiny world
+# make test   sets everything up, then runs the tests
+#
+# Everything lives in .venv here: no root, no system packages. Another Python: make PYTHON=... test
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: demo test lint typecheck wheel clean
+.DELETE_ON_ERROR:
+
+demo: .venv/ready
+	$(BIN)/vwtransfer experiment=demo
+
+test: .venv/ready
+	$(BIN)/pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+typecheck: .venv/ready
+	$(BIN)/mypy
+
+# what is installed elsewhere: the package, its configs and its weights
+wheel: .venv/ready
+	if test -x $(BIN)/uv; then $(BIN)/uv build --quiet --wheel --out-dir dist; \
+	else $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .; fi
+
+# uv installs in seconds what takes pip minutes; where it cannot be had, pip does it.
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...' >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
+	  $(PYTHON) -m venv --clear --without-pip .venv \
+	  && $(PYTHON) -m pip --python $(BIN)/python install --quiet uv; } || { \
+	  echo 'No environment can be made: install python3-venv, or pip.' >&2; exit 1; }
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv || true
+	if test -x $(BIN)/uv; then \
+	  $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	else \
+	  $(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'; \
+	fi
+	touch $@
+
+clean:
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,92 @@
+"""Files are written whole or not at all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from vwtransfer.errors import UserError
+from vwtransfer.files import write_atomically, write_json, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_written_is_read_back_and_nothing_else_is_left(tmp_path: Path) -> None:
+    write_text(tmp_path / "new" / "text.txt", "wörter\n")
+    write_json(tmp_path / "new" / "value.json", {"delta": 0.5})
+    assert (tmp_path / "new" / "text.txt").read_text(encoding="utf-8") == "wörter\n"
+    assert json.loads((tmp_path / "new" / "value.json").read_text()) == {"delta": 0.5}
+    assert names(tmp_path / "new") == ["text.txt", "value.json"]
+
+
+def test_a_failed_write_leaves_the_former_content(tmp_path: Path) -> None:
+    path = tmp_path / "words"
+    write_text(path, "former")
+
+    def write_half(temporary: Path) -> None:
+        temporary.write_text("ha")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_atomically(path, write_half)
+    assert path.read_text() == "former"
+    assert names(tmp_path) == ["words"]
+
+
+def test_a_process_killed_while_writing_leaves_the_former_content(tmp_path: Path) -> None:
+    path = tmp_path / "words"
+    write_text(path, "former")
+    script = """
+        import os, signal, sys
+        from pathlib import Path
+        from vwtransfer.files import write_atomically
+
+        def write_half(temporary):
+            temporary.write_text("ha")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        write_atomically(Path(sys.argv[1]), write_half)
+    """
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(path)], check=False
+    )
+    assert process.returncode == -signal.SIGKILL
+    assert path.read_text() == "former"
+    write_text(path, "later")
+    assert path.read_text() == "later"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's always full device")
+def test_a_full_disk_is_said_in_one_line_and_the_former_content_stands(tmp_path: Path) -> None:
+    path = tmp_path / "words"
+    write_text(path, "former")
+    with pytest.raises(UserError, match=f"no space left while writing {path}; what was finished"):
+        write_atomically(path, lambda _: Path("/dev/full").write_text("x" * 10_000))
+    assert path.read_text() == "former"
+    assert names(tmp_path) == ["words"]
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="needs Linux's /sys, closed to all")
+def test_a_folder_that_may_not_be_written_to_is_said_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"/sys/kernel/study may not be written to .* outputs="):
+        write_text(Path("/sys/kernel/study/words"), "text")
+
+
+def test_a_file_where_a_folder_should_be_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("a file")
+    with pytest.raises(UserError, match="a part of its path is a file"):
+        write_text(tmp_path / "outputs" / "words", "text")
+
+
+def test_the_temporary_file_is_hidden_and_in_the_same_folder(tmp_path: Path) -> None:
+    seen: list[Path] = []
+    write_atomically(tmp_path / "words", lambda path: seen.append(path) or os.mknod(path))
+    assert seen[0].parent == tmp_path
+    assert seen[0].name.startswith(".words.")
