@@ -34,7 +34,11 @@ def files(folder: Path) -> set[str]:
 def test_help_lists_groups_keys_and_examples(own: Path) -> None:
     shown = vwtransfer(own, *OWN, "--help")
     assert shown.returncode == 0
-    for line in ("dataset: garden, street, tiny_scenes", "model: paper, tiny", "transfer: least_squares"):
+    for line in (
+        "dataset: garden, street, tiny_scenes",
+        "model: paper, tiny",
+        "transfer: least_squares",
+    ):
         assert line in shown.stdout
     for word in ("experiment=demo", "concept", "anchor", "delta", "--cfg job", "experiment: demo"):
         assert word in shown.stdout

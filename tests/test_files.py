@@ -1,7 +1,6 @@
 """Files are written whole or not at all."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -67,8 +66,12 @@ def test_a_process_killed_while_writing_leaves_the_former_content(tmp_path: Path
 def test_a_full_disk_is_said_in_one_line_and_the_former_content_stands(tmp_path: Path) -> None:
     path = tmp_path / "words"
     write_text(path, "former")
+
+    def write_to_a_full_disk(_: Path) -> None:
+        Path("/dev/full").write_text("x" * 10_000)
+
     with pytest.raises(UserError, match=f"no space left while writing {path}; what was finished"):
-        write_atomically(path, lambda _: Path("/dev/full").write_text("x" * 10_000))
+        write_atomically(path, write_to_a_full_disk)
     assert path.read_text() == "former"
     assert names(tmp_path) == ["words"]
 
@@ -87,6 +90,11 @@ def test_a_file_where_a_folder_should_be_is_said_in_one_line(tmp_path: Path) -> 
 
 def test_the_temporary_file_is_hidden_and_in_the_same_folder(tmp_path: Path) -> None:
     seen: list[Path] = []
-    write_atomically(tmp_path / "words", lambda path: seen.append(path) or os.mknod(path))
+
+    def write(temporary: Path) -> None:
+        seen.append(temporary)
+        temporary.touch()
+
+    write_atomically(tmp_path / "words", write)
     assert seen[0].parent == tmp_path
     assert seen[0].name.startswith(".words.")

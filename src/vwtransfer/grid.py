@@ -32,7 +32,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The cell as a relative path, such as tiny_shapes/generation/red_striped_star/zepu-0.5-0."""
+        """The cell as a relative path: tiny_shapes/generation/red_striped_star/zepu-0.5-0."""
         end = f"{self.anchor}-{delta_text(self.delta)}-{self.seed}"
         return "/".join((self.dataset, self.task, self.concept, end))
 

@@ -41,7 +41,7 @@ def _jobs(config: DictConfig) -> Iterator[Config]:
     for overrides in product(*_choices(config, loader)):
         composed = loader.load_sweep_config(config, list(overrides))
         yield validated(
-            OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+            OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         )
 
 
