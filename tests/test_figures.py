@@ -103,11 +103,12 @@ def test_each_figure_misses_only_what_was_planned_for_it(tmp_path: Path) -> None
 
 
 def test_a_task_or_direction_without_results_leaves_a_gap(tmp_path: Path) -> None:
-    frame = study(deltas=[0.0, 0.5])
-    frame = frame[~((frame["trained_for"] == "detection") & (frame["transfer"] != "none"))]
+    frame = one_panel(study(deltas=[0.0, 0.5]))
+    failed = frame["trained_for"] == "detection"
+    whole, _ = figure_3(frame, tmp_path / "whole")
+    gap, _ = figure_3(frame.assign(value=frame["value"].mask(failed)), tmp_path / "gap")
+    assert coloured(gap, ORANGE) < coloured(whole, ORANGE)
     frame = frame[~((frame["trained_for"] == "classification") & (frame["delta"] == 0.5))]
-    png, _ = figure_3(frame, tmp_path / "figure_3")
-    assert coloured(png, ORANGE) > 0
     png, _ = figure_6(frame, tmp_path / "figure_6")
     assert "3 of 3 words trained for classification missing (delta 0.5)" in said(png)
 
