@@ -5,7 +5,8 @@ Columns, the same in the parts, in `results.parquet` and in `results.csv`:
     experiment    name of the run
     dataset       where the concept's images are from
     concept       what the word was trained to mean
-    anchor        the vocabulary word at which its vectors started
+    anchor        the vocabulary word at which its vectors started; empty in baselines that have
+                  none (pandas reads that as nan from the csv)
     delta         radius of the ball around the anchor that the vectors were kept in, in units of
                   the distance to the anchor's nearest word (paper, section 5); inf when
                   unconstrained, "inf" in the csv, which pandas reads back as the float
@@ -139,7 +140,9 @@ def read(folder: str | Path, *, categorical: bool = False) -> pd.DataFrame:
         except (pa.ArrowException, OSError) as error:
             cut_off.append(f"{path} ({error})")
     if not tables:
-        raise UserError(f"none of the results can be read: {', '.join(cut_off)}.")
+        raise UserError(
+            f"none of the results can be read: {', '.join(cut_off)}. Delete them and run again."
+        )
     if cut_off:
         warnings.warn(
             f"left out of the results, as they cannot be read: {', '.join(cut_off)}. Delete them "

@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from vwtransfer.errors import UserError
 from vwtransfer.figures import sheet
 from vwtransfer.figures.study import (
     COLOURS,
@@ -48,7 +47,7 @@ def figure_6(
     for each task that words were trained for. The same words unconstrained stand apart at the
     right, the anchor word itself is the line to compare with.
 
-    Args, returns and raises as `figure_3`.
+    Args and raises as `figure_3`; no file is written when the results hold no word with a delta.
     """
     frame = of_transfer(frame, transfer)
     constrained = _constrained_words(frame, planned)
@@ -57,7 +56,7 @@ def figure_6(
     table = means(frame, planned)
     datasets, tasks, shown = sorted(table["dataset"].unique()), tasks_of(table), panels(table)
     if not tasks:
-        raise UserError("figure 6: the results hold no words with a delta.")
+        return []
     deltas = sorted(d for d in table["delta"].unique() if math.isfinite(d))
     figure, axes = sheet.panels(len(datasets) * len(shown), len(shown), 2.9)
     where = [(dataset, *panel) for dataset in datasets for panel in shown]
