@@ -1,10 +1,12 @@
 """What a dataset is: images of named concepts, with boxes, split into training and held-out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from PIL import Image
+
+from vwtransfer.datasets.bad_data import Skipped
 
 Box = tuple[float, float, float, float]
 
@@ -19,6 +21,9 @@ class Example:
         load: reads or draws the image (RGB).
         boxes: (x0, y0, x1, y1) in pixels of the loaded image, one for each labelled object.
         labels: the concept in each box; only the dataset's own concepts are labelled.
+        ignored: further boxes, of crowds and of objects marked as difficult: finding one is neither
+            right nor wrong.
+        ignored_labels: the concept in each of these.
     """
 
     id: str
@@ -26,10 +31,14 @@ class Example:
     load: Callable[[], Image.Image]
     boxes: tuple[Box, ...]
     labels: tuple[str, ...]
+    ignored: tuple[Box, ...] = ()
+    ignored_labels: tuple[str, ...] = ()
 
 
 class Dataset(Protocol):
     """Images of ten concepts (SPEC of the paper: section 4.1 and appendix D).
+
+    A dataset whose images may leave something to say also has `remarks`; see `remarks_of`.
 
     Attributes:
         name: the dataset's name in configs and results.
@@ -48,3 +57,28 @@ class Dataset(Protocol):
     def held_out(self, concept: str) -> list[Example]:
         """The images chosen for `concept` that metrics are measured on."""
         ...
+
+
+BOXES, NEGATIVES, HELD_OUT = "boxes", "negatives", "held_out"
+"""What a task may need of a dataset: boxes, images of other concepts, images to measure on."""
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What a person should know about a dataset's images.
+
+    Attributes:
+        lacks: some of BOXES, NEGATIVES and HELD_OUT -> why they are not there and how to have them.
+        noted: such as fewer images than were asked for.
+        skipped: files that could not be used.
+    """
+
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    noted: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+
+def remarks_of(dataset: Dataset) -> Remarks:
+    """The dataset's `remarks`; none where it makes none."""
+    found = getattr(dataset, "remarks", None)
+    return found if isinstance(found, Remarks) else Remarks()

@@ -1,0 +1,117 @@
+"""What an annotation file says about an image, whatever its format."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vwtransfer.datasets import Box
+from vwtransfer.datasets.bad_data import Skipped
+from vwtransfer.datasets.boxes import Size, area
+from vwtransfer.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Object:
+    """One annotated object.
+
+    Attributes:
+        name: its category, as the annotation calls it.
+        box: in the frame of the annotation.
+        ignored: a crowd (COCO) or a difficult one (PASCAL VOC): neither to be found nor a mistake
+            to find, and nothing that says what the image shows.
+        verified: False where a detector drew the box and nobody has looked at it.
+    """
+
+    name: str
+    box: Box
+    ignored: bool = False
+    verified: bool = True
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """All that is annotated in an image, and the (width, height) it was annotated in, if stated."""
+
+    size: Size | None
+    objects: tuple[Object, ...]
+
+    def category(self) -> str | None:
+        """What the image shows: the category of its largest box (SPEC: COCO and PASCAL VOC)."""
+        counted = [each for each in self.objects if not each.ignored]
+        return max(counted, key=lambda each: area(each.box)).name if counted else None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that may be chosen for a concept.
+
+    Attributes:
+        file: path in its folder, with forward slashes.
+        annotation: what is annotated; a path to the XML file that says so; None if nothing is.
+        folder: which of the dataset's folders it is in.
+    """
+
+    file: str
+    annotation: Annotation | Path | None
+    folder: str = "root"
+
+
+Pool = Mapping[str, list[Candidate]]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The images a dataset has to choose from.
+
+    Attributes:
+        training: concept -> images.
+        held_out: the same for the validation split; None where there are no splits.
+        labels: category as annotations call it -> concept.
+        others: further concepts that no word is trained for -> their names in prompts.
+        displayed: whether annotations are of the image as viewers turn it, where their stated size
+            does not tell; else of the pixels as stored.
+        skipped: annotations that cannot be used.
+    """
+
+    training: Pool
+    held_out: Pool | None
+    labels: Mapping[str, str]
+    others: Mapping[str, str] = field(default_factory=dict)
+    displayed: bool = False
+    skipped: tuple[Skipped, ...] = ()
+
+
+def by_category(
+    annotated: Mapping[str, Annotation], labels: Mapping[str, str]
+) -> dict[str, list[Candidate]]:
+    """Concept -> the images whose largest box is of it.
+
+    Args:
+        annotated: file -> annotation.
+        labels: category -> concept.
+    """
+    pool: dict[str, list[Candidate]] = {concept: [] for concept in labels.values()}
+    for file, annotation in annotated.items():
+        concept = labels.get(annotation.category() or "")
+        if concept is not None:
+            pool[concept].append(Candidate(file, annotation))
+    return pool
+
+
+def labels_of(names: Mapping[str, str], concepts: Iterable[str], key: str) -> dict[str, str]:
+    """Category as annotations call it -> concept.
+
+    Args:
+        names: concept -> category, as configured under `key`.
+        concepts: that the dataset is to have.
+        key: where the names stand in the config.
+
+    Raises:
+        UserError: a concept has no category.
+    """
+    labels = {}
+    for concept in concepts:
+        if concept not in names:
+            raise UserError(f"{key}.{concept}: is missing. {nearest(concept, names)}")
+        labels[names[concept]] = concept
+    return labels

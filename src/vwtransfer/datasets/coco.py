@@ -1,0 +1,65 @@
+"""COCO: train2017/, val2017/ and annotations/instances_{train,val}2017.json; 2014 likewise."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vwtransfer.datasets.annotation import Candidates, by_category, labels_of
+from vwtransfer.datasets.choice import Wanted
+from vwtransfer.datasets.coco_json import Instances, read_instances
+from vwtransfer.datasets.photos import Photos
+from vwtransfer.errors import UserError, nearest
+
+
+class Coco(Photos):
+    """An image's concept is the category of its largest box; crowds are ignored.
+
+    Args:
+        root: the folder that holds train2017/ and annotations/.
+        edition: 2017 or 2014.
+        categories: concept -> category name in the JSON.
+        manifest: file of a former choice; with it the JSON files are not read.
+        wanted: name, concepts, anchors, training_images, held_out_images and seed.
+
+    Raises:
+        UserError: see `Photos`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        edition: int,
+        categories: Mapping[str, str],
+        manifest: str | None = None,
+        **wanted: Any,
+    ) -> None:
+        asked, folder = Wanted(**wanted), Path(root).expanduser()
+        labels = labels_of(categories, asked.concepts, f"dataset.{asked.name}.categories")
+        super().__init__(
+            asked, {"root": folder}, lambda: _candidates(folder, edition, labels, asked), manifest
+        )
+
+
+def _candidates(
+    folder: Path, edition: int, labels: Mapping[str, str], wanted: Wanted
+) -> Candidates:
+    training, held_out = (_instances(folder, f"{split}{edition}") for split in ("train", "val"))
+    for category in labels:
+        if category not in training.categories:
+            raise UserError(
+                f"dataset.{wanted.name}.categories: {category} is no category of "
+                f"{folder / 'annotations'}. {nearest(category, training.categories)}"
+            )
+    return Candidates(
+        by_category(training.images, labels),
+        by_category(held_out.images, labels),
+        labels,
+        skipped=training.skipped + held_out.skipped,
+    )
+
+
+def _instances(folder: Path, split: str) -> Instances:
+    """The split's instances, by path in the dataset's folder."""
+    found = read_instances(folder / "annotations" / f"instances_{split}.json")
+    images = {f"{split}/{name}": annotation for name, annotation in found.images.items()}
+    return Instances(images, found.categories, found.skipped)

@@ -1,0 +1,78 @@
+"""The keys of the datasets in this folder, checked at the door."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from vwtransfer.schema import Bounds
+
+Count = Annotated[int, Bounds(least=1)]
+
+
+@dataclass(frozen=True)
+class _Photos:
+    """What every dataset of image files has; the first six as in `config.DatasetConfig`.
+
+    Attributes:
+        root: the dataset's folder.
+        manifest: file of a former choice of images; None to choose by seed.
+    """
+
+    name: str
+    concepts: Mapping[str, str]
+    anchors: tuple[str, ...]
+    training_images: Annotated[int, Bounds(least=2)]
+    held_out_images: Count
+    seed: Annotated[int, Bounds(least=0)]
+    root: str
+    manifest: str | None
+
+
+@dataclass(frozen=True)
+class ImageNet(_Photos):
+    """See `imagenet.ImageNet`."""
+
+    layout: Literal["CLS-LOC", "DET"]
+    wnids: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class DreamBooth(_Photos):
+    """See `dreambooth.DreamBooth`."""
+
+    boxes: str | None
+    allow_unverified: bool
+
+
+@dataclass(frozen=True)
+class Coco(_Photos):
+    """See `coco.Coco`."""
+
+    edition: Literal[2017, 2014]
+    categories: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PascalVOC(_Photos):
+    """See `pascal.PascalVOC`."""
+
+    edition: Literal[2012, 2011, 2010, 2009, 2008, 2007]
+    categories: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Folder(_Photos):
+    """See `folder.Folder`."""
+
+    boxes: str | None
+    allow_unverified: bool
+    negatives: str | None
+
+
+SCHEMAS: Mapping[str, type] = {
+    "vwtransfer.datasets.imagenet.ImageNet": ImageNet,
+    "vwtransfer.datasets.dreambooth.DreamBooth": DreamBooth,
+    "vwtransfer.datasets.coco.Coco": Coco,
+    "vwtransfer.datasets.pascal.PascalVOC": PascalVOC,
+    "vwtransfer.datasets.folder.Folder": Folder,
+}

@@ -1,0 +1,168 @@
+"""A person's own photos: a folder of images for each concept, boxes in an optional COCO JSON."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates
+from vwtransfer.datasets.choice import Wanted
+from vwtransfer.datasets.coco_json import read_instances
+from vwtransfer.datasets.images import SUFFIXES
+from vwtransfer.datasets.photos import Photos
+from vwtransfer.errors import UserError, nearest
+
+
+class Folder(Photos):
+    """Images of a concept lie in a folder of its name.
+
+    Args:
+        root: the folder that holds a folder for each concept; or the images of a single one.
+        boxes: COCO JSON whose file names are paths in `root` (or names that only one image has) and
+            whose categories are concepts or their names in prompts; None for no boxes.
+        allow_unverified: whether boxes marked "verified": false may be used.
+        negatives: a folder of images, or of folders of images, of anything else; they are further
+            concepts, which no word is trained for.
+        manifest: file of a former choice.
+        wanted: name, concepts, anchors, training_images, held_out_images and seed.
+
+    Raises:
+        UserError: see `Photos`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        boxes: str | None = None,
+        allow_unverified: bool = False,
+        negatives: str | None = None,
+        manifest: str | None = None,
+        **wanted: Any,
+    ) -> None:
+        asked = Wanted(**wanted)
+        folders = {"root": Path(root).expanduser()}
+        if negatives is not None:
+            folders["negatives"] = Path(negatives).expanduser()
+        super().__init__(
+            asked,
+            folders,
+            lambda: candidates(asked, folders, Path(boxes) if boxes else None),
+            manifest,
+            allow_unverified,
+        )
+
+
+def concepts_in(root: Path) -> dict[str, str]:
+    """Concept -> its name in prompts, for every folder of images in `root`, or `root` itself.
+
+    Raises:
+        UserError: there are no images.
+    """
+    found = {concept: prompt_name(concept) for concept in _folders(root)}
+    if not found:
+        raise UserError(f"{root}: there are no images here, nor folders of images.")
+    return found
+
+
+def anchors_for(concepts: Mapping[str, str], chosen: Any) -> list[str]:
+    """The anchors of a folder: the chosen words, or the concepts' own names.
+
+    Args:
+        concepts: concept -> its name in prompts.
+        chosen: the config's `anchor`: a word, a list of words, "all" or "paired".
+
+    Raises:
+        UserError: nothing is chosen and a name is more than a word.
+    """
+    if chosen not in ("all", "paired"):
+        return [chosen] if isinstance(chosen, str) else [str(each) for each in chosen]
+    for name in concepts.values():
+        if len(name.split()) != 1:
+            raise UserError(
+                f"anchor={chosen}: {name!r} is not one word, so an anchor must be given: a word "
+                "of the models' vocabulary that is near in meaning, as in anchor=dog."
+            )
+    return list(dict.fromkeys(concepts.values()))
+
+
+def prompt_name(folder: str) -> str:
+    """A folder's name as words: underscores are spaces, a trailing number is dropped (SPEC)."""
+    words = " ".join(folder.replace("_", " ").split())
+    return re.sub(r"\s*\d+$", "", words) or words
+
+
+def candidates(wanted: Wanted, folders: Mapping[str, Path], boxes: Path | None) -> Candidates:
+    """All images of the concepts, and of other things from the folder "negatives"."""
+    root = folders["root"]
+    there = _folders(root)
+    images = {}
+    for concept in wanted.concepts:
+        if concept not in there:
+            raise UserError(
+                f"dataset.{wanted.name}.concepts={concept}: there is no such folder of images in "
+                f"{root}. {nearest(concept, there)}"
+            )
+        images[concept] = [path.relative_to(root).as_posix() for path in _images(there[concept])]
+    names = list(wanted.concepts.values())
+    labels = {name: concept for concept, name in wanted.concepts.items() if names.count(name) == 1}
+    labels.update({concept: concept for concept in wanted.concepts})
+    every = [file for files in images.values() for file in files]
+    annotated = _annotated(boxes, every) if boxes else dict.fromkeys(every)
+    pool = {
+        concept: [Candidate(file, annotated[file]) for file in files]
+        for concept, files in images.items()
+    }
+    others = {}
+    if "negatives" in folders:
+        for name, place in _folders(folders["negatives"]).items():
+            if name in wanted.concepts:
+                raise UserError(
+                    f"dataset.{wanted.name}.negatives: {place} has the name of a concept; "
+                    "give it another."
+                )
+            others[name] = prompt_name(name)
+            files = [path.relative_to(folders["negatives"]) for path in _images(place)]
+            pool[name] = [Candidate(file.as_posix(), None, "negatives") for file in files]
+    return Candidates(pool, None, labels, others, displayed=True)
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    """The folders of images, under names that can be file names."""
+    if not root.is_dir():
+        raise UserError(f"{root}: there is no such folder.")
+    inner = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    found: dict[str, Path] = {}
+    for path in inner:
+        if _images(path):
+            other = found.setdefault(_concept(path), path)
+            if other != path:
+                raise UserError(f"{path}: reads as the same concept as {other}; rename one.")
+    if not found and _images(root):
+        found = {_concept(root.resolve()): root}
+    return found
+
+
+def _concept(folder: Path) -> str:
+    return re.sub(r"[^\w.+-]+", "_", folder.name).strip("_.+-") or "concept"
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."
+    )
+
+
+def _annotated(boxes: Path, files: Iterable[str]) -> dict[str, Annotation]:
+    """What is annotated in each file; nothing in those that the JSON does not name."""
+    listed = read_instances(boxes).images
+    by_file: dict[str, list[Annotation]] = {}
+    for name, annotation in listed.items():
+        by_file.setdefault(name.rpartition("/")[2], []).append(annotation)
+    files = list(files)
+    last = [file.rpartition("/")[2] for file in files]
+    annotated = {}
+    for file, name in zip(files, last, strict=True):
+        alone = last.count(name) == 1 and len(by_file.get(name, [])) == 1
+        nothing = Annotation(None, ())
+        annotated[file] = listed.get(file) or (by_file[name][0] if alone else nothing)
+    return annotated

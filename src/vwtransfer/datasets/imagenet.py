@@ -1,0 +1,121 @@
+"""ImageNet as Kaggle hands it out: ILSVRC/{Data,Annotations}/CLS-LOC/, LOC_val_solution.csv."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates, Pool, labels_of
+from vwtransfer.datasets.bad_data import Skipped, UnusableError
+from vwtransfer.datasets.choice import Wanted
+from vwtransfer.datasets.photos import Photos
+from vwtransfer.datasets.voc_xml import read_xml
+from vwtransfer.errors import UserError
+
+Layout = Literal["CLS-LOC", "DET"]
+_TRAINING = {"CLS-LOC": "train", "DET": "train/ILSVRC2013_train"}
+
+
+class ImageNet(Photos):
+    """Images with boxes; a training image's concept is its folder, others' that of their boxes.
+
+    Args:
+        root: the folder that holds Data/ and Annotations/, or ILSVRC/ with them.
+        layout: CLS-LOC, the 1,000 classes of localisation, or DET, the 200 of detection.
+        wnids: concept -> WordNet id.
+        manifest: file of a former choice; with it annotations are not read.
+        wanted: name, concepts, anchors, training_images, held_out_images and seed.
+
+    Raises:
+        UserError: see `Photos`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        layout: Layout,
+        wnids: Mapping[str, str],
+        manifest: str | None = None,
+        **wanted: Any,
+    ) -> None:
+        asked, given = Wanted(**wanted), Path(root).expanduser()
+        folder = given / "ILSVRC" if (given / "ILSVRC").is_dir() else given
+        labels = labels_of(wnids, asked.concepts, f"dataset.{asked.name}.wnids")
+        super().__init__(
+            asked, {"root": folder}, lambda: _candidates(folder, given, layout, labels), manifest
+        )
+
+
+def _candidates(folder: Path, given: Path, layout: str, labels: Mapping[str, str]) -> Candidates:
+    if not (folder / "Data" / layout).is_dir():
+        raise UserError(f"{folder / 'Data' / layout}: there is no such folder.")
+    training = {concept: _training(folder, layout, wnid) for wnid, concept in labels.items()}
+    solution = next(
+        (
+            place / "LOC_val_solution.csv"
+            for place in (folder, given)
+            if layout == "CLS-LOC" and (place / "LOC_val_solution.csv").is_file()
+        ),
+        None,
+    )
+    skipped: list[Skipped] = []
+    if solution:
+        held_out = _by_solution(folder, solution, labels)
+    else:
+        held_out = _by_boxes(folder, layout, labels, skipped)
+    return Candidates(training, held_out, labels, skipped=tuple(skipped))
+
+
+def _training(folder: Path, layout: str, wnid: str) -> list[Candidate]:
+    """The annotated images of a class; most images of CLS-LOC have no boxes."""
+    inside = f"{layout}/{_TRAINING[layout]}/{wnid}"
+    return [
+        Candidate(f"Data/{inside}/{xml.stem}.JPEG", xml)
+        for xml in sorted((folder / "Annotations" / inside).glob("*.xml"))
+    ]
+
+
+def _by_solution(folder: Path, solution: Path, labels: Mapping[str, str]) -> Pool:
+    """Validation images by the list of their classes, so that 50,000 XML files stay closed."""
+    pool: dict[str, list[Candidate]] = {concept: [] for concept in labels.values()}
+    try:
+        with solution.open(encoding="utf-8", newline="") as file:
+            rows = [(row["ImageId"], row["PredictionString"]) for row in csv.DictReader(file)]
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{solution}: cannot be read as ImageId,PredictionString.") from error
+    for image, prediction in rows:
+        wnid = (prediction or "").split(" ")[0]
+        if wnid in labels:
+            xml = folder / "Annotations" / "CLS-LOC" / "val" / f"{Path(image).name}.xml"
+            pool[labels[wnid]].append(Candidate(_validation_image(folder, image, wnid), xml))
+    return pool
+
+
+def _validation_image(folder: Path, image: str, wnid: str) -> str:
+    """Where it lies: all in one folder, or in a folder for each class, as many sort them."""
+    sorted_into = f"Data/CLS-LOC/val/{wnid}"
+    place = sorted_into if (folder / sorted_into).is_dir() else "Data/CLS-LOC/val"
+    return f"{place}/{image}.JPEG"
+
+
+def _by_boxes(folder: Path, layout: str, labels: Mapping[str, str], skipped: list[Skipped]) -> Pool:
+    """Validation images by their largest box."""
+    pool: dict[str, list[Candidate]] = {concept: [] for concept in labels.values()}
+    for xml, annotation in _validation(folder, layout, skipped):
+        wnid = annotation.category() or ""
+        if wnid in labels:
+            file = f"Data/{layout}/val/{xml.stem}.JPEG"
+            if layout == "CLS-LOC":
+                file = _validation_image(folder, xml.stem, wnid)
+            pool[labels[wnid]].append(Candidate(file, annotation))
+    return pool
+
+
+def _validation(
+    folder: Path, layout: str, skipped: list[Skipped]
+) -> Iterator[tuple[Path, Annotation]]:
+    for xml in sorted((folder / "Annotations" / layout / "val").glob("*.xml")):
+        try:
+            yield xml, read_xml(xml)
+        except UnusableError as error:
+            skipped.append(Skipped(f"Data/{layout}/val/{xml.stem}.JPEG", str(error)))
