@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -37,9 +38,23 @@ def package_folder(module: str) -> str:
     return str(Path(spec.submodule_search_locations[0]))
 
 
+def _concepts_in(root: str) -> dict[str, str]:
+    from vwtransfer.datasets.folder import concepts_in  # not every study looks at files
+
+    return concepts_in(Path(root).expanduser())
+
+
+def _anchors_for(concepts: DictConfig, chosen: Any) -> list[str]:
+    from vwtransfer.datasets.folder import anchors_for
+
+    return anchors_for({str(key): name for key, name in concepts.items()}, chosen)
+
+
 def prepare() -> None:
-    """What composing needs: the resolver, and a person's own modules from where they stand."""
+    """What composing needs: the resolvers, and a person's own modules from where they stand."""
     OmegaConf.register_new_resolver("package", package_folder, replace=True)
+    OmegaConf.register_new_resolver("concepts_in", _concepts_in, replace=True)
+    OmegaConf.register_new_resolver("anchors_for", _anchors_for, replace=True)
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
 

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from vwtransfer.config import Config
+from vwtransfer.datasets.config import SCHEMAS
 from vwtransfer.grid import Cell
 
 # What is only measured or kept with, or changes no number at all.
 _NOT_THE_TRAINER = ("checkpoint_every", "max_words_in_flight")
 _NOT_THE_DATASET = ("anchors",)
+# Where photos lie is no part of what they are: a study's folder keeps a manifest of them.
+_NOT_THE_PHOTOS = ("root", "negatives", "boxes", "manifest", "allow_unverified")
 _NOT_THE_EVALUATION = ("baselines", "keep_images")
 _ONLY_EVALUATION = ("denoising_steps", "guidance_scale", "images_per_word", "max_boxes")
 
@@ -29,7 +32,9 @@ def identity(config: Config) -> dict[str, Any]:
     values = _portable(config.composed)
     model = {f"model.{role}": part for role, part in values["model"].items()}
     datasets = {
-        f"dataset.{name}": _without(part, _NOT_THE_DATASET)
+        f"dataset.{name}": _without(
+            part, _NOT_THE_DATASET + (_NOT_THE_PHOTOS if part["_target_"] in SCHEMAS else ())
+        )
         for name, part in values["dataset"].items()
     }
     return {

@@ -22,6 +22,7 @@ from vwtransfer.config import (
     TrainerConfig,
     Training,
 )
+from vwtransfer.datasets.config import SCHEMAS as DATASETS
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.schema import Bounds, build, convert
 
@@ -145,7 +146,7 @@ def _component(node: Any, key: str) -> Node:
         raise UserError(f"{key}={node}: must be a mapping with a _target_.")
     target = node.get("_target_")
     _check_target(target, f"{key}._target_")
-    schema = SCHEMAS.get(str(target))
+    schema = SCHEMAS.get(str(target)) or DATASETS.get(str(target))
     if schema:
         build(schema, {k: v for k, v in node.items() if k != "_target_"}, key)
     return {str(k): v for k, v in node.items()}
