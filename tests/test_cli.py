@@ -34,13 +34,17 @@ def files(folder: Path) -> set[str]:
 def test_help_lists_groups_keys_and_examples(own: Path) -> None:
     shown = vwtransfer(own, *OWN, "--help")
     assert shown.returncode == 0
-    for line in (
-        "dataset: garden, street, tiny_scenes",
-        "model: paper, tiny",
-        "transfer: least_squares",
-    ):
-        assert line in shown.stdout
-    for word in ("experiment=demo", "concept", "anchor", "delta", "--cfg job", "experiment: demo"):
+    groups = dict(line.split(": ", 1) for line in shown.stdout.splitlines() if ": " in line)
+    for group, choices in {
+        "dataset": {"garden", "street", "tiny_shapes"},
+        "model": {"paper", "tiny"},
+        "model/generation": {"sd21", "tiny"},
+        "direction": {"all", "none", "generation_to_detection"},
+        "transfer": {"least_squares"},
+        "experiment": {"demo", "tiny_section4", "tiny_section5"},
+    }.items():
+        assert choices <= set(groups[group].split(", "))
+    for word in ("experiment=demo", "concept", "anchor", "delta", "--cfg job"):
         assert word in shown.stdout
 
 
