@@ -19,7 +19,9 @@ _NOT_THE_TRAINER = ("checkpoint_every", "max_words_in_flight")
 _NOT_THE_DATASET = ("anchors",)
 # Where photos lie is no part of what they are: a study's folder keeps a manifest of them.
 _NOT_THE_PHOTOS = ("root", "negatives", "boxes", "manifest", "allow_unverified")
+_NOT_THE_TRANSFER = ("folder",)
 _NOT_THE_EVALUATION = ("baselines", "keep_images")
+_NOT_THE_MODEL = ("attention", "compiled", "memory")
 _ONLY_EVALUATION = ("denoising_steps", "guidance_scale", "images_per_word", "max_boxes")
 
 
@@ -30,7 +32,10 @@ def identity(config: Config) -> dict[str, Any]:
     values of a part that is there.
     """
     values = _portable(config.composed)
-    model = {f"model.{role}": part for role, part in values["model"].items()}
+    model = {
+        f"model.{role}": _without(part, _NOT_THE_MODEL) if isinstance(part, Mapping) else part
+        for role, part in values["model"].items()
+    }
     datasets = {
         f"dataset.{name}": _without(
             part, _NOT_THE_DATASET + (_NOT_THE_PHOTOS if part["_target_"] in SCHEMAS else ())
@@ -43,7 +48,7 @@ def identity(config: Config) -> dict[str, Any]:
         **datasets,
         "trainer": _without(values["trainer"], _NOT_THE_TRAINER),
         "evaluation": _without(values["evaluation"], _NOT_THE_EVALUATION),
-        f"transfer.{values['transfer']['name']}": values["transfer"],
+        f"transfer.{values['transfer']['name']}": _without(values["transfer"], _NOT_THE_TRANSFER),
     }
 
 

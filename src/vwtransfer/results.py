@@ -25,6 +25,8 @@ Columns, the same in the parts, in `results.parquet` and in `results.csv`:
     examples      how many images (generated or held-out) it was measured on
     seed          seed of the word's training
     seconds       time the measurement took
+    unsafe        whether the safety checker flags an image generated for this row: "yes", "no", or
+                  "not checked" where there is no checker, or nothing was generated
 
 A trial is one word, and a mean is over trials (`vwtransfer.summary.means`). Three first questions:
 
@@ -67,10 +69,12 @@ SCHEMA = pa.schema(
         ("examples", pa.int64()),
         ("seed", pa.int64()),
         ("seconds", pa.float64()),
+        ("unsafe", pa.string()),
     ]
 )
+NOT_CHECKED = "not checked"
 TEXT = [field.name for field in SCHEMA if field.type == pa.string()]
-MEASURED = ["value", "examples", "seconds"]
+MEASURED = ["value", "examples", "seconds", "unsafe"]
 IDENTITY = [name for name in SCHEMA.names if name not in MEASURED]
 WRITTEN = b"vwtransfer.written"
 
@@ -92,6 +96,7 @@ class Record:
     examples: int
     seed: int
     seconds: float
+    unsafe: str = NOT_CHECKED
 
 
 def write_part(folder: str | Path, rows: Sequence[Record], key: str) -> Path:
@@ -103,9 +108,7 @@ def write_part(folder: str | Path, rows: Sequence[Record], key: str) -> Path:
     path = part_path(folder, key)
     if _is_whole(path):
         return path
-    columns = {f.name: [getattr(row, f.name) for row in rows] for f in fields(Record)}
-    written = {WRITTEN: datetime.now(UTC).isoformat().encode()}
-    table = pa.table(columns, schema=SCHEMA.with_metadata(written))
+    table = _table(rows, {WRITTEN: datetime.now(UTC).isoformat().encode()})
     write_atomically(path, lambda temporary: pq.write_table(table, temporary))
     return path
 
@@ -133,8 +136,13 @@ def read(folder: str | Path, *, categorical: bool = False) -> pd.DataFrame:
     Warns:
         UserWarning: names the cut-off files that were left out.
     """
+    return _joined(_readable(_files(Path(folder))), categorical)
+
+
+def _readable(paths: Iterable[Path]) -> list[tuple[Path, pa.Table]]:
+    """The tables of the files that are whole; see `read`."""
     tables, cut_off = [], []
-    for path in _files(Path(folder)):
+    for path in paths:
         try:
             tables.append((path, pq.read_table(path, read_dictionary=TEXT, partitioning=None)))
         except (pa.ArrowException, OSError) as error:
@@ -147,19 +155,24 @@ def read(folder: str | Path, *, categorical: bool = False) -> pd.DataFrame:
         warnings.warn(
             f"left out of the results, as they cannot be read: {', '.join(cut_off)}. Delete them "
             "and run again: only what they held is measured anew.",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return _joined(tables, categorical)
+    return tables
 
 
-def finish(folder: str | Path) -> pd.DataFrame:
+def finish(folder: str | Path, failed: Sequence[Record] = ()) -> pd.DataFrame:
     """Writes all records of a run into `results.parquet` and `results.csv`; gives them back.
+
+    Args:
+        folder: the run's.
+        failed: records without a value, of words that could not be trained.
 
     Raises:
         UserError: as `read`.
     """
     folder = Path(folder)
-    frame = read(folder)
+    found = _readable(_files(folder)) if not failed or _has_parts(folder) else []
+    frame = _joined([*found, (Path("failed"), _table(failed))], categorical=False)
     table = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
     write_atomically(folder / "results.parquet", lambda path: pq.write_table(table, path))
     write_atomically(folder / "results.csv", lambda path: _write_csv(table, path))
@@ -168,6 +181,15 @@ def finish(folder: str | Path) -> pd.DataFrame:
 
 def _write_csv(table: pa.Table, path: Path) -> None:
     pa.csv.write_csv(table, path, pa.csv.WriteOptions(quoting_style="needed"))
+
+
+def _table(rows: Sequence[Record], metadata: dict[bytes, bytes] | None = None) -> pa.Table:
+    columns = {f.name: [getattr(row, f.name) for row in rows] for f in fields(Record)}
+    return pa.table(columns, schema=SCHEMA.with_metadata(metadata))
+
+
+def _has_parts(folder: Path) -> bool:
+    return any((folder / "results").glob("*.parquet"))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -200,7 +222,9 @@ def _joined(tables: Iterable[tuple[Path, pa.Table]], categorical: bool) -> pd.Da
 def _conform(path: Path, table: pa.Table) -> pa.Table:
     """The columns of a results table, text as dictionaries; refuses another kind of table."""
     lacking = [name for name in SCHEMA.names if name not in table.column_names]
-    if lacking:
+    if lacking == ["unsafe"]:  # written before there was a safety checker
+        table = table.append_column("unsafe", pa.array([NOT_CHECKED] * len(table)))
+    elif lacking:
         raise UserError(
             f"{path} is no table of results as this version writes them: it lacks the columns "
             f"{', '.join(lacking)} and holds {', '.join(table.column_names) or 'none'}."

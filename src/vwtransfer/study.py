@@ -1,7 +1,8 @@
 """action=run: trains words, transfers them, measures all of it, and draws what came out."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from vwtransfer import provenance, results
 from vwtransfer.config import Config
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
-from vwtransfer.evaluator import Evaluation, Query, evaluate, queries
+from vwtransfer.evaluator import NO_TRANSFER, Evaluation, Query, evaluate, queries
 from vwtransfer.figures import figure_3, figure_6
 from vwtransfer.files import write_json, write_text
 from vwtransfer.grid import Cell, cells
@@ -22,7 +23,7 @@ from vwtransfer.suite import Suite, build, build_part
 from vwtransfer.summary import WIDTH, print_summary, write_summary
 from vwtransfer.trainer import Job, train
 from vwtransfer.transfer import Map
-from vwtransfer.words import WordStore
+from vwtransfer.words import Failure, WordStore
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,9 @@ def _can_be_measured(study: Study, query: Query) -> bool:
 
 def _measured(folder: Path) -> set[Query]:
     """What has rows already."""
-    if not (folder / "results").is_dir():
+    if not any((folder / "results").glob("*.parquet")):
         return set()
-    frame = results.read(folder)
+    frame = results.read(folder).dropna(subset=["value"])
     columns = list(Query.__dataclass_fields__)
     return {Query(*row) for row in frame[columns].itertuples(index=False)}
 
@@ -174,17 +175,43 @@ def _saved(study: Study) -> str:
 def _conclude(study: Study, console: Console) -> None:
     """Results in one table, pictures, and the summary a person reads first."""
     folder = study.config.folder
-    frame = results.finish(folder)
+    failures = [failure for cell in study.cells if (failure := study.store.failure(cell))]
+    frame = results.finish(folder, _without_value(study, failures))
     write_summary(frame, folder / "summary.txt", study.cells)
     print_summary(frame, console, study.cells)
     for name, draw in (("figure_3", figure_3), ("figure_6", figure_6)):
-        draw(frame, folder / "figures" / f"{name}.png", planned=study.cells)
-    _report_failures(study, console)
+        draw(
+            frame,
+            folder / "figures" / f"{name}.png",
+            planned=study.cells,
+            world=study.config.model.name,
+        )
+    _report_failures(study, failures, console)
     console.print(f"results, words and figures: {folder}", soft_wrap=True)
 
 
-def _report_failures(study: Study, console: Console) -> None:
-    failures = [failure for cell in study.cells if (failure := study.store.failure(cell))]
+def _without_value(study: Study, failures: Sequence[Failure]) -> list[results.Record]:
+    """The rows of words that failed: what would have been measured, without a value."""
+    records = []
+    for cell in (failure.cell for failure in failures):
+        targets = [target for source, target in study.config.direction if source == cell.task]
+        for name in (cell.task, *targets):
+            method = NO_TRANSFER if name == cell.task else study.config.transfer["name"]
+            query = Query.of_word(cell, name, method)
+            for metric in study.suite.tasks[name].metrics:
+                row = results.Record(
+                    study.config.name,
+                    **asdict(query),
+                    metric=metric,
+                    value=math.nan,
+                    examples=0,
+                    seconds=math.nan,
+                )
+                records.append(row)
+    return records
+
+
+def _report_failures(study: Study, failures: Sequence[Failure], console: Console) -> None:
     path = study.config.folder / "failures.csv"
     if not failures:
         path.unlink(missing_ok=True)
