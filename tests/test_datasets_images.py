@@ -1,0 +1,183 @@
+"""Whatever kind of image file a dataset holds is read as a viewer shows it, and boxes fit it."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from drawn import photo, rectangle, wanted
+from vwtransfer.datasets import Box
+from vwtransfer.datasets.bad_data import UnusableError, path_inside
+from vwtransfer.datasets.boxes import fitted, from_corners, from_width, turned
+from vwtransfer.datasets.folder import Folder
+from vwtransfer.datasets.images import examine, read_image
+from vwtransfer.errors import UserError
+
+RED = (254, 0, 0)  # what JPEG makes of (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "colour", "expected"),
+    [
+        ("gray.jpg", "L", (128, 128, 128), (128, 128, 128)),
+        ("gray.png", "L", (128, 128, 128), (128, 128, 128)),
+        ("palette.png", "P", (255, 0, 0), (255, 0, 0)),
+        ("palette.gif", "P", (255, 0, 0), (255, 0, 0)),
+        ("bits.png", "1", (255, 255, 255), (255, 255, 255)),
+        ("cmyk.jpg", "CMYK", (255, 0, 0), RED),
+        ("ycc.jpg", "YCbCr", (255, 0, 0), RED),
+        ("colour.webp", "RGB", (0, 0, 255), (0, 0, 255)),
+    ],
+)
+def test_any_kind_of_pixels_becomes_rgb(
+    tmp_path: Path, name: str, mode: str, colour: tuple[int, int, int], expected: tuple[int, ...]
+) -> None:
+    options = {"lossless": True} if name.endswith("webp") else {}
+    Image.new("RGB", (8, 8), colour).convert(mode).save(tmp_path / name, **options)
+    image = read_image(tmp_path / name)
+    assert (image.mode, image.size) == ("RGB", (8, 8))
+    assert np.allclose(np.asarray(image), expected, atol=2)
+
+
+def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
+    half = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
+    half.putpixel((1, 0), (0, 0, 0, 0))
+    half.save(tmp_path / "rgba.png")
+    palette = Image.new("P", (2, 1), 0)
+    palette.putpalette([255, 0, 0, 0, 255, 0])
+    palette.putpixel((1, 0), 1)
+    palette.save(tmp_path / "palette.png", transparency=1)
+    Image.new("LA", (2, 1), (0, 0)).save(tmp_path / "la.png")
+    for name, first in (("rgba.png", (255, 0, 0)), ("palette.png", (255, 0, 0))):
+        image = read_image(tmp_path / name)
+        assert image.getpixel((0, 0)) == first
+        assert image.getpixel((1, 0)) == (255, 255, 255)
+    assert read_image(tmp_path / "la.png").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sixteen_bits_keep_their_range(tmp_path: Path) -> None:
+    levels = np.array([[0, 32768, 65535]], dtype=np.uint16)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    Image.fromarray(levels).save(tmp_path / "deep.tif")
+    for name in ("deep.png", "deep.tif"):
+        assert np.asarray(read_image(tmp_path / name))[0, :, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_image_is_upright_and_its_boxes_turn_with_it(
+    tmp_path: Path, orientation: int
+) -> None:
+    box = (10.0, 6.0, 30.0, 20.0)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = rectangle("red", box)
+    stored.save(tmp_path / "turned.png", exif=exif)
+    upright = read_image(tmp_path / "turned.png")
+    assert upright.size == examine(tmp_path / "turned.png").upright_size
+    assert red_box(upright) == turned(box, stored.size, orientation)
+
+
+def red_box(image: Image.Image) -> Box:
+    """Where the image is red."""
+    red_HW = (np.asarray(image).astype(int) @ [1, -1, -1]) > 100
+    (y,), (x,) = (np.nonzero(red_HW.any(axis=axis)) for axis in (1, 0))
+    return (float(x[0]), float(y[0]), float(x[-1] + 1), float(y[-1] + 1))
+
+
+@pytest.mark.parametrize("annotated", ["stored", "upright", "unknown"])
+def test_boxes_fit_a_turned_photo_whichever_way_it_was_annotated(
+    tmp_path: Path, annotated: str
+) -> None:
+    box = (10.0, 6.0, 30.0, 20.0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = turned(box, (64, 48), 6)
+    x0, y0, x1, y1 = box if annotated == "stored" else upright
+    size = {"stored": (64, 48), "upright": (48, 64), "unknown": (None, None)}[annotated]
+    images, annotations = [], []
+    for i in range(4):
+        path = tmp_path / "photos" / "red" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rectangle("red", box, gray=100 + i).save(path, exif=exif)
+        frame = {} if annotated == "unknown" else {"width": size[0], "height": size[1]}
+        images.append({"id": i, "file_name": f"red/{i}.png", **frame})
+        annotations.append(
+            {"id": i, "image_id": i, "category_id": 1, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+        )
+    listed = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "red"}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(listed))
+    dataset = Folder(
+        str(tmp_path / "photos"), str(tmp_path / "boxes.json"), **wanted(concepts={"red": "red"})
+    )
+    for example in dataset.training("red"):
+        assert example.boxes == (upright,) == (red_box(example.load()),)
+
+
+def test_each_formats_corners_become_edges() -> None:
+    assert from_corners(1, 1, 64, 48) == (0, 0, 64, 48)  # PASCAL VOC: first and last pixel, from 1
+    assert from_width(0, 0, 64, 48) == (0, 0, 64, 48)  # COCO: from 0, width and height
+
+
+def test_boxes_are_cut_at_the_edge_by_a_pixel_of_rounding_and_no_more() -> None:
+    assert fitted((-1, 0, 64.4, 48), (64, 48)) == (0, 0, 64, 48)
+    for box, reason in [
+        ((-2, 0, 10, 10), "reaches out of the image of 64 x 48 pixels"),
+        ((0, 0, 66, 10), "reaches out"),
+        ((70, 0, 80, 10), "reaches out"),
+        ((5, 5, 5, 10), "has no area"),
+        ((9, 5, 5, 10), "has no area"),
+        ((float("nan"), 0, 5, 5), "not made of finite numbers"),
+        ((0, 0, float("inf"), 5), "not made of finite numbers"),
+    ]:
+        with pytest.raises(UnusableError, match=reason):
+            fitted(box, (64, 48))
+
+
+def truncated(path: Path) -> None:
+    stream = io.BytesIO()
+    Image.effect_noise((64, 64), 80).save(stream, format="JPEG")
+    path.write_bytes(stream.getvalue()[:1500])
+
+
+def bomb(path: Path) -> None:
+    path.write_bytes(b"P4 20000 10000\n")  # a header is all that is read
+
+
+BROKEN = {
+    "truncated.jpg": (truncated, "damaged image"),
+    "empty.jpg": (lambda path: path.write_bytes(b""), "the file is empty"),
+    "text.jpg": (lambda path: path.write_text("no image"), "not an image that PIL can read"),
+    "bomb.png": (bomb, "the image has more than 89,478,485 pixels"),
+    "float.tif": (lambda path: Image.new("F", (4, 4)).save(path), "floating-point pixels"),
+    "missing.jpg": (lambda path: None, "there is no such file"),
+    "folder.jpg": (lambda path: path.mkdir(), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_that_is_no_image_is_named_with_the_reason(tmp_path: Path, name: str) -> None:
+    write, reason = BROKEN[name]
+    write(tmp_path / name)
+    with pytest.raises(UnusableError, match=reason):
+        examine(tmp_path / name)
+    with pytest.raises(UserError, match=rf"{name}: .*{reason}"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("file", ["/etc/passwd", "../x.jpg", "a/../../x.jpg", "C:\\x", "", "a\0b"])
+def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, file: str) -> None:
+    with pytest.raises(UnusableError, match="leaves the dataset's folder"):
+        path_inside(tmp_path, file)
+    assert path_inside(tmp_path, "a/b.jpg") == tmp_path / "a" / "b.jpg"
+
+
+def test_a_plain_photo_is_what_it_was(tmp_path: Path) -> None:
+    path = photo(tmp_path / "plain.png", "red")
+    assert read_image(path).getpixel((0, 0)) == (255, 0, 0)
