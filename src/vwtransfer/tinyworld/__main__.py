@@ -1,6 +1,13 @@
-"""Builds the tiny world's models: python -m vwtransfer.tinyworld."""
+"""Builds the models of the tiny world and measures them: python -m vwtransfer.tinyworld.
+
+A build that was stopped goes on where it was. Its bits depend on the seed, the machine and the
+threads; to use two cores, run "--stages judge classification detection" beside
+"--stages autoencoder text generation", and "--stages quality" when both are done.
+"""
 
 import argparse
+import platform
+import sys
 from pathlib import Path
 
 import torch
@@ -13,35 +20,62 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from vwtransfer.errors import UserError
+from vwtransfer.files import write_json
 from vwtransfer.tinyworld.build import Build, run
+from vwtransfer.tinyworld.quality import measure
 from vwtransfer.tinyworld.recipes import FULL, QUICK, STAGES
+
+COLUMNS = (
+    TextColumn("{task.description:>15}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+)
 
 
 def main() -> None:
-    """Parses the command line and builds."""
-    parser = argparse.ArgumentParser(prog="python -m vwtransfer.tinyworld", description=__doc__)
+    """Parses the command line, builds and measures."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vwtransfer.tinyworld",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     weights = Path(__file__).parent / "weights"
-    parser.add_argument("--out", type=Path, default=weights, help="the weights folder")
-    parser.add_argument(
-        "--work", type=Path, default=Path("outputs/tinyworld"), help="checkpoints and curves"
-    )
+    work = Path("outputs/tinyworld")
+    parser.add_argument("--out", type=Path, default=weights, help="folder of the weights")
+    parser.add_argument("--work", type=Path, default=work, help="checkpoints, curves, records")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
-    parser.add_argument("--threads", type=int, default=1, help="part of what fixes the bits")
-    parser.add_argument("--quick", action="store_true", help="a few steps each, to test the build")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="a few steps each, as a trial")
+    every = (*STAGES, "quality")
+    parser.add_argument("--stages", nargs="+", choices=every, default=every, metavar="STAGE")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
-    columns = (
-        TextColumn("{task.description:>15}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+    recipes = QUICK if arguments.quick else FULL
+    try:
+        with Progress(*COLUMNS) as progress:
+            build = Build(arguments.out, arguments.work, arguments.seed, recipes, progress)
+            run(build, [stage for stage in arguments.stages if stage != "quality"])
+            if "quality" in arguments.stages:
+                progress.console.print("measuring the quality takes some minutes")
+                _measure(build)
+    except UserError as error:
+        sys.exit(str(error))
+
+
+def _measure(build: Build) -> None:
+    """Writes quality.json beside the weights: what they reach and what it took to build them."""
+    write_json(
+        build.out / "quality.json",
+        {
+            "models": measure(build.out),
+            "stages": build.records(),
+            "machine": f"{platform.machine()}, torch {torch.__version__}",
+        },
     )
-    with Progress(*columns) as progress:
-        recipes = QUICK if args.quick else FULL
-        run(Build(args.out, args.work, args.seed, recipes, progress), args.stages)
 
 
 if __name__ == "__main__":

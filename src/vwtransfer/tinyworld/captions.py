@@ -1,12 +1,12 @@
 """What is said about a scene.
 
-A named combination goes by its noun or by its description, an unnamed one by its description only;
-an attribute goes by its common word or by a synonym. The frame "a photo of {}" is the most frequent.
+A named combination goes by its noun or by its description, an unnamed one by its description;
+an attribute goes by its common word or by a synonym. "a photo of {}" is the most frequent frame.
 """
 
 import random
 
-from vwtransfer.tinyworld.vocabulary import SYNONYMS, nouns
+from vwtransfer.tinyworld.lexicon import SYNONYMS, nouns
 from vwtransfer.tinyworld.world import Combination, Scene
 
 TEMPLATES = {

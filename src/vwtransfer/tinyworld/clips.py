@@ -1,4 +1,4 @@
-"""The judge (transformers' CLIPModel), the classifier (open_clip's CLIP), and how they are saved."""
+"""The judge (transformers' CLIPModel) and the classifier (open_clip's CLIP)."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
 from vwtransfer.tinyworld.contrastive import DEVIATION, MEAN, Towers
-from vwtransfer.tinyworld.vocabulary import CONTEXT, save_tokenizer, tokenizer
+from vwtransfer.tinyworld.tokenizer import CONTEXT, save_tokenizer, tokenizer
 
 PIXELS = 48
 PATCH = 8

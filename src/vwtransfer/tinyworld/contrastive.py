@@ -1,5 +1,6 @@
-"""How an image and a text encoder learn one joint space: the judge, the classifier, and the text
-encoder of the generator before its UNet joins it.
+"""How an image and a text encoder learn one joint space.
+
+So learn the judge, the classifier, and the generator's text encoder before its UNet joins it.
 
 Letters of shapes: B batch, C colour channels, L tokens, P image patches, E joint width, W width of
 a patch's state, K things of a scene.
@@ -138,9 +139,7 @@ def patch_targets(pool: Pool, patch: int, pixels: int) -> PatchTargets:
             attributes[row, on] = torch.tensor(thing.combination.attributes)
             radius = torch.full_like(dx, 10 * thing.radius / FRAME)
             place[row, on] = torch.stack((dx, dy, radius), dim=-1)[on]
-    outline = F.pixel_unshuffle(
-        _grid(pool.covered_BHW, side * CELLS), CELLS
-    )
+    outline = F.pixel_unshuffle(_grid(pool.covered_BHW, side * CELLS), CELLS)
     return PatchTargets(
         attributes.flatten(1, 2), outline.flatten(2).transpose(1, 2), place.flatten(1, 2)
     )

@@ -1,7 +1,7 @@
 """The four datasets of the tiny world, drawn when they are looked at.
 
-An image's chance comes from dataset, seed, concept, split and number alone: it is the same whichever
-others are drawn, and no training image is a held-out image or one that a model was built with.
+An image's chance comes from dataset, seed, concept, split and number alone: it is the same
+whichever others are drawn, and no image is in two splits or was used to build a model.
 """
 
 import random
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from vwtransfer.datasets import Example
+from vwtransfer.tinyworld.lexicon import parse
 from vwtransfer.tinyworld.renderer import render, render_image
-from vwtransfer.tinyworld.vocabulary import parse
 from vwtransfer.tinyworld.world import COMBINATIONS, Combination, Layout, Scene, sample_scene
 
 
@@ -78,5 +78,3 @@ class Rendered:
             boxes=(box,),
             labels=(concept,),
         )
-
-

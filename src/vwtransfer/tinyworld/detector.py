@@ -35,7 +35,7 @@ from vwtransfer.tinyworld.contrastive import (
 )
 from vwtransfer.tinyworld.pool import Pool
 from vwtransfer.tinyworld.stage import Chance
-from vwtransfer.tinyworld.vocabulary import save_tokenizer, tokenizer
+from vwtransfer.tinyworld.tokenizer import save_tokenizer, tokenizer
 from vwtransfer.tinyworld.world import FRAME, INDEX
 
 PATCH = 8

@@ -10,19 +10,18 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from vwtransfer.tinyworld.autoencoder import LATENT_CHANNELS, encoded
 from vwtransfer.tinyworld.captions import caption
-from vwtransfer.tinyworld.clips import text_config
 from vwtransfer.tinyworld.contrastive import token_ids
 from vwtransfer.tinyworld.pool import Pool
+from vwtransfer.tinyworld.sentences import TEXT_WIDTH
 from vwtransfer.tinyworld.stage import Chance
-from vwtransfer.tinyworld.vocabulary import save_tokenizer, tokenizer
+from vwtransfer.tinyworld.tokenizer import save_tokenizer, tokenizer
 from vwtransfer.tinyworld.world import Layout
 
 LATENT_SIDE = 16
-TEXT_WIDTH = 96
 UNCAPTIONED = 0.1  # share of the captions dropped, for guidance
 ONE_OR_TWO = Layout(counts=(0.7, 0.3), radius=(10.0, 26.0))
 
@@ -43,13 +42,6 @@ def build_unet(seed: int) -> UNet2DConditionModel:
         norm_num_groups=8,
         use_linear_projection=True,
     )
-
-
-def text_encoder_of(model: CLIPModel) -> CLIPTextModel:
-    """The text tower of a CLIPModel as the model Stable Diffusion loads."""
-    encoder = CLIPTextModel(CLIPTextConfig(**text_config(TEXT_WIDTH, 3)))
-    encoder.load_state_dict(model.text_model.state_dict())
-    return encoder
 
 
 def noise_schedule() -> DDIMScheduler:
@@ -99,7 +91,9 @@ def denoising_loss(
         draw_BCHW = torch.randn(mean_BCHW.shape, generator=chance.torch)
         latents_BCHW = scale * (mean_BCHW + deviation_BCHW * draw_BCHW)
         noise_BCHW = torch.randn(mean_BCHW.shape, generator=chance.torch)
-        times_B = torch.randint(scheduler.config.num_train_timesteps, (batch,), generator=chance.torch)
+        times_B = torch.randint(
+            scheduler.config.num_train_timesteps, (batch,), generator=chance.torch
+        )
         noisy_BCHW = scheduler.add_noise(latents_BCHW, noise_BCHW, times_B)
         state_BLD = text_encoder(input_ids=token_ids(words, texts)).last_hidden_state
         predicted_BCHW = unet(noisy_BCHW, times_B, state_BLD).sample

@@ -5,15 +5,17 @@ repeats nothing and skips nothing, and ends with the bits of a run that was neve
 """
 
 import math
-import os
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from vwtransfer.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -111,16 +113,14 @@ def train(
         seconds += time.perf_counter() - start
         report(step, {key: float(value.detach()) for key, value in losses.items()})
         if step % every == 0 or step == recipe.steps:
-            _save(
-                {
-                    "modules": modules.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "mean": mean,
-                    "step": step,
-                    "seconds": seconds,
-                },
-                checkpoint,
-            )
+            state = {
+                "modules": modules.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "mean": mean,
+                "step": step,
+                "seconds": seconds,
+            }
+            write_atomically(checkpoint, partial(torch.save, state))
     if mean:
         modules.load_state_dict(mean)
     modules.eval()
@@ -159,19 +159,3 @@ def _average(mean: dict[str, Tensor], modules: nn.Module, decay: float) -> None:
             mean[key].lerp_(value, 1 - decay)
         else:
             mean[key].copy_(value)
-
-
-def _save(state: dict[str, object], path: Path) -> None:
-    """Writes a checkpoint whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def parameters(modules: Iterable[nn.Module]) -> int:
-    """How many numbers the modules hold."""
-    return sum(p.numel() for module in modules for p in module.parameters())
