@@ -22,6 +22,8 @@ class Quadratic:
 
     name = "quadratic"
     metrics = ("closeness",)
+    trains_with: tuple[str, ...] = ()
+    measured_with: tuple[str, ...] = ()
     measured_at_once = 4
     template = "a {}"
 

@@ -15,15 +15,21 @@ from vwtransfer.datasets import Example
 
 @dataclass(frozen=True)
 class Truth:
-    """The annotated boxes of an image, and the concept in each."""
+    """The annotated boxes of an image, and the concept in each; `ignored` as in `Example`."""
 
     boxes: Tensor
     labels: tuple[str, ...]
+    ignored: Tensor
+    ignored_labels: tuple[str, ...]
 
     @classmethod
     def of(cls, example: Example) -> "Truth":
         """What is annotated in an example."""
-        return cls(torch.tensor(example.boxes, dtype=torch.float32).view(-1, 4), example.labels)
+        boxes, ignored = (
+            torch.tensor(each, dtype=torch.float32).view(-1, 4)
+            for each in (example.boxes, example.ignored)
+        )
+        return cls(boxes, example.labels, ignored, example.ignored_labels)
 
 
 def average_precision(
@@ -72,12 +78,9 @@ def _per_word(
     T = scores_NMT.shape[-1]
     for m, truth in enumerate(truths):
         words = [n for n in range(len(concepts)) if counted_NM[n][m]]
-        found = [
-            (box, n)
-            for n in words
-            for box, label in zip(truth.boxes, truth.labels, strict=True)
-            if label == concepts[n]
-        ]
+        found = _boxes_of(words, concepts, truth.boxes, truth.labels)
+        targets = len(found)
+        found += _boxes_of(words, concepts, truth.ignored, truth.ignored_labels)
         predicted = {
             "boxes": boxes_NMT4[words, m].reshape(-1, 4),
             "scores": scores_NMT[words, m].reshape(-1),
@@ -86,6 +89,7 @@ def _per_word(
         annotated = {
             "boxes": torch.stack([box for box, _ in found]) if found else torch.zeros(0, 4),
             "labels": torch.tensor([n for _, n in found], dtype=torch.long),
+            "iscrowd": torch.tensor([int(i >= targets) for i in range(len(found))]).long(),
         }
         metric.update([predicted], [annotated])
     result = metric.compute()
@@ -95,3 +99,15 @@ def _per_word(
     order = result["classes"].reshape(-1).tolist()
     columns = [order.index(n) for n in range(len(concepts))]
     return [(by_word[0, c].item(), by_word[:, c].mean().item()) for c in columns]
+
+
+def _boxes_of(
+    words: Sequence[int], concepts: Sequence[str], boxes: Tensor, labels: Sequence[str]
+) -> list[tuple[Tensor, int]]:
+    """Each box with every word that stands for the concept in it."""
+    return [
+        (box, n)
+        for n in words
+        for box, label in zip(boxes, labels, strict=True)
+        if label == concepts[n]
+    ]

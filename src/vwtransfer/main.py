@@ -34,6 +34,10 @@ class Action(NamedTuple):
 
 ACTIONS = {
     "run": Action("vwtransfer.study:run", writes=True),
+    "apply": Action("vwtransfer.travel:apply", writes=False),
+    "export": Action("vwtransfer.travel:export", writes=False),
+    "check": Action("vwtransfer.check:check", writes=False),
+    "boxes": Action("vwtransfer.box_proposals:run", writes=False),
 }
 
 

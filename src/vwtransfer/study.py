@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from vwtransfer import provenance, results
+from vwtransfer import material, provenance, results
 from vwtransfer.config import Config
 from vwtransfer.datasets import Dataset
-from vwtransfer.errors import UserError
+from vwtransfer.devices import torch_device
 from vwtransfer.evaluator import NO_TRANSFER, Evaluation, Query, evaluate, queries
 from vwtransfer.figures import figure_3, figure_6
 from vwtransfer.files import write_json, write_text
@@ -46,18 +46,21 @@ def run(config: Config) -> None:
         UserError: input that cannot be used; see the message.
         KeyboardInterrupt: Ctrl-C; the message says what was saved.
     """
-    device = _device(config)
+    device = torch_device(config.device)
     provenance.save(config)
     torch.set_num_threads(config.threads or torch.get_num_threads())
     suite = build(config, device)
-    todo = cells(config)
-    suite.check_anchors(todo)
-    datasets = {
-        name: build_part(dataset.node, f"dataset.{name}")
-        for name, dataset in config.dataset.items()
-    }
-    store = WordStore(config.folder / "words")
+    suite.check_anchors(cells(config))
+    datasets = material.opened(config)
     console = _console()
+    for line in material.left_out(suite.tasks, datasets):
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    todo = [
+        cell
+        for cell in cells(config)
+        if material.trains(suite.tasks[cell.task], datasets[cell.dataset])
+    ]
+    store = WordStore(config.folder / "words")
     with deferred() as stopping, stages(console, config.progress) as bars:
         study = Study(config, suite, datasets, todo, store, bars, stopping)
         try:
@@ -72,20 +75,6 @@ def _console() -> Console:
     """The terminal; a file or a pipe is given the width that tables need."""
     console = Console()
     return console if console.is_terminal else Console(width=WIDTH)
-
-
-def _device(config: Config) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(config.device)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise UserError(
-            f"device={config.device}: this machine has {count or 'no'} GPU"
-            f"{'s' if count > 1 else ''} that torch can use. Valid: auto, cpu"
-            f"{''.join(f', cuda:{i}' for i in range(count))}."
-        )
-    return device
 
 
 def _train(study: Study) -> None:
@@ -120,6 +109,8 @@ def _evaluate(study: Study) -> None:
             continue
         maps = {source: _map(study, source, name) for source in sources}
         for dataset in study.datasets.values():
+            if not material.measures(task, dataset):
+                continue
             mine = [c for c in study.cells if c.dataset == dataset.name]
             found = queries(mine, name, sources, method, config.evaluation.baselines)
             waiting = [q for q in found if q not in done and _can_be_measured(study, q)]
@@ -176,9 +167,17 @@ def _conclude(study: Study, console: Console) -> None:
     """Results in one table, pictures, and the summary a person reads first."""
     folder = study.config.folder
     failures = [failure for cell in study.cells if (failure := study.store.failure(cell))]
+    remarks = [
+        *material.left_out(study.suite.tasks, study.datasets),
+        *material.shortages(study.datasets),
+    ]
+    if not failures and not any((folder / "results").glob("*.parquet")):
+        write_text(folder / "summary.txt", "\n".join(["nothing was measured", *remarks]) + "\n")
+        console.print(f"nothing was measured; words: {folder / 'words'}", soft_wrap=True)
+        return
     frame = results.finish(folder, _without_value(study, failures))
-    write_summary(frame, folder / "summary.txt", study.cells)
-    print_summary(frame, console, study.cells)
+    write_summary(frame, folder / "summary.txt", study.cells, remarks)
+    print_summary(frame, console, study.cells, remarks)
     for name, draw in (("figure_3", figure_3), ("figure_6", figure_6)):
         draw(
             frame,

@@ -138,13 +138,19 @@ def delta_name(delta: float) -> str:
     return "unconstrained" if math.isinf(delta) else f"delta {delta:g}"
 
 
-def print_summary(frame: pd.DataFrame, console: Console, planned: Sequence[Cell] = ()) -> None:
+def print_summary(
+    frame: pd.DataFrame,
+    console: Console,
+    planned: Sequence[Cell] = (),
+    remarks: Sequence[str] = (),
+) -> None:
     """Prints, for each dataset and delta, a table of in-domain, transferred and baseline means.
 
     Args:
         frame: results.
         console: 100 columns show every interval on one line.
         planned: as for `means`.
+        remarks: further lines, such as what was left out.
     """
     table = means(frame, planned)
     shown = panels(table)
@@ -166,14 +172,16 @@ def print_summary(frame: pd.DataFrame, console: Console, planned: Sequence[Cell]
             f"(unconstrained; mean over {cells} pairs of dataset and direction).",
             highlight=False,
         )
-    for line in shortfalls(frame, planned):
+    for line in [*shortfalls(frame, planned), *remarks]:
         console.print(line, style="yellow", highlight=False)
 
 
-def write_summary(frame: pd.DataFrame, path: Path, planned: Sequence[Cell] = ()) -> None:
+def write_summary(
+    frame: pd.DataFrame, path: Path, planned: Sequence[Cell] = (), remarks: Sequence[str] = ()
+) -> None:
     """Writes what `print_summary` prints as plain text."""
     text = io.StringIO()
-    print_summary(frame, Console(file=text, width=WIDTH, color_system=None), planned)
+    print_summary(frame, Console(file=text, width=WIDTH, color_system=None), planned, remarks)
     write_text(path, text.getvalue())
 
 

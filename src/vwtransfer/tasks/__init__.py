@@ -46,6 +46,9 @@ class Task(Protocol):
         metrics: what `measure` reports, the headline first.
         chance: metric -> its value for a random guess, given the number of concepts.
         measured_at_once: words that `measure` best takes together.
+        trains_with: what training needs of a dataset: some of `datasets.BOXES`, `NEGATIVES` and
+            `HELD_OUT`. Where a dataset lacks it, the task is left out.
+        measured_with: the same for `measure`.
     """
 
     name: str
@@ -53,6 +56,8 @@ class Task(Protocol):
     training: Training
     template: str
     measured_at_once: int
+    trains_with: tuple[str, ...]
+    measured_with: tuple[str, ...]
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vwtransfer.checkpoints import freeze, loading
 from vwtransfer.config import Training
-from vwtransfer.datasets import Dataset, Example
+from vwtransfer.datasets import HELD_OUT, NEGATIVES, Dataset, Example
 from vwtransfer.grid import Cell
 from vwtransfer.tasks import (
     Measurement,
@@ -58,6 +58,8 @@ class Classification:
     name = "classification"
     metrics = ("classifier_accuracy", "classifier_balanced_accuracy")
     measured_at_once = 1024
+    trains_with = (NEGATIVES,)
+    measured_with = (NEGATIVES, HELD_OUT)
 
     def __init__(
         self,

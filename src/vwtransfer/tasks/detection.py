@@ -17,7 +17,7 @@ from torchvision.ops import box_convert, box_iou
 from vwtransfer.average_precision import Truth, average_precision
 from vwtransfer.checkpoints import freeze, loading, refuse_incomplete
 from vwtransfer.config import Training
-from vwtransfer.datasets import Dataset, Example
+from vwtransfer.datasets import BOXES, HELD_OUT, Dataset, Example
 from vwtransfer.grid import Cell
 from vwtransfer.tasks import (
     Measurement,
@@ -89,6 +89,8 @@ class Detection:
         "mean_average_precision_target_images",
     )
     measured_at_once = 16
+    trains_with = (BOXES,)
+    measured_with = (BOXES, HELD_OUT)
 
     def __init__(
         self,
@@ -180,6 +182,8 @@ class Detection:
         own = [
             b for b, c in zip(example.boxes, example.labels, strict=True) if c == example.concept
         ]
+        if not own:  # an image of something else, that no word is trained on
+            return torch.zeros(len(box_R4), dtype=torch.bool, device=box_R4.device)
         overlap_RT = box_iou(box_R4.float(), torch.tensor(own, device=box_R4.device))
         positive_R = overlap_RT.amax(dim=1) >= self.positive_iou
         positive_R[overlap_RT.argmax(dim=0)] = True
@@ -232,6 +236,12 @@ class Detection:
             Measurement(values, examples=len(examples))
             for values in average_precision(boxes_NMT4, scores_NMT, truths, concepts)
         ]
+
+    @torch.no_grad()
+    def detect(self, examples: Sequence[Example], prompt: str) -> tuple[Tensor, Tensor]:
+        """The best T boxes [M, T, 4] for a prompt in each image, and their scores [M, T]."""
+        boxes_1MT4, scores_1MT = self._detect(self.text.encode_text([prompt]), self._see(examples))
+        return boxes_1MT4[0], scores_1MT[0]
 
     def _detect(self, text_NE: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
         """The best T boxes [N, M, T, 4] of each image and their scores [N, M, T]."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vwtransfer.checkpoints import freeze, loading, refuse_incomplete
 from vwtransfer.config import Training
-from vwtransfer.datasets import Dataset
+from vwtransfer.datasets import NEGATIVES, Dataset
 from vwtransfer.grid import Cell
 from vwtransfer.seeds import generator
 from vwtransfer.tasks import (
@@ -55,6 +55,8 @@ class Generation:
 
     name = "generation"
     metrics = ("generation_accuracy",)
+    trains_with: tuple[str, ...] = ()
+    measured_with = (NEGATIVES,)  # ranking first among one means nothing
 
     def __init__(
         self,
