@@ -18,6 +18,9 @@ from vwtransfer.grid import Cell
 from vwtransfer.text_encoder import TextEncoder
 
 NEVER = -1
+# A loss is multiplied by this before its backward, and the gradient divided by it in float32: what
+# one vector gets of a mean over a latent is below the smallest number of float16.
+LOSS_SCALE = {torch.float16: 2.0**10}
 TENSORS = ("vectors", "failed", "tail", "exp_avg", "exp_avg_sq")
 
 
@@ -30,6 +33,7 @@ class Pack:
         vectors_NKD: the words, float32, a leaf of the graph.
         optimiser: Adam over the words; its arithmetic is elementwise, so no word sees another.
         centre_ND, radius_N: the ball each word's vectors stay in.
+        loss_scale: what keeps gradients within the range of the frozen model's precision.
         failed_N: step at which a word stopped being finite, or NEVER.
         tail_N: sum of the losses over the last tenth of the steps.
         step: steps done.
@@ -43,6 +47,7 @@ class Pack:
     radius_N: Tensor
     failed_N: Tensor
     tail_N: Tensor
+    loss_scale: float = 1.0
     step: int = 0
     seconds: float = 0.0
 
@@ -71,6 +76,7 @@ class Pack:
             radius_N=torch.tensor(radii, dtype=torch.float32, device=device),
             failed_N=torch.full((len(cells),), NEVER, device=device),
             tail_N=torch.zeros(len(cells), device=device),
+            loss_scale=LOSS_SCALE.get(text.embedding.weight.dtype, 1.0),
         )
 
     def update(self, loss_N: Tensor, in_tail: bool) -> None:
@@ -79,9 +85,10 @@ class Pack:
         A word whose loss, gradient or vectors are not finite is marked and left where it is.
         """
         self.optimiser.zero_grad()
-        loss_N.sum().backward()
+        (loss_N.float() * self.loss_scale).sum().backward()
         gradient = self.vectors_NKD.grad
         assert gradient is not None
+        gradient /= self.loss_scale
         healthy_N = loss_N.detach().isfinite() & gradient.isfinite().flatten(1).all(dim=1)
         healthy_N &= self.vectors_NKD.detach().isfinite().flatten(1).all(dim=1)
         self.failed_N = torch.where((self.failed_N == NEVER) & ~healthy_N, self.step, self.failed_N)
