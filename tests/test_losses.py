@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torchvision.ops import box_convert, box_iou
 
+import written_out
 from vwtransfer.composition import compose
-from vwtransfer.datasets import Dataset, Example
+from vwtransfer.datasets import Dataset
 from vwtransfer.grid import Cell
-from vwtransfer.seeds import generator
 from vwtransfer.suite import Suite, build, build_part
 from vwtransfer.tasks import Task, training_examples
 
@@ -41,93 +39,30 @@ def batch(task: Task, features: object, cells: list[Cell], step: int = 0) -> tor
     return torch.stack([task.batches(features, one)[step] for one in cells])
 
 
-def test_classification_raises_the_cosine_with_the_target_and_lowers_it_with_others(
-    suite: Suite, dataset: Dataset
+@pytest.mark.parametrize("name", ["generation", "detection", "classification"])
+def test_the_loss_is_the_one_written_out_with_the_librarys_classes(
+    suite: Suite, dataset: Dataset, name: str
 ) -> None:
-    task = suite.tasks["classification"]
-    cells = [cell(task.name, dataset, n) for n in range(2)]
-    features, vectors = task.features(dataset), words(task)
-    images = batch(task, features, cells)
-    ours = task.loss(vectors, features, images, cells, 0)
-    model, transform = task._model_and_transform  # type: ignore[attr-defined]
-    examples = training_examples(dataset)
-    for n, one in enumerate(cells):
-        chosen = [examples[i] for i in images[n].tolist()]
-        assert sum(example.concept == one.concept for example in chosen) == 4
-        pixels = torch.stack([transform(example.load()) for example in chosen])
-        image = F.normalize(model.encode_image(pixels), dim=-1)
-        text = task.text.encode_words(task.template, vectors[n : n + 1])[0]
-        sign = torch.tensor([-1.0 if e.concept == one.concept else 1.0 for e in chosen])
-        torch.testing.assert_close(ours[n], (sign * (image @ text)).mean(), atol=1e-5, rtol=1e-4)
-
-
-def test_detection_tells_the_targets_regions_from_all_others(
-    suite: Suite, dataset: Dataset
-) -> None:
-    task = suite.tasks["detection"]
-    cells = [cell(task.name, dataset, n) for n in range(2)]
-    features, vectors = task.features(dataset), words(task)
-    images = batch(task, features, cells)
-    ours = task.loss(vectors, features, images, cells, 0)
-    examples = training_examples(dataset)
-    for n, one in enumerate(cells):
-        positives, negatives = [], []
-        for i in images[n].tolist():
-            cosine, positive = regions(task, examples[i], one.concept, vectors[n])
-            positives.append(cosine[positive])
-            negatives.append(cosine[~positive])
-        expected = torch.cat(negatives).mean() - torch.cat(positives).mean()
-        torch.testing.assert_close(ours[n], expected, atol=1e-5, rtol=1e-4)
-
-
-def regions(
-    task: Task, example: Example, concept: str, word: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine of a word with each region that OWL-v2 proposes, and which are the target's."""
-    model, processor = task._model, task._processor  # type: ignore[attr-defined]
-    pixels = processor.image_processor([example.load()], return_tensors="pt")["pixel_values"]
-    feature_map = model.image_embedder(pixels)[0]
-    states = feature_map.flatten(1, 2)
-    _, embedding = model.class_predictor(states, torch.zeros(1, 1, 80), None)
-    text = task.text.encode_words(task.template, word[None])[0]
-    boxes = box_convert(model.box_predictor(states, feature_map)[0], "cxcywh", "xyxy")
-    own = [b for b, c in zip(example.boxes, example.labels, strict=True) if c == concept]
-    overlap = box_iou(boxes * max(example.load().size), torch.tensor(own))
-    positive = (overlap >= 0.5).any(dim=1)
-    positive[overlap.argmax(dim=0)] = True
-    return F.cosine_similarity(embedding[0], text[None], dim=-1), positive
-
-
-def test_generation_is_the_denoising_loss_of_the_checkpoints_own_prediction(
-    suite: Suite, dataset: Dataset
-) -> None:
-    from diffusers import DDPMScheduler
-
-    task = suite.tasks["generation"]
-    cells = [cell(task.name, dataset, n) for n in range(2)]
+    task = suite.tasks[name]
+    cells = [cell(name, dataset, n) for n in range(2)]
     features, vectors = task.features(dataset), words(task)
     images = batch(task, features, cells)
     ours = task.loss(vectors, features, images, cells, 7)
-    pipeline = task.pipeline  # type: ignore[attr-defined]
-    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
-    assert scheduler.config.prediction_type == "v_prediction"
-    examples = training_examples(dataset)
     for n, one in enumerate(cells):
-        stream = generator("denoising", one.key, 7)
-        chosen = [examples[i].load() for i in images[n].tolist()]
-        size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-        pixels = pipeline.image_processor.preprocess(chosen, height=size, width=size)
-        posterior = pipeline.vae.encode(pixels).latent_dist
-        shape = posterior.mean.shape
-        latent = posterior.mean + posterior.std * torch.randn(shape, generator=stream)
-        latent = latent * pipeline.vae.config.scaling_factor
-        noise = torch.randn(shape, generator=stream)
-        t = torch.randint(1000, (8,), generator=stream)
-        text = task.text.encode_words(task.template, vectors[n : n + 1]).expand(8, -1, -1)
-        predicted = pipeline.unet(scheduler.add_noise(latent, noise, t), t, text).sample
-        alpha = scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
-        velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latent
-        torch.testing.assert_close(ours[n], F.mse_loss(predicted, velocity), atol=1e-5, rtol=1e-4)
+        expected = written_out.loss(task, dataset, one, images[n].tolist(), vectors[n], 7)
+        torch.testing.assert_close(ours[n], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_half_of_a_classification_batch_shows_the_concept(suite: Suite, dataset: Dataset) -> None:
+    task, one = suite.tasks["classification"], cell("classification", dataset)
+    examples = training_examples(dataset)
+    chosen = [examples[i] for i in batch(task, task.features(dataset), [one])[0].tolist()]
+    assert [example.concept == one.concept for example in chosen] == [True] * 4 + [False] * 4
+
+
+def test_the_tiny_generator_predicts_velocity_as_the_published_one_does(suite: Suite) -> None:
+    pipeline = suite.tasks["generation"].pipeline  # type: ignore[attr-defined]
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
 
 
 @pytest.mark.parametrize("name", ["generation", "detection", "classification"])

@@ -119,6 +119,13 @@ def test_an_empty_and_a_missing_folder_are_told_apart(tmp_path: Path) -> None:
         results.read(tmp_path / "nowhere")
 
 
+def test_results_from_before_the_safety_checker_say_not_checked(tmp_path: Path) -> None:
+    part = results.write_part(tmp_path, rows(value=[0.25]), "a")
+    pq.write_table(pq.read_table(part).drop_columns("unsafe"), tmp_path / "results.parquet")
+    part.unlink()
+    assert results.read(tmp_path)["unsafe"].tolist() == ["not checked"]
+
+
 def test_another_table_is_refused_with_the_columns_it_lacks(tmp_path: Path) -> None:
     pd.DataFrame({"word": ["mipo"], "value": [1.0]}).to_parquet(tmp_path / "results.parquet")
     with pytest.raises(UserError, match=r"lacks the columns experiment, .* holds word, value"):

@@ -4,17 +4,13 @@ A word whose vectors are the embeddings of existing tokens must give what the li
 the plain text.
 """
 
-from collections.abc import Callable
-
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from vwtransfer.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.suite import Suite, build
-from vwtransfer.tasks import Task
+from written_out import library_text
 
 TASKS = ("generation", "detection", "classification")
 
@@ -22,26 +18,6 @@ TASKS = ("generation", "detection", "classification")
 @pytest.fixture(scope="module")
 def suite() -> Suite:
     return build(compose([]), torch.device("cpu"))
-
-
-def library_text(task: Task) -> Callable[[str], Tensor]:
-    """The features of a prompt as the model's own library computes them."""
-    if task.name == "generation":
-        pipeline = task.pipeline  # type: ignore[attr-defined]
-        return lambda text: pipeline.encode_prompt(text, "cpu", 1, False)[0]
-    if task.name == "detection":
-        model, processor = task._model, task._processor  # type: ignore[attr-defined]
-
-        def features(text: str) -> Tensor:
-            inputs = processor.tokenizer([text], padding="max_length", return_tensors="pt")
-            return F.normalize(model.owlv2.get_text_features(**inputs).pooler_output, dim=-1)
-
-        return features
-    import open_clip
-
-    model, _ = task._model_and_transform  # type: ignore[attr-defined]
-    tokenizer = open_clip.get_tokenizer(task._source)  # type: ignore[attr-defined]
-    return lambda text: model.encode_text(tokenizer([text]), normalize=True)
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -1,7 +1,9 @@
 """Loading frozen checkpoints by their libraries' own methods, with errors that teach."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,29 +11,146 @@ import torch
 
 from vwtransfer.errors import UserError
 
+Alternatives = tuple[str, ...]  # of one of these names a checkpoint must hold a file
 
-@contextmanager
-def loading(what: str, checkpoint: str) -> Iterator[None]:
-    """Turns what the libraries raise on a bad checkpoint into one clear line.
 
-    Raises:
-        UserError: a file is missing, cut off, or holds the weights of another architecture.
+def weights(name: str) -> Alternatives:
+    """The usual names of a weight file, whole or in shards."""
+    kinds = ("safetensors", "bin", "safetensors.index.json", "bin.index.json")
+    return tuple(f"{name}.{kind}" for kind in kinds)
+
+
+class MissingCheckpointError(UserError):
+    """Weights that are not on this machine, and cannot be fetched now."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a frozen model comes from.
+
+    Attributes:
+        key: where it stands in the config, such as "model.generation".
+        source: folder, or hub id.
+        revision: branch, tag or commit of the hub's repository; None for its main branch.
+        files: what loading it reads, each by its usual names.
     """
-    _hush()
-    where = f"{what}.checkpoint={checkpoint}"
-    if _is_path(checkpoint) and not Path(checkpoint).is_dir():
-        raise UserError(f"{where}: there is no such folder")
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        name = type(error).__name__
-        if not isinstance(error, OSError | RuntimeError | ValueError | KeyError) and (
-            name != "SafetensorError"
-        ):
+
+    key: str
+    source: str
+    revision: str | None
+    files: Sequence[Alternatives]
+
+    def folder(self) -> Path | None:
+        """Where it lies on this machine; None if nothing of it does."""
+        if Path(self.source).is_dir():
+            return Path(self.source)
+        from huggingface_hub import try_to_load_from_cache
+
+        for name in (name for names in self.files for name in names):
+            try:
+                cached = try_to_load_from_cache(self.source, name, revision=self.revision)
+            except ValueError:  # no hub id
+                return None
+            if isinstance(cached, str):
+                return Path(cached.removesuffix(name))
+        return None
+
+    def missing(self) -> list[str]:
+        """The files that are not on this machine, by the first of their usual names."""
+        folder = self.folder()
+        return [
+            names[0]
+            for names in self.files
+            if folder is None or not any((folder / name).is_file() for name in names)
+        ]
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Turns what the libraries raise on a bad checkpoint into one clear line.
+
+        Raises:
+            MissingCheckpointError: a file is not there, and there is no network to fetch it from.
+            UserError: a file is cut off, or holds the weights of another architecture.
+        """
+        _hush()
+        where = f"{self.key}.checkpoint={self.source}"
+        if _is_path(self.source) and not Path(self.source).is_dir():
+            raise MissingCheckpointError(f"{where}: there is no such folder")
+        if (Path(self.source).is_dir() or offline()) and self.missing():
+            raise MissingCheckpointError(self._lacks())
+        try:
+            yield
+        except UserError:
             raise
-        raise UserError(f"{where} does not load: {_reason(name, str(error))}") from error
+        except Exception as error:
+            name = type(error).__name__
+            if self.missing():
+                raise MissingCheckpointError(self._lacks()) from error
+            if not isinstance(error, OSError | RuntimeError | ValueError | KeyError) and (
+                name not in ("SafetensorError", "UnpicklingError")
+            ):
+                raise
+            raise UserError(f"{where} does not load: {_reason(name, str(error))}") from error
+
+    def _lacks(self) -> str:
+        missing = self.missing()
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        where = f"{self.key}.checkpoint={self.source} does not load"
+        if Path(self.source).is_dir():
+            return f"{where}: this folder lacks {missing[0]}{more}."
+        revision = f" --revision {self.revision}" if self.revision else ""
+        return (
+            f"{where}: {missing[0]}{more} of this repository is not on this machine. Fetch with: "
+            f"hf download {self.source}{revision} {' '.join(missing)}"
+        )
+
+
+def offline() -> bool:
+    """Whether a person has told the hub's library to leave the network alone."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def pretrained(kind: Any, checkpoint: Checkpoint, device: torch.device, **options: Any) -> Any:
+    """A frozen model by its class's own `from_pretrained`, with all of its weights.
+
+    Args:
+        kind: a model class of transformers or diffusers.
+        checkpoint: where its weights are.
+        device: where it runs.
+        options: of `from_pretrained`; None stands for the library's own choice.
+    """
+    chosen = {name: value for name, value in options.items() if value is not None}
+    model, info = kind.from_pretrained(
+        checkpoint.source, revision=checkpoint.revision, output_loading_info=True, **chosen
+    )
+    refuse_incomplete(info)
+    freeze(model, device)
+    return model
+
+
+def hub_folder(checkpoint: Checkpoint, weights: Sequence[str]) -> Path:
+    """A folder with a checkpoint's small files and one of its weight files; fetched if need be.
+
+    Args:
+        checkpoint: a folder, which is returned as it is, or a hub id.
+        weights: names of weight files, the preferred one first.
+    """
+    folder = checkpoint.folder()
+    if folder is not None and not checkpoint.missing():
+        return folder
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    source, revision = checkpoint.source, checkpoint.revision
+    small = ["*.json", "merges.txt"]
+    found = Path(snapshot_download(source, revision=revision, allow_patterns=small))
+    for name in weights:
+        try:
+            hf_hub_download(source, name, revision=revision)
+            break
+        except EntryNotFoundError:
+            continue
+    return found
 
 
 def _hush() -> None:
@@ -62,13 +181,15 @@ def freeze(module: torch.nn.Module, device: torch.device) -> None:
     module.eval().requires_grad_(False).to(device)
 
 
-def _is_path(checkpoint: str) -> bool:
-    return checkpoint.startswith(("/", "./", "../", "~")) or checkpoint.count("/") > 1
+def _is_path(source: str) -> bool:
+    return source.startswith(("/", "./", "../", "~")) or source.count("/") > 1
 
 
 def _reason(name: str, message: str) -> str:
     if name == "SafetensorError":
         return f"a weight file is cut off or damaged ({message})"
+    if name == "UnpicklingError":
+        return "a weight file is cut off, or holds code beside weights, which is never run"
     if "size mismatch" in message or ("shape" in message and "mismatch" in message):
         return f"weights of another architecture ({_first_line(message)})"
     return _first_line(message) or name

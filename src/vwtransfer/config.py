@@ -23,6 +23,9 @@ from vwtransfer.schema import Bounds, Template
 
 Node = Mapping[str, Any]
 Dtype = Literal["float32", "float16", "bfloat16"]
+Attention = Literal["sdpa", "eager"]
+Saving = Literal["attention_slicing", "vae_slicing", "vae_tiling", "gradient_checkpointing"]
+WordFormat = Literal["diffusers", "a1111"]
 Count = Annotated[int, Bounds(least=1)]
 Positive = Annotated[float, Bounds(above=0)]
 Share = Annotated[float, Bounds(above=0, most=1)]
@@ -43,6 +46,7 @@ class Generation:
     """A text-to-image model.
 
     Attributes:
+        memory: what is traded for time.
         image_size: pixels of a side; None: as the checkpoint states.
         images_per_word: drawn for a trial of generation accuracy; 1 as published.
     """
@@ -56,6 +60,9 @@ class Generation:
     guidance_scale: Annotated[float, Bounds(least=0)]
     images_per_word: Count
     image_size: Count | None
+    attention: Attention | None
+    compiled: bool
+    memory: tuple[Saving, ...]
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ class Detection:
     positive_iou: Share
     negatives: Count | None
     max_boxes: Count
+    attention: Attention | None
+    compiled: bool
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,7 @@ class Classification:
     template: Prompt
     training: Training
     target_share: Annotated[float, Bounds(above=0, below=1)]
+    compiled: bool
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,16 @@ class Judge:
     revision: str | None
     dtype: Dtype
     template: Prompt
+    attention: Attention | None
+
+
+@dataclass(frozen=True)
+class SafetyChecker:
+    """The model that flags unsafe generations."""
+
+    checkpoint: str
+    revision: str | None
+    dtype: Dtype
 
 
 SCHEMAS: Mapping[str, type] = {
@@ -109,6 +129,7 @@ SCHEMAS: Mapping[str, type] = {
     "vwtransfer.tasks.detection.Detection": Detection,
     "vwtransfer.tasks.classification.Classification": Classification,
     "vwtransfer.tasks.judge.Judge": Judge,
+    "vwtransfer.tasks.safety.SafetyChecker": SafetyChecker,
 }
 
 
@@ -142,14 +163,16 @@ class ModelConfig:
     Attributes:
         support: file of the words, one a line, that the least squares and the radius of the delta
             ball take into account; None: all shared tokens but the special ones.
-        tasks: task -> its model's node. Any role but the judge is a task.
+        tasks: task -> its model's node. Any role but the judge and the safety checker is a task.
         judge: the judge's node.
+        safety: the safety checker's node; None: images are not checked.
     """
 
     name: str
     support: Path | None
     tasks: Mapping[str, Node]
     judge: Node | None
+    safety: Node | None
 
 
 @dataclass(frozen=True)
@@ -208,6 +231,9 @@ class Config:
         products: the words; their union is trained.
         dataset: by name.
         transfer: the node of the method, with its `name`.
+        word: the file of a word to apply or export.
+        images: files and folders of images that a word is applied to.
+        format: of the file that a word is exported to.
         progress: whether bars are drawn.
         debug: whether errors come with a traceback.
         composed: the whole composed config, as plain values.
@@ -227,6 +253,9 @@ class Config:
     trainer: TrainerConfig
     evaluation: EvaluationConfig
     transfer: Node
+    word: Path | None
+    images: tuple[Path, ...]
+    format: WordFormat
     progress: bool
     debug: bool
     composed: Mapping[str, Any]

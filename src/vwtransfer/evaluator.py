@@ -16,7 +16,7 @@ from torch import Tensor
 from vwtransfer.datasets import Dataset
 from vwtransfer.files import write_atomically
 from vwtransfer.grid import Cell, delta_text
-from vwtransfer.results import Record, write_part
+from vwtransfer.results import NOT_CHECKED, Record, write_part
 from vwtransfer.seeds import generator
 from vwtransfer.tasks import Measurement, Task
 from vwtransfer.transfer import Map
@@ -24,6 +24,7 @@ from vwtransfer.words import WordStore
 
 NO_TRANSFER = "none"
 UNCONSTRAINED = float("inf")
+_UNSAFE = {True: "yes", False: "no", None: NOT_CHECKED}
 
 
 @dataclass(frozen=True, order=True)
@@ -174,6 +175,7 @@ def evaluate(
                 value=value,
                 examples=measurement.examples,
                 seconds=seconds,
+                unsafe=_UNSAFE[measurement.unsafe],
             )
             for query, measurement in zip(pack, measured, strict=True)
             for metric, value in measurement.values.items()

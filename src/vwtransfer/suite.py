@@ -78,7 +78,7 @@ class Suite:
 def build(config: Config, device: torch.device) -> Suite:
     """The models a config names; their weights are read when they are first used.
 
-    A task whose constructor asks for the judge is given it.
+    A task whose constructor asks for the judge or the safety checker is given it.
 
     Raises:
         UserError: a `_target_` does not exist or does not take the keys it is given.
@@ -87,10 +87,13 @@ def build(config: Config, device: torch.device) -> Suite:
     for name, node in config.model.tasks.items():
         key = f"model.{name}"
         arguments: dict[str, Any] = {"device": device, "training": Training(**node["training"])}
-        if "judge" in inspect.signature(_class(node, key)).parameters:
+        asked = inspect.signature(_class(node, key)).parameters
+        if "judge" in asked:
             if config.model.judge is None:
                 raise UserError(f"model.judge: is missing, and {key} needs it.")
             arguments["judge"] = build_part(config.model.judge, "model.judge", device=device)
+        if "safety" in asked and config.model.safety is not None:
+            arguments["safety"] = build_part(config.model.safety, "model.safety", device=device)
         tasks[name] = build_part(node, key, **arguments)
     return Suite(tasks, config.model.support)
 

@@ -21,6 +21,7 @@ from vwtransfer.config import (
     Node,
     TrainerConfig,
     Training,
+    WordFormat,
 )
 from vwtransfer.datasets.config import SCHEMAS as DATASETS
 from vwtransfer.errors import UserError, nearest
@@ -30,7 +31,9 @@ _KEYS = (
     *("action", "name", "outputs", "seed", "device", "threads", "progress", "debug"),
     *("task", "direction", "concept", "anchor", "delta", "extra"),
     *("dataset", "model", "trainer", "evaluation", "transfer"),
+    *("word", "images", "format"),
 )
+_SUITE = ("name", "support", "judge", "safety")  # what a suite of models has beside its tasks
 _FILE_SAFE = re.compile(r"\w[\w.+-]*")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -73,6 +76,9 @@ def validated(composed: DictConfig) -> Config:
         trainer=_trainer(values["trainer"]),
         evaluation=build(EvaluationConfig, values["evaluation"], "evaluation"),
         transfer=_transfer(values["transfer"]),
+        word=convert(Path | None, values["word"], "word"),
+        images=_paths(values["images"]),
+        format=convert(WordFormat, values["format"], "format"),
         progress=convert(bool, values["progress"], "progress"),
         debug=convert(bool, values["debug"], "debug"),
         composed=values,
@@ -86,6 +92,12 @@ def _plain(composed: DictConfig) -> dict[str, Any]:
         raise UserError(f"{error.full_key}: is missing; give it a value.") from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def _paths(value: Any) -> tuple[Path, ...]:
+    """One path, a list of them, or none."""
+    given = [] if value is None else value if isinstance(value, list) else [value]
+    return tuple(convert(Path, path, "images") for path in given)
 
 
 def _device(value: Any) -> str:
@@ -106,17 +118,17 @@ def _file_safe(value: Any, key: str) -> str:
 
 def _model(value: Any) -> ModelConfig:
     if not isinstance(value, Mapping):
-        raise UserError(f"model={value}: must have the keys name, support, judge and the tasks.")
-    for name in ("name", "support", "judge"):
+        raise UserError(f"model={value}: must have the keys {', '.join(_SUITE)} and the tasks.")
+    for name in _SUITE:
         if name not in value:
             raise UserError(f"model.{name}: is missing.")
-    parts = {str(k): v for k, v in value.items() if k not in ("name", "support", "judge")}
+    parts = {str(k): v for k, v in value.items() if k not in _SUITE}
     for role, node in parts.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
             known = [k for k, v in parts.items() if isinstance(v, Mapping) and "_target_" in v]
             raise UserError(
                 f"model.{role}: neither a key of a suite of models nor a task "
-                f"(a task has a _target_). {nearest(role, ['name', 'support', 'judge', *known])}"
+                f"(a task has a _target_). {nearest(role, [*_SUITE, *known])}"
             )
     support = convert(Path | None, value["support"], "model.support")
     if support is not None and not support.is_file():
@@ -124,8 +136,11 @@ def _model(value: Any) -> ModelConfig:
     tasks = {
         _file_safe(role, "model"): _task(node, f"model.{role}") for role, node in parts.items()
     }
-    judge = None if value["judge"] is None else _component(value["judge"], "model.judge")
-    return ModelConfig(_file_safe(value["name"], "model.name"), support, tasks, judge)
+    beside = {
+        role: None if value[role] is None else _component(value[role], f"model.{role}")
+        for role in ("judge", "safety")
+    }
+    return ModelConfig(_file_safe(value["name"], "model.name"), support, tasks, **beside)
 
 
 def _task(node: Node, key: str) -> Node:

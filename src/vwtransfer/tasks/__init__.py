@@ -31,15 +31,33 @@ class Measurement:
         values: metric -> value.
         examples: images the values were measured on.
         images: what the model made of the word, where it makes images.
+        unsafe: whether the safety checker flags any of them; None where it was not asked.
     """
 
     values: dict[str, float]
     examples: int
     images: list[Image.Image] = field(default_factory=list)
+    unsafe: bool | None = None
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a person is shown of one word.
+
+    Attributes:
+        columns, rows: a table.
+        pictures: file name -> what to look at.
+    """
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
 
 
 class Task(Protocol):
     """A frozen model, what a word is trained for in it, and how well a word does there.
+
+    A task that also has `apply(text, images, label) -> Applied` can be tried with one word.
 
     Attributes:
         name: the task's name in configs and results.

@@ -4,21 +4,24 @@ Shapes: N words, K vectors per word, D embedding width, B batch, M images, E joi
 C concepts, L tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from vwtransfer.checkpoints import freeze, loading
+from vwtransfer.checkpoints import Checkpoint, freeze, hub_folder
 from vwtransfer.config import Training
 from vwtransfer.datasets import HELD_OUT, NEGATIVES, Dataset, Example
+from vwtransfer.errors import UserError
 from vwtransfer.grid import Cell
+from vwtransfer.open_clip_text import text_forward, token_embedding
 from vwtransfer.tasks import (
+    Applied,
     Measurement,
     batch_stream,
     held_out_examples,
@@ -27,6 +30,13 @@ from vwtransfer.tasks import (
 )
 from vwtransfer.text_encoder import TextEncoder
 from vwtransfer.vocabulary import Vocabulary, of_open_clip
+
+WEIGHTS = (  # the preferred one first
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+FILES = (("open_clip_config.json",), WEIGHTS[::-1])  # the one that every repository has first
 
 
 @dataclass(frozen=True)
@@ -48,8 +58,10 @@ class Classification:
 
     Args:
         checkpoint: folder with open_clip_config.json and weights, or a hub id.
+        revision: of the hub's repository; None for its main branch.
         dtype: precision of the frozen model, such as "float32".
         device: where it runs.
+        compiled: whether torch compiles the text tower's blocks, at their first use.
         template: the prompt, `{}` where the word stands.
         training: learning rate, steps and batch size.
         target_share: share of target images in a batch.
@@ -70,46 +82,59 @@ class Classification:
         training: Training,
         target_share: float,
         revision: str | None = None,
+        compiled: bool = False,
     ) -> None:
-        self.checkpoint = checkpoint
+        self.checkpoint = Checkpoint("model.classification", checkpoint, revision, FILES)
         self.dtype = dtype
         self.device = device
+        self.compiled = compiled
         self.template = template
         self.training = training
         self.target_share = target_share
-        self._source = f"local-dir:{checkpoint}" if Path(checkpoint).is_dir() else checkpoint
         self._names_CE: dict[str, Tensor] = {}
         self._held_out: dict[str, ImageFeatures] = {}
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the checkpoint lies; open_clip's own hub schema knows no revision."""
+        with self.checkpoint.loading():
+            return hub_folder(self.checkpoint, WEIGHTS)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         import open_clip
 
-        with loading("model.classification", self.checkpoint):
-            tokenizer = open_clip.get_tokenizer(self._source)
+        with self.checkpoint.loading():
+            tokenizer = open_clip.get_tokenizer(f"local-dir:{self.folder}")
             return of_open_clip(tokenizer, tokenizer.context_length)
 
     @cached_property
     def _model_and_transform(self) -> tuple[Any, Any]:
         import open_clip
 
-        with loading("model.classification", self.checkpoint):
+        with self.checkpoint.loading():
             model, transform = open_clip.create_model_from_pretrained(
-                self._source, precision="fp32", device="cpu"
+                f"local-dir:{self.folder}", precision="fp32", device="cpu", weights_only=True
             )
         model.to(getattr(torch, self.dtype))
         freeze(model, self.device)
         return model, transform
 
+    @property
+    def model(self) -> Any:
+        """The open_clip model, frozen."""
+        return self._model_and_transform[0]
+
+    @property
+    def transform(self) -> Any:
+        """What open_clip makes a tensor of an image with."""
+        return self._model_and_transform[1]
+
     @cached_property
     def text(self) -> TextEncoder:
-        model, _ = self._model_and_transform
-        return TextEncoder(
-            self.vocabulary,
-            model.token_embedding,
-            lambda ids: _encode_text(model, ids),
-            pooled=True,
-        )
+        with self.checkpoint.loading():
+            forward = text_forward(self.model, self.compiled)
+        return TextEncoder(self.vocabulary, token_embedding(self.model), forward, pooled=True)
 
     def chance(self, concepts: int) -> dict[str, float]:
         return {"classifier_accuracy": 1 / concepts, "classifier_balanced_accuracy": 0.5}
@@ -176,6 +201,16 @@ class Classification:
             )
         return results
 
+    def apply(self, text_1E: Tensor, images: Mapping[str, Image.Image], label: str) -> Applied:
+        """The images in the order in which the word fits them."""
+        if not images:
+            raise UserError("task=classification: name images to rank with images=PATH.")
+        image_ME = self._image_features(list(images.values()))
+        cosine_M = (image_ME @ text_1E[0].float()).tolist()
+        ranked = sorted(zip(cosine_M, images, strict=True), reverse=True)
+        rows = [(str(i), name, f"{cosine:.4f}") for i, (cosine, name) in enumerate(ranked, 1)]
+        return Applied(("place", "image", f"cosine with {label}"), rows)
+
     def _held_out_features(self, dataset: Dataset) -> ImageFeatures:
         if dataset.name not in self._held_out:
             self._held_out[dataset.name] = self._encode_images(held_out_examples(dataset))
@@ -188,25 +223,17 @@ class Classification:
                 self._names_CE[dataset.name] = self.text.encode_text(prompts).float()
         return self._names_CE[dataset.name]
 
-    @torch.no_grad()
     def _encode_images(self, examples: Sequence[Example]) -> ImageFeatures:
-        model, transform = self._model_and_transform
-        dtype = getattr(torch, self.dtype)
-        features = []
-        for start in range(0, len(examples), 32):
-            images = [transform(example.load()) for example in examples[start : start + 32]]
-            batch = torch.stack(images).to(self.device, dtype)
-            features.append(model.encode_image(batch, normalize=True).float())
-        return ImageFeatures(torch.cat(features), [example.concept for example in examples])
+        parts = [
+            self._image_features([example.load() for example in examples[start : start + 32]])
+            for start in range(0, len(examples), 32)
+        ]
+        return ImageFeatures(torch.cat(parts), [example.concept for example in examples])
 
-
-def _encode_text(model: Any, ids_NL: Tensor) -> Tensor:
-    """open_clip's CLIP.encode_text, for prompts that are cut behind their end-of-text token."""
-    L = ids_NL.shape[1]
-    dtype = model.transformer.get_cast_dtype()
-    hidden_NLD = model.token_embedding(ids_NL).to(dtype) + model.positional_embedding[:L].to(dtype)
-    hidden_NLD = model.transformer(hidden_NLD, attn_mask=model.attn_mask[:L, :L])
-    hidden_NLD = model.ln_final(hidden_NLD)
-    end_N = ids_NL.argmax(dim=-1)
-    pooled_ND = hidden_NLD[torch.arange(len(ids_NL), device=ids_NL.device), end_N]
-    return F.normalize(pooled_ND @ model.text_projection, dim=-1)
+    @torch.no_grad()
+    def _image_features(self, images: Sequence[Image.Image]) -> Tensor:
+        """Unit features [M, E], float32."""
+        pixels = torch.stack([self.transform(image) for image in images])
+        pixels = pixels.to(self.device, getattr(torch, self.dtype))
+        features_ME: Tensor = self.model.encode_image(pixels, normalize=True).float()
+        return features_ME

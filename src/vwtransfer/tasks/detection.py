@@ -4,22 +4,27 @@ Shapes: N words, K vectors per word, D embedding width, B batch, M images, R reg
 E width of the class embeddings, L tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
-from torchvision.ops import box_convert, box_iou
+from torchvision.ops import box_iou, nms
 
 from vwtransfer.average_precision import Truth, average_precision
-from vwtransfer.checkpoints import freeze, loading, refuse_incomplete
+from vwtransfer.checkpoints import Checkpoint, pretrained
 from vwtransfer.config import Training
 from vwtransfer.datasets import BOXES, HELD_OUT, Dataset, Example
+from vwtransfer.errors import UserError
 from vwtransfer.grid import Cell
+from vwtransfer.owlv2 import FILES, Regions, joined, see
+from vwtransfer.pictures import draw_boxes
 from vwtransfer.tasks import (
+    Applied,
     Measurement,
     batch_stream,
     held_out_examples,
@@ -29,23 +34,8 @@ from vwtransfer.tasks import (
 from vwtransfer.text_encoder import TextEncoder
 from vwtransfer.vocabulary import Vocabulary, of_transformers
 
-
-@dataclass(frozen=True)
-class Regions:
-    """What OWL-v2 sees in M images, before any prompt.
-
-    Attributes:
-        class_MRE: unit class embedding of each region.
-        shift_MR, scale_MR: logit = (cosine + shift) * scale.
-        box_MR4: predicted boxes (x0, y0, x1, y1) in pixels of the image.
-        objectness_MR: logit that a region holds an object.
-    """
-
-    class_MRE: Tensor
-    shift_MR: Tensor
-    scale_MR: Tensor
-    box_MR4: Tensor
-    objectness_MR: Tensor
+SHOWN = 0.1  # least score of a box that is shown beside the best one: the library's own
+SAME_THING = 0.5  # overlap of boxes that show one thing
 
 
 @dataclass(frozen=True)
@@ -72,8 +62,11 @@ class Detection:
 
     Args:
         checkpoint: folder or hub id of an Owlv2ForObjectDetection.
+        revision: of the hub's repository; None for its main branch.
         dtype: precision of the frozen model, such as "float32".
         device: where it runs.
+        attention: "sdpa" or "eager"; None for the library's choice.
+        compiled: whether torch compiles the text tower's blocks, at their first use.
         template: the prompt, `{}` where the word stands.
         training: learning rate, steps and batch size.
         positive_iou: a region is the target's where its box overlaps an annotated one this much;
@@ -103,11 +96,14 @@ class Detection:
         negatives: int | None,
         max_boxes: int,
         revision: str | None = None,
+        attention: str | None = None,
+        compiled: bool = False,
     ) -> None:
-        self.checkpoint = checkpoint
-        self.revision = revision
+        self.checkpoint = Checkpoint("model.detection", checkpoint, revision, FILES)
         self.dtype = dtype
         self.device = device
+        self.attention = attention
+        self.compiled = compiled
         self.template = template
         self.training = training
         self.positive_iou = positive_iou
@@ -116,35 +112,35 @@ class Detection:
         self._held_out: dict[str, Regions] = {}
 
     @cached_property
-    def _processor(self) -> Any:
+    def processor(self) -> Any:
+        """The Owlv2Processor."""
         from transformers import Owlv2Processor
 
-        with loading("model.detection", self.checkpoint):
-            return Owlv2Processor.from_pretrained(self.checkpoint, revision=self.revision)
+        with self.checkpoint.loading():
+            return Owlv2Processor.from_pretrained(
+                self.checkpoint.source, revision=self.checkpoint.revision
+            )
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        tokenizer = self._processor.tokenizer
+        tokenizer = self.processor.tokenizer
         return of_transformers(tokenizer, tokenizer.model_max_length)
 
     @cached_property
-    def _model(self) -> Any:
+    def model(self) -> Any:
+        """The Owlv2ForObjectDetection, frozen."""
         from transformers import Owlv2ForObjectDetection
 
-        with loading("model.detection", self.checkpoint):
-            model, info = Owlv2ForObjectDetection.from_pretrained(
-                self.checkpoint,
-                revision=self.revision,
-                dtype=getattr(torch, self.dtype),
-                output_loading_info=True,
-            )
-            refuse_incomplete(info)
-        freeze(model, self.device)
+        options = {"dtype": getattr(torch, self.dtype), "attn_implementation": self.attention}
+        with self.checkpoint.loading():
+            model = pretrained(Owlv2ForObjectDetection, self.checkpoint, self.device, **options)
+        if self.compiled:
+            model.owlv2.text_model.encoder.compile()
         return model
 
     @cached_property
     def text(self) -> TextEncoder:
-        owlv2 = self._model.owlv2
+        owlv2 = self.model.owlv2
 
         def forward(ids_NL: Tensor) -> Tensor:
             pooled_ND = owlv2.text_model(input_ids=ids_NL).pooler_output
@@ -237,6 +233,21 @@ class Detection:
             for values in average_precision(boxes_NMT4, scores_NMT, truths, concepts)
         ]
 
+    def apply(self, text_1E: Tensor, images: Mapping[str, Image.Image], label: str) -> Applied:
+        """The best box of each image, and every other one that is as good as a detection."""
+        if not images:
+            raise UserError("task=detection: name images to look at with images=PATH.")
+        rows, pictures = [], {}
+        for name, image in images.items():
+            with torch.no_grad():
+                boxes, scores = self._detect(text_1E, see(self.model, self.processor, [image]))
+            kept = nms(boxes[0, 0], scores[0, 0].float(), SAME_THING)
+            best = [i for place, i in enumerate(kept) if place == 0 or scores[0, 0, i] >= SHOWN]
+            found = [(boxes[0, 0, i].tolist(), float(scores[0, 0, i])) for i in best]
+            pictures[name] = draw_boxes(image, found, label)
+            rows += [(name, f"{score:.3f}", ", ".join(f"{v:.0f}" for v in b)) for b, score in found]
+        return Applied(("image", "score", "box (x0, y0, x1, y1)"), rows, pictures)
+
     @torch.no_grad()
     def detect(self, examples: Sequence[Example], prompt: str) -> tuple[Tensor, Tensor]:
         """The best T boxes [M, T, 4] for a prompt in each image, and their scores [M, T]."""
@@ -257,28 +268,9 @@ class Detection:
             self._held_out[dataset.name] = self._see(held_out_examples(dataset))
         return self._held_out[dataset.name]
 
-    @torch.no_grad()
     def _see(self, examples: Sequence[Example]) -> Regions:
-        parts = [self._see_some(examples[i : i + 16]) for i in range(0, len(examples), 16)]
-        return Regions(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
-
-    def _see_some(self, examples: Sequence[Example]) -> tuple[Tensor, ...]:
-        images = [example.load() for example in examples]
-        model, dtype = self._model, getattr(torch, self.dtype)
-        pixels = self._processor.image_processor(images, return_tensors="pt")["pixel_values"]
-        feature_map = model.image_embedder(pixels.to(self.device, dtype))[0]
-        region_MRD = feature_map.flatten(1, 2)
-        head = model.class_head
-        class_MRE = head.dense0(region_MRD)
-        class_MRE = class_MRE / (class_MRE.norm(dim=-1, keepdim=True) + 1e-6)
-        scale_MR = head.elu(head.logit_scale(region_MRD))[..., 0] + 1
-        box_MR4 = box_convert(model.box_predictor(region_MRD, feature_map), "cxcywh", "xyxy")
-        # The processor pads an image to a square: boxes are fractions of the longer side.
-        side_M = torch.tensor([max(image.size) for image in images], device=self.device)
-        return (
-            class_MRE,
-            head.logit_shift(region_MRD)[..., 0],
-            scale_MR,
-            box_MR4.float() * side_M[:, None, None],
-            model.objectness_predictor(region_MRD),
-        )
+        parts = [
+            see(self.model, self.processor, [example.load() for example in examples[i : i + 16]])
+            for i in range(0, len(examples), 16)
+        ]
+        return joined(parts)

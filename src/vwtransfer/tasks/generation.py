@@ -4,26 +4,30 @@ Shapes: N words, K vectors per word, D embedding width, B batch, M images, L tok
 C, H, W channels and sides of a latent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from vwtransfer.checkpoints import freeze, loading, refuse_incomplete
+from vwtransfer.checkpoints import Checkpoint
 from vwtransfer.config import Training
 from vwtransfer.datasets import NEGATIVES, Dataset
 from vwtransfer.grid import Cell
 from vwtransfer.seeds import generator
+from vwtransfer.stable_diffusion import FILES, load_pipeline, load_tokenizer, save_memory
 from vwtransfer.tasks import (
+    Applied,
     Measurement,
     batch_stream,
     shuffled_epochs,
     training_examples,
 )
 from vwtransfer.tasks.judge import Judge
+from vwtransfer.tasks.safety import SafetyChecker
 from vwtransfer.text_encoder import TextEncoder
 from vwtransfer.vocabulary import Vocabulary, of_transformers
 
@@ -42,9 +46,14 @@ class Generation:
 
     Args:
         checkpoint: folder or hub id of a StableDiffusionPipeline.
+        revision: of the hub's repository; None for its main branch.
         judge: the model that tells which concept a generated image shows.
+        safety: the model that flags unsafe images; None for not checked.
         dtype: precision of the frozen model, such as "float32".
         device: where it runs.
+        attention: "sdpa" or "eager"; None for the library's choice.
+        compiled: whether torch compiles the UNet, at its first use.
+        memory: what is traded for time; see conf/model/generation/base.yaml.
         template: the prompt, `{}` where the word stands.
         training: learning rate, steps and batch size.
         denoising_steps: steps of the checkpoint's own scheduler for a generation.
@@ -70,13 +79,20 @@ class Generation:
         guidance_scale: float,
         images_per_word: int,
         image_size: int | None = None,
+        safety: SafetyChecker | None = None,
         revision: str | None = None,
+        attention: str | None = None,
+        compiled: bool = False,
+        memory: Sequence[str] = (),
     ) -> None:
-        self.checkpoint = checkpoint
-        self.revision = revision
+        self.checkpoint = Checkpoint("model.generation", checkpoint, revision, FILES)
         self.judge = judge
+        self.safety = safety
         self.dtype = dtype
         self.device = device
+        self.attention = attention
+        self.compiled = compiled
+        self.memory = memory
         self.template = template
         self.training = training
         self.denoising_steps = denoising_steps
@@ -87,41 +103,16 @@ class Generation:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        from transformers import CLIPTokenizer
-
-        with loading("model.generation", self.checkpoint):
-            tokenizer = CLIPTokenizer.from_pretrained(
-                self.checkpoint, subfolder="tokenizer", revision=self.revision
-            )
+        tokenizer = load_tokenizer(self.checkpoint)
         return of_transformers(tokenizer, tokenizer.model_max_length)
 
     @cached_property
     def pipeline(self) -> Any:
         """The StableDiffusionPipeline, frozen."""
-        from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
-        from transformers import CLIPTextModel
-
-        dtype = getattr(torch, self.dtype)
-        with loading("model.generation", self.checkpoint):
-            parts: dict[str, Any] = {}
-            for name, kind, precision in (
-                ("unet", UNet2DConditionModel, {"torch_dtype": dtype}),
-                ("vae", AutoencoderKL, {"torch_dtype": dtype}),
-                ("text_encoder", CLIPTextModel, {"dtype": dtype}),
-            ):
-                parts[name], info = kind.from_pretrained(
-                    self.checkpoint,
-                    subfolder=name,
-                    revision=self.revision,
-                    output_loading_info=True,
-                    **precision,
-                )
-                refuse_incomplete(info)
-                freeze(parts[name], self.device)
-            pipeline = StableDiffusionPipeline.from_pretrained(
-                self.checkpoint, revision=self.revision, safety_checker=None, **parts
-            )
-        pipeline.set_progress_bar_config(disable=True)
+        pipeline = load_pipeline(self.checkpoint, self.dtype, self.device, self.attention)
+        save_memory(pipeline, self.memory)
+        if self.compiled:
+            pipeline.unet.compile()
         return pipeline
 
     @cached_property
@@ -229,22 +220,47 @@ class Generation:
             for concept in concepts
             for number in range(per_word)
         ]
-        nothing_1LD = self.text.encode_text([""])
-        images = self.pipeline(
-            prompt_embeds=text_N.repeat_interleave(per_word, dim=0),
-            negative_prompt_embeds=nothing_1LD.expand(len(streams), -1, -1),
-            height=self._size,
-            width=self._size,
-            num_inference_steps=self.denoising_steps,
-            guidance_scale=self.guidance_scale,
-            generator=streams,
-        ).images
+        images = self.draw(text_N.repeat_interleave(per_word, dim=0), streams)
         best = self.judge.best(images, dataset.concepts)
+        flagged = self.safety.flags(images) if self.safety else None
         results = []
         for n, concept in enumerate(concepts):
             mine = slice(n * per_word, (n + 1) * per_word)
             accuracy = best[mine].count(concept) / per_word
             results.append(
-                Measurement({"generation_accuracy": accuracy}, per_word, list(images[mine]))
+                Measurement(
+                    {"generation_accuracy": accuracy},
+                    per_word,
+                    images[mine],
+                    unsafe=any(flagged[mine]) if flagged else None,
+                )
             )
         return results
+
+    def apply(self, text_1LD: Tensor, images: Mapping[str, Image.Image], label: str) -> Applied:
+        """`images_per_word` images, each from noise of its own number."""
+        streams = [generator("apply", number) for number in range(self.images_per_word)]
+        drawn = self.draw(text_1LD.repeat_interleave(len(streams), dim=0), streams)
+        flagged = self.safety.flags(drawn) if self.safety else None
+        words = {True: "unsafe", False: "safe", None: "not checked"}
+        rows = [(str(n), words[flagged[n] if flagged else None]) for n in range(len(drawn))]
+        return Applied(
+            ("image", "safety checker"),
+            rows,
+            {f"{number}.png": image for number, image in enumerate(drawn)},
+        )
+
+    @torch.no_grad()
+    def draw(self, text_NLD: Tensor, streams: Sequence[torch.Generator]) -> list[Image.Image]:
+        """An image for each encoded prompt, from noise of its own stream."""
+        nothing_1LD = self.text.encode_text([""])
+        images: list[Image.Image] = self.pipeline(
+            prompt_embeds=text_NLD,
+            negative_prompt_embeds=nothing_1LD.expand(len(streams), -1, -1),
+            height=self._size,
+            width=self._size,
+            num_inference_steps=self.denoising_steps,
+            guidance_scale=self.guidance_scale,
+            generator=list(streams),
+        ).images
+        return images

@@ -12,7 +12,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from vwtransfer.checkpoints import freeze, loading, refuse_incomplete
+from vwtransfer.checkpoints import Checkpoint, pretrained, weights
+
+FILES = (
+    ("config.json",),
+    weights("model") + weights("pytorch_model"),
+    ("preprocessor_config.json", "processor_config.json"),
+    ("vocab.json", "tokenizer.json"),
+    ("merges.txt", "tokenizer.json"),
+)
 
 
 class Judge:
@@ -20,8 +28,10 @@ class Judge:
 
     Args:
         checkpoint: folder or hub id of a transformers CLIPModel.
+        revision: of the hub's repository; None for its main branch.
         dtype: precision of the model, such as "float32".
         device: where it runs.
+        attention: "sdpa" or "eager"; None for the library's choice.
         template: the prompt, `{}` where a concept's name stands.
     """
 
@@ -32,34 +42,31 @@ class Judge:
         device: torch.device,
         template: str,
         revision: str | None = None,
+        attention: str | None = None,
     ) -> None:
-        self.checkpoint = checkpoint
-        self.revision = revision
+        self.checkpoint = Checkpoint("model.judge", checkpoint, revision, FILES)
         self.dtype = dtype
         self.device = device
+        self.attention = attention
         self.template = template
 
     @cached_property
     def _processor(self) -> Any:
         from transformers import CLIPProcessor
 
-        with loading("model.judge", self.checkpoint):
-            return CLIPProcessor.from_pretrained(self.checkpoint, revision=self.revision)
+        with self.checkpoint.loading():
+            return CLIPProcessor.from_pretrained(
+                self.checkpoint.source, revision=self.checkpoint.revision
+            )
 
     @cached_property
-    def _model(self) -> Any:
+    def model(self) -> Any:
+        """The CLIPModel, frozen."""
         from transformers import CLIPModel
 
-        with loading("model.judge", self.checkpoint):
-            model, info = CLIPModel.from_pretrained(
-                self.checkpoint,
-                revision=self.revision,
-                dtype=getattr(torch, self.dtype),
-                output_loading_info=True,
-            )
-            refuse_incomplete(info)
-        freeze(model, self.device)
-        return model
+        options = {"dtype": getattr(torch, self.dtype), "attn_implementation": self.attention}
+        with self.checkpoint.loading():
+            return pretrained(CLIPModel, self.checkpoint, self.device, **options)
 
     @torch.no_grad()
     def best(self, images: Sequence[Image.Image], concepts: Mapping[str, str]) -> list[str]:
@@ -71,7 +78,7 @@ class Judge:
         """
         pixels = self._processor.image_processor(list(images), return_tensors="pt")["pixel_values"]
         pixels = pixels.to(self.device, getattr(torch, self.dtype))
-        image_ME = self._model.get_image_features(pixel_values=pixels).pooler_output
+        image_ME = self.model.get_image_features(pixel_values=pixels).pooler_output
         scores_MC = F.normalize(image_ME.float(), dim=-1) @ self._names(concepts).T
         order = list(concepts)
         return [order[c] for c in scores_MC.argmax(dim=1).tolist()]
@@ -79,5 +86,5 @@ class Judge:
     def _names(self, concepts: Mapping[str, str]) -> Tensor:
         prompts = [self.template.format(name) for name in concepts.values()]
         tokens = self._processor.tokenizer(prompts, padding=True, return_tensors="pt")
-        text_CE = self._model.get_text_features(**tokens.to(self.device)).pooler_output
+        text_CE = self.model.get_text_features(**tokens.to(self.device)).pooler_output
         return F.normalize(text_CE.float(), dim=-1)

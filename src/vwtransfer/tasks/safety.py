@@ -1,0 +1,78 @@
+"""The safety checker of Stable Diffusion (appendix A of the paper): flags unsafe generations."""
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vwtransfer.checkpoints import Checkpoint, MissingCheckpointError, pretrained, weights
+
+FILES = (
+    ("config.json",),
+    ("preprocessor_config.json",),
+    ("pytorch_model.bin", *weights("model")),  # as it was published
+)
+
+
+class SafetyChecker:
+    """Flags images; it neither hides nor changes them.
+
+    Args:
+        checkpoint: folder or hub id of a StableDiffusionSafetyChecker.
+        revision: of the hub's repository; None for its main branch.
+        dtype: precision of the model, such as "float32".
+        device: where it runs.
+    """
+
+    def __init__(
+        self, checkpoint: str, dtype: str, device: torch.device, revision: str | None = None
+    ) -> None:
+        self.checkpoint = Checkpoint("model.safety", checkpoint, revision, FILES)
+        self.dtype = dtype
+        self.device = device
+
+    @cached_property
+    def _processor(self) -> Any:
+        from transformers import CLIPImageProcessor
+
+        with self.checkpoint.loading():
+            return CLIPImageProcessor.from_pretrained(
+                self.checkpoint.source, revision=self.checkpoint.revision
+            )
+
+    @cached_property
+    def model(self) -> Any:
+        """The StableDiffusionSafetyChecker, frozen."""
+        from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+
+        # the class declares no other attention than this one
+        options = {"dtype": getattr(torch, self.dtype), "attn_implementation": "eager"}
+        with self.checkpoint.loading():
+            return pretrained(StableDiffusionSafetyChecker, self.checkpoint, self.device, **options)
+
+    @cached_property
+    def _there(self) -> bool:
+        try:
+            _ = self._processor, self.model
+        except MissingCheckpointError as error:
+            logging.getLogger(__name__).warning("images are not checked for safety: %s", error)
+            return False
+        return True
+
+    def flags(self, images: Sequence[Image.Image]) -> list[bool] | None:
+        """Which images are unsafe; None where the checker's weights are not on this machine.
+
+        Raises:
+            UserError: its weights are damaged.
+        """
+        if not self._there:
+            return None
+        pixels = self._processor(list(images), return_tensors="pt")["pixel_values"]
+        pixels = pixels.to(self.device, getattr(torch, self.dtype))
+        shown = np.zeros((len(images), 1, 1, 3))  # what it would blacken
+        _, unsafe = self.model(clip_input=pixels, images=shown)
+        return [bool(flag) for flag in unsafe]

@@ -1,0 +1,113 @@
+"""What each task computes, written out with the libraries' own classes (table 1 of the paper)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import box_convert, box_iou
+
+from vwtransfer.datasets import Dataset, Example
+from vwtransfer.grid import Cell
+from vwtransfer.seeds import generator
+from vwtransfer.tasks import training_examples
+
+
+def library_text(task: Any) -> Callable[[str], Tensor]:
+    """The features of a prompt as the model's own library computes them."""
+    if task.name == "generation":
+        pipeline = task.pipeline
+        return lambda text: pipeline.encode_prompt(text, "cpu", 1, False)[0]
+    if task.name == "detection":
+        model, processor = task.model, task.processor
+
+        def features(text: str) -> Tensor:
+            inputs = processor.tokenizer([text], padding="max_length", return_tensors="pt")
+            return F.normalize(model.owlv2.get_text_features(**inputs).pooler_output, dim=-1)
+
+        return features
+    import open_clip
+
+    model = task.model
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{task.folder}")
+    return lambda text: model.encode_text(tokenizer([text]), normalize=True)
+
+
+def loss(
+    task: Any, dataset: Dataset, cell: Cell, images_B: Sequence[int], word_KD: Tensor, step: int
+) -> Tensor:
+    """The loss of one word on the training images with these numbers."""
+    examples = training_examples(dataset)
+    chosen = [examples[i] for i in images_B]
+    written = {
+        "generation": _generation,
+        "detection": _detection,
+        "classification": _classification,
+    }
+    return written[task.name](task, chosen, cell, word_KD, step)
+
+
+def _classification(
+    task: Any, examples: Sequence[Example], cell: Cell, word_KD: Tensor, step: int
+) -> Tensor:
+    model = task.model
+    pixels = torch.stack([task.transform(example.load()) for example in examples])
+    image = F.normalize(model.encode_image(pixels.to(model.visual.conv1.weight.dtype)), dim=-1)
+    text = task.text.encode_words(task.template, word_KD[None])[0]
+    sign = torch.tensor([-1.0 if e.concept == cell.concept else 1.0 for e in examples])
+    return (sign * (image.float() @ text.float())).mean()
+
+
+def _detection(
+    task: Any, examples: Sequence[Example], cell: Cell, word_KD: Tensor, step: int
+) -> Tensor:
+    positives, negatives = [], []
+    for example in examples:
+        cosine, positive = regions(task, example, cell.concept, word_KD)
+        positives.append(cosine[positive])
+        negatives.append(cosine[~positive])
+    return torch.cat(negatives).mean() - torch.cat(positives).mean()
+
+
+def regions(task: Any, example: Example, concept: str, word_KD: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine of a word with each region that OWL-v2 proposes, and which are the target's."""
+    model, processor = task.model, task.processor
+    pixels = processor.image_processor([example.load()], return_tensors="pt")["pixel_values"]
+    feature_map = model.image_embedder(pixels.to(model.dtype))[0]
+    states = feature_map.flatten(1, 2)
+    query = torch.zeros(1, 1, model.config.text_config.hidden_size, dtype=model.dtype)
+    _, embedding = model.class_predictor(states, query, None)
+    text = task.text.encode_words(task.template, word_KD[None])[0]
+    boxes = box_convert(model.box_predictor(states, feature_map)[0].float(), "cxcywh", "xyxy")
+    own = [b for b, c in zip(example.boxes, example.labels, strict=True) if c == concept]
+    overlap = box_iou(boxes * max(example.load().size), torch.tensor(own))
+    positive = (overlap >= 0.5).any(dim=1)
+    positive[overlap.argmax(dim=0)] = True
+    return F.cosine_similarity(embedding[0].float(), text[None].float(), dim=-1), positive
+
+
+def _generation(
+    task: Any, examples: Sequence[Example], cell: Cell, word_KD: Tensor, step: int
+) -> Tensor:
+    from diffusers import DDPMScheduler
+
+    pipeline = task.pipeline
+    vae, unet = pipeline.vae, pipeline.unet
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    stream = generator("denoising", cell.key, step)
+    size = unet.config.sample_size * pipeline.vae_scale_factor
+    images = [example.load() for example in examples]
+    pixels = pipeline.image_processor.preprocess(images, height=size, width=size)
+    posterior = vae.encode(pixels.to(vae.dtype)).latent_dist
+    mean, std = posterior.mean.float(), posterior.std.float()
+    latent = (mean + std * torch.randn(mean.shape, generator=stream)) * vae.config.scaling_factor
+    noise = torch.randn(mean.shape, generator=stream)
+    t = torch.randint(scheduler.config.num_train_timesteps, (len(images),), generator=stream)
+    alpha = scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
+    noisy = alpha.sqrt() * latent + (1 - alpha).sqrt() * noise
+    text = task.text.encode_words(task.template, word_KD[None]).expand(len(images), -1, -1)
+    predicted = unet(noisy.to(unet.dtype), t, text).sample.float()
+    velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latent
+    target = {"epsilon": noise, "v_prediction": velocity}[scheduler.config.prediction_type]
+    return F.mse_loss(predicted, target)
