@@ -1,12 +1,14 @@
 # make demo   sets everything up, then runs the study on the embedded tiny world
 # make test   sets everything up, then runs the tests
+# make test-published   the published architectures, with random weights at reduced depth
+# make verify-published   the same at full depth: docs/models.md
 #
 # Everything lives in .venv here: no root, no system packages. Another Python: make PYTHON=... test
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint typecheck wheel clean
+.PHONY: demo test test-published verify-published lint typecheck wheel clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -14,6 +16,12 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/pytest
+
+test-published: .venv/ready
+	HF_HUB_OFFLINE=1 $(BIN)/pytest -m published tests/published
+
+verify-published: .venv/ready
+	PYTHONPATH=tests HF_HUB_OFFLINE=1 $(BIN)/python tests/published/full.py $(MODELS)
 
 lint: .venv/ready
 	$(BIN)/ruff check

@@ -1,0 +1,115 @@
+"""Builds every published architecture at full depth, checks it, and prints the table of the docs.
+
+    make verify-published [MODELS="sd21 owlv2_base"]
+
+Random weights, float32 on disk as published, each loaded as a study loads it in a process of its
+own. Takes up to 6 GB of disk, 12 GB of memory and ten minutes a model on two cores.
+"""
+
+import math
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import layouts
+import torch
+from published_models import JUDGE, REPOSITORIES, SAFETY, TOLERANCE, dataset, suite, task
+
+import written_out
+from vwtransfer.grid import Cell
+
+WORDS = ("red", "striped", "rubber", "duck")
+BESIDE = {"judge": JUDGE, "safety": SAFETY}
+HALF = "bfloat16"  # the half type that a CPU computes in at a bearable speed
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the table, or does what a process of its own does for one row of it."""
+    match arguments:
+        case ["--write", model, folder]:
+            repository = BESIDE.get(model) or REPOSITORIES[model][1]
+            layouts.write(repository, Path(folder), shallow=False)
+        case ["--row", model, folder]:
+            print(row(model, Path(folder)), flush=True)
+        case models:
+            table(models or [*REPOSITORIES, *BESIDE])
+
+
+def table(models: list[str]) -> None:
+    """A row for each model."""
+    where = f"{platform.machine()}, {torch.get_num_threads()} threads, no GPU"
+    if torch.cuda.is_available():
+        where = torch.cuda.get_device_name()
+    print(f"{datetime.now(UTC):%Y-%m-%d}, torch {torch.__version__}, {where}\n")
+    print("| model | weights | splice identity | loss or output | peak memory | seconds |")
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    for model in models:
+        with tempfile.TemporaryDirectory() as folder:
+            for step in ("--write", "--row"):  # apart: what writes is not counted
+                subprocess.run([sys.executable, __file__, step, model, folder], check=True)
+
+
+def row(model: str, folder: Path) -> str:
+    """Checks one model; the peak memory is that of this process."""
+    began = time.perf_counter()
+    with torch.no_grad():
+        if model in BESIDE:
+            part = getattr(suite("sd21", "float32", folder).tasks["generation"], model)
+            modules, splice, result = [part.model], "holds no word", _beside(model, part)
+        else:
+            found = task(model, "float32", folder)
+            splice, result = _splice(model, "float32", folder), _loss(found)
+            splice += ", " + _splice(model, HALF, folder)
+            modules = _modules(found)
+    weights = sum(p.numel() for module in modules for p in module.parameters())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    seconds = time.perf_counter() - began
+    return f"| {model} | {weights:,} | {splice} | {result} | {peak:.1f} GB | {seconds:.0f} |"
+
+
+def _splice(model: str, dtype: str, folder: Path) -> str:
+    """Largest difference of a word of existing embeddings from the plain text."""
+    found = task(model, dtype, folder)
+    vectors = torch.stack([found.text.word_row(word) for word in WORDS])[None]
+    ours = found.text.encode_words("a photo of {}", vectors)
+    theirs = written_out.library_text(found)("a photo of " + " ".join(WORDS))
+    difference = (ours.float() - theirs.float()).abs().max().item()
+    assert difference < TOLERANCE[dtype], (model, dtype, difference)
+    return f"{dtype} {difference:.0e}"
+
+
+def _loss(found: Any) -> str:
+    """Difference of a word's loss on one image from the one written out."""
+    images = dataset()
+    cell = Cell(images.name, found.name, next(iter(images.concepts)), "cat", math.inf, 0)
+    word = torch.stack([found.text.word_row(each) for each in WORDS])
+    features = found.features(images)
+    count = 2 if found.name == "classification" else 1  # an image of another concept too
+    batch = found.batches(features, cell)[:, :count]
+    ours = found.loss(word[None], features, batch, [cell], 0)[0]
+    difference = (ours - written_out.loss(found, images, cell, batch[0].tolist(), word, 0)).abs()
+    assert difference < 1e-4, difference
+    return f"loss {ours.item():.4f}, off by {difference.item():.0e}"
+
+
+def _beside(role: str, part: Any) -> str:
+    images = [dataset().training(concept)[0].load() for concept in dataset().concepts]
+    if role == "judge":
+        return f"ranks {len(part.best(images, dataset().concepts))} images"
+    return f"flags {sum(part.flags(images))} of {len(images)} images"
+
+
+def _modules(found: Any) -> list[torch.nn.Module]:
+    if found.name == "generation":
+        return [found.pipeline.unet, found.pipeline.vae, found.pipeline.text_encoder]
+    return [found.model]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,190 @@
+"""Writes each published checkpoint in its own layout on disk, with random weights.
+
+The small files are copies of the published ones, in configs/. Weight files hold the names, shapes
+and types of the published ones, which differ from what today's libraries would write.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+CONFIGS = Path(__file__).parent / "configs"
+
+# What a shallow copy changes, by the file's path: depth, and sides of images where they are dear.
+_SHALLOW: Mapping[str, Mapping[str, Any]] = {
+    "text_encoder/config.json": {"num_hidden_layers": 2},
+    "unet/config.json": {
+        "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+        "block_out_channels": [320, 640],
+        "layers_per_block": 1,
+        "sample_size": 8,
+    },
+    "vae/config.json": {"layers_per_block": 1},
+    "config.json": {
+        "text_config": {"num_hidden_layers": 2},
+        "vision_config": {"num_hidden_layers": 2},
+    },
+    "open_clip_config.json": {
+        "model_cfg": {"text_cfg": {"layers": 2}, "vision_cfg": {"layers": 2}}
+    },
+}
+_SIDES = {"owlv2-base-patch16-ensemble": 240, "owlv2-large-patch14-ensemble": 210}
+
+
+def write(name: str, folder: Path, *, shallow: bool) -> Path:
+    """Writes the checkpoint `name` (a folder of configs/) into `folder`, and returns where.
+
+    Args:
+        name: the repository's name.
+        folder: where it goes.
+        shallow: two layers a tower, two blocks of the UNet, small images; otherwise as published.
+    """
+    here = folder / name
+    shutil.copytree(CONFIGS / name, here)
+    if shallow:
+        _make_shallow(here, _SIDES.get(name))
+    torch.manual_seed(0)
+    for tokenizer in here.rglob("tokenizer_config.json"):
+        _write_vocabulary(tokenizer.parent)
+    for path, writer in _WRITERS.items():
+        if (here / path).is_file():
+            writer((here / path).parent)
+    return here
+
+
+def _make_shallow(folder: Path, side: int | None) -> None:
+    for path, changes in _SHALLOW.items():
+        if (folder / path).is_file():
+            _edit(folder / path, changes)
+    if side is not None:
+        _edit(folder / "config.json", {"vision_config": {"image_size": side}})
+        _edit(folder / "preprocessor_config.json", {"size": {"height": side, "width": side}})
+    heads = _read(folder / "unet/config.json").get("attention_head_dim")
+    if isinstance(heads, list):
+        _edit(folder / "unet/config.json", {"attention_head_dim": heads[:2]})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return values
+
+
+def _edit(path: Path, changes: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(_merged(_read(path), changes), indent=2))
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    inner = {k: _merged(values[k], v) for k, v in changes.items() if isinstance(v, Mapping)}
+    return {**values, **changes, **inner}
+
+
+def _write_vocabulary(folder: Path) -> None:
+    """CLIP's byte-pair encoding as vocab.json and merges.txt, out of open_clip's copy of it."""
+    tokenizer = open_clip.tokenizer.SimpleTokenizer()
+    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    vocabulary = {names.get(token, token): number for token, number in tokenizer.encoder.items()}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
+    ranked = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in ranked)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n")
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({name: t.contiguous() for name, t in tensors.items()}, path, {"format": "pt"})
+
+
+def _positions(count: int) -> Tensor:
+    return torch.arange(count)[None]
+
+
+def _write_text_encoder(folder: Path) -> None:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig.from_pretrained(folder)
+    tensors = CLIPTextModel(config).state_dict()
+    named = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in tensors.items()}
+    named["text_model.embeddings.position_ids"] = _positions(config.max_position_embeddings)
+    _save(named, folder / "model.safetensors")
+
+
+def _write_unet(folder: Path) -> None:
+    from diffusers import UNet2DConditionModel
+
+    model = UNet2DConditionModel.from_config(_read(folder / "config.json"))
+    _save(model.state_dict(), folder / "diffusion_pytorch_model.safetensors")
+
+
+def _write_vae(folder: Path) -> None:
+    from diffusers import AutoencoderKL
+
+    published = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    tensors = {}
+    model = AutoencoderKL.from_config(_read(folder / "config.json"))
+    for name, tensor in model.state_dict().items():
+        for new, old in published.items():
+            name = name.replace(f".{new}.", f".{old}.")
+        tensors[name] = tensor
+    _save(tensors, folder / "diffusion_pytorch_model.safetensors")
+
+
+def _write_open_clip(folder: Path) -> None:
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+
+
+def _write_transformers(folder: Path) -> None:
+    architecture = _read(folder / "config.json")["architectures"][0]
+    {
+        "Owlv2ForObjectDetection": _write_owlv2,
+        "CLIPModel": _write_clip,
+        "StableDiffusionSafetyChecker": _write_safety_checker,
+    }[architecture](folder)
+
+
+def _write_owlv2(folder: Path) -> None:
+    from transformers import Owlv2Config, Owlv2ForObjectDetection
+
+    model = Owlv2ForObjectDetection(Owlv2Config.from_pretrained(folder))
+    _save(model.state_dict(), folder / "model.safetensors")
+
+
+def _write_clip(folder: Path) -> None:
+    from transformers import CLIPConfig, CLIPModel
+
+    model = CLIPModel(CLIPConfig.from_pretrained(folder))
+    tensors = dict(model.state_dict())
+    tensors["text_model.embeddings.position_ids"] = _positions(77)
+    tensors["vision_model.embeddings.position_ids"] = _positions(257)
+    _save(tensors, folder / "model.safetensors")
+
+
+def _write_safety_checker(folder: Path) -> None:
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig
+
+    model = StableDiffusionSafetyChecker._from_config(
+        CLIPConfig.from_pretrained(folder), attn_implementation="eager"
+    )
+    tensors = {
+        name.replace("vision_model.", "vision_model.vision_model.", 1): tensor
+        for name, tensor in model.state_dict().items()
+    }
+    tensors["vision_model.vision_model.embeddings.position_ids"] = _positions(257)
+    torch.save(tensors, folder / "pytorch_model.bin")
+
+
+_WRITERS: Mapping[str, Callable[[Path], None]] = {
+    "text_encoder/config.json": _write_text_encoder,
+    "unet/config.json": _write_unet,
+    "vae/config.json": _write_vae,
+    "open_clip_config.json": _write_open_clip,
+    "config.json": _write_transformers,
+}

@@ -1,0 +1,45 @@
+"""A word given to diffusers draws the image that it draws here."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from published_models import task
+
+from vwtransfer.formats import write_a1111, write_diffusers
+
+pytestmark = pytest.mark.published
+
+
+@pytest.mark.parametrize("model", ["sd21", "sd15"])
+@pytest.mark.parametrize("form", ["diffusers", "a1111"])
+def test_an_exported_word_draws_the_same_image_from_the_same_seed(
+    checkpoints: Path, tmp_path: Path, model: str, form: str
+) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    found = task(model, "float32", checkpoints)
+    word = torch.stack([found.text.word_row(w) for w in ("red", "cat", "star", "boat")])
+    word = word + 0.01 * torch.randn(word.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        text = found.text.encode_words("a photo of {}", word[None])
+        ours = found.draw(text, [torch.Generator().manual_seed(5)])
+    write = {"diffusers": write_diffusers, "a1111": write_a1111}[form]
+    path = write(word, "red_star", tmp_path)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        found.checkpoint.source, safety_checker=None, feature_extractor=None
+    )
+    pipeline.load_textual_inversion(path, token="<red_star>")
+    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    theirs = pipeline(
+        "a photo of <red_star>",
+        num_inference_steps=found.denoising_steps,
+        guidance_scale=found.guidance_scale,
+        generator=torch.Generator().manual_seed(5),
+        height=side,
+        width=side,
+    ).images
+    difference = np.abs(np.asarray(ours[0], dtype=int) - np.asarray(theirs[0], dtype=int))
+    assert np.asarray(ours[0]).std() > 1
+    assert difference.max() <= 1
