@@ -1,7 +1,7 @@
 """Pictures with a coloured rectangle in each, as a dataset and as files to try loaders on."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ class Drawn:
 
     name = "drawn"
     concepts: Mapping[str, str] = CONCEPTS
-    anchors = ANCHORS
+    anchors: Sequence[str] = ANCHORS
 
     def training(self, concept: str) -> list[Example]:
         return [self._example(concept, f"training-{i}") for i in range(4)]

@@ -197,6 +197,7 @@ def test_an_image_of_training_is_not_measured_on(coco: Path) -> None:
         (lambda text: "{}", "has no list of images"),
         (lambda text: text.replace('"file_name"', '"file"'), "an entry of images lacks id or fi"),
         (lambda text: text.replace('"category_id"', '"kind"'), "an entry of annotations lacks"),
+        (lambda text: text.replace("0001.jpg", "0000.jpg"), "2 images have the file_name 0000000"),
         (lambda text: text.replace('"category_id": 1', '"category_id": 77'), "no category with id"),
     ],
 )

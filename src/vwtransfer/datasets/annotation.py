@@ -3,11 +3,15 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from vwtransfer.datasets import Box
 from vwtransfer.datasets.bad_data import Skipped
 from vwtransfer.datasets.boxes import Size, area
 from vwtransfer.errors import UserError, nearest
+
+Place = Literal["root", "negatives"]
+"""Which of a dataset's folders a file is in: its own, or that of further photos."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Candidate:
 
     file: str
     annotation: Annotation | Path | None
-    folder: str = "root"
+    folder: Place = "root"
 
 
 Pool = Mapping[str, list[Candidate]]

@@ -154,8 +154,9 @@ class _Choice:
             verified = all(each.verified for each in annotation.objects if each.name in labels)
             if not any(each.concept == concept and not each.ignored for each in boxes):
                 raise UnusableError(f"no box of {concept} is annotated")
-        folder = "negatives" if candidate.folder == "negatives" else "root"
-        return Photo(candidate.file, folder, stored.sha256, concept, split, verified, boxes)
+        return Photo(
+            candidate.file, candidate.folder, stored.sha256, concept, split, verified, boxes
+        )
 
     def _boxes(self, annotation: Annotation, stored: Stored) -> tuple[LabelledBox, ...]:
         labels = self.candidates.labels

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ def read_instances(path: Path) -> Instances:
             raise UserError(f"{path}: has no list of {part}; it is not in COCO's instances format.")
     names = dict(_fields(each, path, "categories", "id", "name") for each in top["categories"])
     files = dict(_fields(each, path, "images", "id", "file_name") for each in top["images"])
+    _refuse_twice([each["id"] for each in top["images"]], path, "id")
+    _refuse_twice([each["file_name"] for each in top["images"]], path, "file_name")
     sizes = {each["id"]: _size(each) for each in top["images"]}
     objects: dict[Any, list[Object]] = {number: [] for number in files}
     skipped = []
@@ -85,6 +88,12 @@ def _fields(entry: Any, path: Path, part: str, *names: str) -> tuple[Any, Any]:
         return entry[first], entry[second]
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: an entry of {part} lacks {first} or {second}.") from error
+
+
+def _refuse_twice(values: list[Any], path: Path, key: str) -> None:
+    value, times = Counter(values).most_common(1)[0] if values else (None, 0)
+    if times > 1:
+        raise UserError(f"{path}: {times} images have the {key} {value}.")
 
 
 def _size(image: Mapping[str, Any]) -> Size | None:

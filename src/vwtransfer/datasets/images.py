@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vwtransfer.datasets.bad_data import UnusableError
 from vwtransfer.datasets.boxes import Size
@@ -117,7 +117,7 @@ def _decode(data: bytes) -> tuple[Image.Image, int]:
             raise UnusableError(
                 f"the image has more than {Image.MAX_IMAGE_PIXELS:,} pixels; scale it down"
             ) from error
-        except Image.UnidentifiedImageError as error:
+        except UnidentifiedImageError as error:
             raise UnusableError("not an image that PIL can read") from error
         except MemoryError as error:
             raise UnusableError("the image does not fit into memory") from error

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from vwtransfer.datasets.annotation import Place
 from vwtransfer.datasets.bad_data import Skipped
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_json
@@ -40,7 +41,7 @@ class Photo:
     """
 
     file: str
-    folder: Literal["root", "negatives"]
+    folder: Place
     sha256: str
     concept: str
     split: Split
