@@ -186,7 +186,8 @@ def _is_path(source: str) -> bool:
 
 
 def _reason(name: str, message: str) -> str:
-    if name == "SafetensorError":
+    # diffusers keeps to itself what was wrong with the file
+    if name == "SafetensorError" or "Unable to load weights from checkpoint" in message:
         return f"a weight file is cut off or damaged ({message})"
     if name == "UnpicklingError":
         return "a weight file is cut off, or holds code beside weights, which is never run"
