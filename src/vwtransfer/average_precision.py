@@ -4,7 +4,7 @@ Shapes: N words, M images, T boxes of an image.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,8 +19,8 @@ class Truth:
 
     boxes: Tensor
     labels: tuple[str, ...]
-    ignored: Tensor
-    ignored_labels: tuple[str, ...]
+    ignored: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
+    ignored_labels: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, example: Example) -> "Truth":
