@@ -61,21 +61,30 @@ class Task(Protocol):
 
     Attributes:
         name: the task's name in configs and results.
-        metrics: what `measure` reports, the headline first.
-        chance: metric -> its value for a random guess, given the number of concepts.
+        training: learning rate, steps and batch size.
+        template: the prompt, `{}` where the word stands.
         measured_at_once: words that `measure` best takes together.
-        trains_with: what training needs of a dataset: some of `datasets.BOXES`, `NEGATIVES` and
-            `HELD_OUT`. Where a dataset lacks it, the task is left out.
-        measured_with: the same for `measure`.
     """
 
     name: str
-    metrics: tuple[str, ...]
     training: Training
     template: str
     measured_at_once: int
-    trains_with: tuple[str, ...]
-    measured_with: tuple[str, ...]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What `measure` reports, the headline first."""
+        ...
+
+    @property
+    def trains_with(self) -> tuple[str, ...]:
+        """What training needs of a dataset: some of `datasets.BOXES`, `NEGATIVES`, `HELD_OUT`."""
+        ...
+
+    @property
+    def measured_with(self) -> tuple[str, ...]:
+        """The same for `measure`."""
+        ...
 
     @property
     def vocabulary(self) -> Vocabulary:

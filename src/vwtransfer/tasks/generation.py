@@ -64,7 +64,7 @@ class Generation:
 
     name = "generation"
     metrics = ("generation_accuracy",)
-    trains_with: tuple[str, ...] = ()
+    trains_with = ()
     measured_with = (NEGATIVES,)  # ranking first among one means nothing
 
     def __init__(
