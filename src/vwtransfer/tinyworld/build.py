@@ -32,7 +32,7 @@ from vwtransfer.tinyworld.clips import (
     save_classifier,
     save_judge,
 )
-from vwtransfer.tinyworld.contrastive import AttributeHeads, contrastive_loss
+from vwtransfer.tinyworld.contrastive import AttributeHeads, PatchHeads, contrastive_loss
 from vwtransfer.tinyworld.detector import (
     JOINT,
     WIDTH,
@@ -231,10 +231,11 @@ def _generation(build: Build) -> float:
     autoencoder = AutoencoderKL.from_pretrained(build.work / "autoencoder")
     text_encoder = CLIPTextModel.from_pretrained(build.work / "text")
     unet = build_unet(build.seed_of("generation"))
+    heads = PatchHeads(unet.config.block_out_channels[-1])
     recipe = build.recipes["generation"]
     pool = draw_pool("generation", recipe.pool, ONE_OR_TWO, GENERATED)
-    loss = denoising_loss(unet, text_encoder, autoencoder, pool, tokenizer(), recipe.batch)
-    modules = {"unet": unet, "text_encoder": text_encoder}
+    loss = denoising_loss(unet, text_encoder, heads, autoencoder, pool, tokenizer(), recipe.batch)
+    modules = {"unet": unet, "text_encoder": text_encoder, "heads": heads}
     seconds = build.learn("generation", modules, loss, text_encoder=0.25)
     pipeline = assemble(autoencoder, text_encoder, unet)
     build.publish("generation", lambda folder: save_generator(pipeline, folder))

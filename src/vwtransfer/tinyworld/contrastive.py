@@ -67,6 +67,29 @@ class PatchTargets:
         )
 
 
+class PatchHeads(nn.Module):
+    """Tells from the states of patches what lies under them; thrown away after training."""
+
+    def __init__(self, patch: int) -> None:
+        super().__init__()
+        self.patches = nn.Linear(patch, sum(KINDS))
+        self.outline = nn.Linear(patch, CELLS * CELLS)
+        self.place = nn.Linear(patch, 3)
+
+    def losses(self, patches_BPW: Tensor, targets: PatchTargets) -> dict[str, Tensor]:
+        """Losses of the patch states against what lies under the patches."""
+        covered_BP = targets.attributes_BP3[..., 0] >= 0
+        error_N3 = (self.place(patches_BPW) - targets.place_BP3)[covered_BP]
+        return {
+            "patch attributes": 0.5
+            * attribute_loss(self.patches(patches_BPW), targets.attributes_BP3),
+            "outline": F.binary_cross_entropy_with_logits(
+                self.outline(patches_BPW), targets.outline_BPM.float()
+            ),
+            "place": F.smooth_l1_loss(error_N3, torch.zeros_like(error_N3)),
+        }
+
+
 class AttributeHeads(nn.Module):
     """Tells what is where from features and patch states; thrown away after training.
 

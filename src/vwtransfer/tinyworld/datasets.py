@@ -30,8 +30,8 @@ class Rendered:
         held_out_images: int = 20,
         seed: int = 0,
         things: Sequence[float] = (1.0,),
-        radius: tuple[float, float] = (15.0, 24.0),
-        ratio: tuple[float, float] = (0.55, 0.8),
+        radius: Sequence[float] = (15.0, 24.0),
+        ratio: Sequence[float] = (0.55, 0.8),
     ) -> None:
         """Describes a dataset; nothing is drawn yet.
 
@@ -51,7 +51,8 @@ class Rendered:
         self.anchors = list(anchors)
         self._images = {"training": training_images, "held_out": held_out_images}
         self._seed = seed
-        self._layout = Layout(tuple(things), tuple(radius), tuple(radius), tuple(ratio))
+        main, other = (radius[0], radius[1]), (ratio[0], ratio[1])
+        self._layout = Layout(tuple(things), main, main, other)
         mains = {parse(description) for description in self.concepts.values()}
         self._others = [c for c in COMBINATIONS if c not in mains]
 

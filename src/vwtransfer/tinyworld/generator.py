@@ -12,9 +12,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from vwtransfer.tinyworld.autoencoder import LATENT_CHANNELS, encoded
+from vwtransfer.tinyworld.autoencoder import LATENT_CHANNELS, PIXELS, encoded
 from vwtransfer.tinyworld.captions import caption
-from vwtransfer.tinyworld.contrastive import token_ids
+from vwtransfer.tinyworld.contrastive import PatchHeads, patch_targets, token_ids
 from vwtransfer.tinyworld.pool import Pool
 from vwtransfer.tinyworld.sentences import TEXT_WIDTH
 from vwtransfer.tinyworld.stage import Chance
@@ -69,12 +69,21 @@ def set_latent_scale(model: AutoencoderKL, pool: Pool) -> None:
 def denoising_loss(
     unet: UNet2DConditionModel,
     text_encoder: CLIPTextModel,
+    heads: PatchHeads,
     autoencoder: AutoencoderKL,
     pool: Pool,
     words: CLIPTokenizer,
     batch: int,
 ) -> Callable[[Chance], Mapping[str, Tensor]]:
-    """The denoising objective on velocity, for UNet and text encoder together."""
+    """The denoising objective on velocity, for UNet and text encoder together.
+
+    Half of the times are drawn towards the middle of the schedule, where shapes are decided; and
+    the UNet's states half way up also have to tell what is being drawn where, without which shapes
+    are learned many times slower (as by aligning them with a trained encoder's).
+    """
+    states: list[Tensor] = []
+    unet.up_blocks[0].register_forward_hook(lambda block, inputs, output: states.append(output))
+    patches = patch_targets(pool, 2 * PIXELS // LATENT_SIDE, PIXELS)
     posterior = encoded(autoencoder, pool.images_BCHW)
     scale = autoencoder.config.scaling_factor
     scheduler = noise_schedule()
@@ -91,16 +100,26 @@ def denoising_loss(
         draw_BCHW = torch.randn(mean_BCHW.shape, generator=chance.torch)
         latents_BCHW = scale * (mean_BCHW + deviation_BCHW * draw_BCHW)
         noise_BCHW = torch.randn(mean_BCHW.shape, generator=chance.torch)
-        times_B = torch.randint(
-            scheduler.config.num_train_timesteps, (batch,), generator=chance.torch
-        )
+        times_B = _times(batch, scheduler.config.num_train_timesteps, chance.torch)
         noisy_BCHW = scheduler.add_noise(latents_BCHW, noise_BCHW, times_B)
         state_BLD = text_encoder(input_ids=token_ids(words, texts)).last_hidden_state
         predicted_BCHW = unet(noisy_BCHW, times_B, state_BLD).sample
         velocity_BCHW = scheduler.get_velocity(latents_BCHW, noise_BCHW, times_B)
-        return {"denoising": F.mse_loss(predicted_BCHW, velocity_BCHW)}
+        state_BPW = states.pop().flatten(2).transpose(1, 2)
+        aside = heads.losses(state_BPW, patches.of(rows))
+        return {
+            "denoising": F.mse_loss(predicted_BCHW, velocity_BCHW),
+            **{name: 0.3 * value for name, value in aside.items()},
+        }
 
     return loss
+
+
+def _times(batch: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Times of a batch, half of them uniform and half logit-normal."""
+    uniform = torch.rand(batch - batch // 2, generator=generator)
+    middle = torch.randn(batch // 2, generator=generator).sigmoid()
+    return (torch.cat((uniform, middle)) * steps).long().clamp(max=steps - 1)
 
 
 def assemble(

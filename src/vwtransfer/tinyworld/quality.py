@@ -23,10 +23,10 @@ from torchmetrics.detection import MeanAveragePrecision
 from transformers import CLIPModel, CLIPProcessor, Owlv2ForObjectDetection, Owlv2Processor
 
 from vwtransfer.composition import config_folder
+from vwtransfer.tinyworld.autoencoder import LATENT_CHANNELS, noise_ratio, signed
 from vwtransfer.tinyworld.autoencoder import PIXELS as GENERATED
-from vwtransfer.tinyworld.autoencoder import noise_ratio, signed
 from vwtransfer.tinyworld.datasets import Rendered
-from vwtransfer.tinyworld.generator import LATENT_CHANNELS, LATENT_SIDE
+from vwtransfer.tinyworld.generator import LATENT_SIDE
 from vwtransfer.tinyworld.lexicon import nouns
 from vwtransfer.tinyworld.pool import Pool, draw_pool
 from vwtransfer.tinyworld.world import COMBINATIONS, FRAME, INDEX, Layout

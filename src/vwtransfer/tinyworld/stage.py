@@ -30,6 +30,7 @@ class Recipe:
         weight_decay: of AdamW, on matrices.
         average: decay of the running mean of the weights; 0 keeps the last weights.
         pool: images drawn for the stage.
+        restarts: steps at which warm-up and cosine start anew (warm restarts).
     """
 
     steps: int
@@ -39,6 +40,7 @@ class Recipe:
     weight_decay: float = 0.02
     average: float = 0.0
     pool: int = 32768
+    restarts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,14 @@ def _groups(
 
 
 def _schedule(step: int, recipe: Recipe) -> float:
-    """Linear warm-up, then a cosine to zero, as a share of the peak."""
-    if step < recipe.warm_up:
-        return (step + 1) / recipe.warm_up
-    done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
-    return 0.5 * (1 + math.cos(math.pi * done))
+    """Linear warm-up, then a cosine to zero, from every restart; as a share of the peak."""
+    ends = (*recipe.restarts, recipe.steps)
+    start, end = next((a, b) for a, b in zip((0, *ends), ends, strict=False) if step < b)
+    done, length = step - start, end - start
+    if done < recipe.warm_up:
+        return (done + 1) / recipe.warm_up
+    share = (done - recipe.warm_up) / max(1, length - recipe.warm_up)
+    return 0.5 * (1 + math.cos(math.pi * share))
 
 
 @torch.no_grad()
