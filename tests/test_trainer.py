@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from quadratic import Quadratic
 
+from quadratic import Quadratic
 from vwtransfer.config import TrainerConfig, Training
 from vwtransfer.grid import Cell
 from vwtransfer.trainer import Job, train
@@ -115,7 +115,7 @@ def test_a_finished_word_is_not_trained_again(tmp_path: Path) -> None:
     first = job(tmp_path, CELLS[:1])
     train(first)
     written = first.store.path(CELLS[0]).stat().st_mtime_ns
-    done = []
+    done: list[int] = []
     train(job(tmp_path, CELLS[:3]), advance=done.append)
     assert first.store.path(CELLS[0]).stat().st_mtime_ns == written
     assert sum(done) == 2 * STEPS

@@ -39,16 +39,22 @@ class Dataset(Protocol):
     """Images of ten concepts (SPEC of the paper: section 4.1 and appendix D).
 
     A dataset whose images may leave something to say also has `remarks`; see `remarks_of`.
-
-    Attributes:
-        name: the dataset's name in configs and results.
-        concepts: concept -> its name in prompts.
-        anchors: anchor words, the i-th paired with the i-th concept.
     """
 
-    name: str
-    concepts: Mapping[str, str]
-    anchors: Sequence[str]
+    @property
+    def name(self) -> str:
+        """The dataset's name in configs and results."""
+        ...
+
+    @property
+    def concepts(self) -> Mapping[str, str]:
+        """Concept -> its name in prompts."""
+        ...
+
+    @property
+    def anchors(self) -> Sequence[str]:
+        """Anchor words, the i-th paired with the i-th concept."""
+        ...
 
     def training(self, concept: str) -> list[Example]:
         """The images a word for `concept` is trained on."""
