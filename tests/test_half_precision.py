@@ -16,6 +16,10 @@ from vwtransfer.tasks import Task
 TASKS = ("generation", "detection", "classification")
 # of the loss in float32; a loss is between -1 and 1 in two tasks, about 1 in generation
 BOUND = {"float16": 2e-3, "bfloat16": 2e-2}
+# of gradients, as a cosine and as a share of their length; in bfloat16 a box may be off by a pixel,
+# so that another region of the image is the target's
+LEAST_COSINE = {"float16": 0.98, "bfloat16": 0.8}
+LENGTH = {"float16": 0.05, "bfloat16": 0.25}
 
 
 @cache
@@ -71,8 +75,8 @@ def test_a_step_moves_the_words_as_float32_does(name: str, dtype: str) -> None:
         assert words.vectors_NKD.grad is not None
         gradients.append(words.vectors_NKD.grad.flatten(1))
     exact, half = gradients
-    assert torch.cosine_similarity(exact, half).min() > 0.98
-    torch.testing.assert_close(half.norm(dim=1), exact.norm(dim=1), rtol=0.05, atol=0)
+    assert torch.cosine_similarity(exact, half).min() > LEAST_COSINE[dtype]
+    torch.testing.assert_close(half.norm(dim=1), exact.norm(dim=1), rtol=LENGTH[dtype], atol=0)
 
 
 def test_a_gradient_below_float16_is_kept_by_the_loss_scale() -> None:

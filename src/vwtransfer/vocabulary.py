@@ -107,7 +107,8 @@ def of_open_clip(tokenizer: Any, context_length: int) -> Vocabulary:
         special, ids = wrapped.all_special_tokens, wrapped.get_vocab()
         end_id = wrapped.eos_token_id
     else:
-        special, ids = tokenizer.all_special_tokens, _hub_names(tokenizer.encoder)
+        special = [tokenizer.decoder[number] for number in tokenizer.all_special_ids]
+        ids = _hub_names(tokenizer.encoder)
         end_id = tokenizer.eot_token_id
     return Vocabulary(ids, frozenset(map(_hub_name, special)), end_id, context_length, tokenize)
 

@@ -26,6 +26,7 @@ _SHALLOW: Mapping[str, Mapping[str, Any]] = {
         "block_out_channels": [320, 640],
         "layers_per_block": 1,
         "sample_size": 8,
+        "_diffusers_version": "0.10.0",  # of an older one diffusers takes small sizes for mistakes
     },
     "vae/config.json": {"layers_per_block": 1},
     "config.json": {

@@ -1,6 +1,6 @@
 """The published checkpoints as the study's own config finds them, in a folder of this machine."""
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ JUDGE, SAFETY = "clip-vit-large-patch14", "stable-diffusion-safety-checker"
 TOLERANCE = {"float32": 2e-5, "float16": 5e-3, "bfloat16": 4e-2}
 
 
-@cache
+@lru_cache(maxsize=6)  # models are large
 def suite(model: str, dtype: str, folder: Path) -> Suite:
     """The paper's suite with one model taken from `folder`, where the layouts lie."""
     role, repository = REPOSITORIES[model]
