@@ -191,6 +191,8 @@ def _reason(name: str, message: str) -> str:
         return f"a weight file is cut off or damaged ({message})"
     if name == "UnpicklingError":
         return "a weight file is cut off, or holds code beside weights, which is never run"
+    if "ignore_mismatched_sizes" in message:  # transformers prints which, and raises without
+        return "weights of another architecture (tensors of another shape)"
     if "size mismatch" in message or ("shape" in message and "mismatch" in message):
         return f"weights of another architecture ({_first_line(message)})"
     return _first_line(message) or name
