@@ -129,7 +129,7 @@ def test_a_few_photos_of_one_thing_train_words_for_generation(tmp_path: Path) ->
     chosen = ["dataset=folder", f"dataset.folder.root={root}", f"anchor={ANCHOR}"]
     study.run(compose([*chosen, f"outputs={tmp_path / 'outputs'}", *QUICK]))
     folder = tmp_path / "outputs" / "study"
-    assert [path.parts[-3] for path in folder.rglob("*.safetensors")] == ["generation"]
+    assert [path.parts[-3] for path in (folder / "words").rglob("*.safetensors")] == ["generation"]
     summary = (folder / "summary.txt").read_text()
     assert "folder: detection: no word is trained for it and nothing is measured by it" in summary
     assert "dataset.folder.negatives=FOLDER" in summary

@@ -2,25 +2,30 @@
 
 import itertools
 import json
-import os
 import random
+import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from rich.progress import Progress
 from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2Processor
 
 import vwtransfer.tinyworld
+from vwtransfer.errors import UserError
 from vwtransfer.tinyworld import quality
+from vwtransfer.tinyworld.build import Build, run
 from vwtransfer.tinyworld.captions import caption
 from vwtransfer.tinyworld.datasets import Rendered
 from vwtransfer.tinyworld.lexicon import nouns, parse, support, words
 from vwtransfer.tinyworld.pool import draw_pool
+from vwtransfer.tinyworld.recipes import QUICK
 from vwtransfer.tinyworld.renderer import render
 from vwtransfer.tinyworld.tokenizer import CONTEXT, save_tokenizer, tokenizer
 from vwtransfer.tinyworld.world import COMBINATIONS, Layout, sample_scene
@@ -232,40 +237,50 @@ def test_prompts_are_pooled_at_their_end_token() -> None:
 
 # The builder
 
-BUILD = """
+
+def build_classifier(folder: Path) -> bytes:
+    recipe = {"classification": replace(QUICK["classification"], steps=6)}
+    with Progress(disable=True) as progress:
+        build = Build(folder / "weights", folder / "work", 0, recipe, progress, every=2)
+        run(build, ["classification"])
+    return (folder / "weights/classification/open_clip_model.safetensors").read_bytes()
+
+
+KILLED = """
 import os, sys
 from pathlib import Path
-from dataclasses import replace
 import torch
-from rich.progress import Progress
-from vwtransfer.tinyworld import build, recipes
+import test_tinyworld
+from vwtransfer.tinyworld import stage
 
 torch.set_num_threads(1)
-folder, stop = Path(sys.argv[1]), int(sys.argv[2])
-quick = {"classification": replace(recipes.QUICK["classification"], steps=6)}
-if stop:
-    add = build._Curve.add
-    def dying(self, step, losses):
-        add(self, step, losses)
-        if step == stop:
-            os.kill(os.getpid(), 9)
-    build._Curve.add = dying
-with Progress(disable=True) as progress:
-    made = build.Build(folder / "weights", folder / "work", 0, quick, progress, every=2)
-    build.run(made, ["classification"])
+of = stage.Chance.of
+def dying(name, seed, step):
+    if step == 5:
+        os.kill(os.getpid(), 9)
+    return of(name, seed, step)
+stage.Chance.of = dying
+test_tinyworld.build_classifier(Path(sys.argv[1]))
 """
 
 
-def build_in(folder: Path, stop: int) -> int:
-    command = [sys.executable, "-c", BUILD, str(folder), str(stop)]
-    return subprocess.run(command, env={**os.environ, "HF_HUB_OFFLINE": "1"}).returncode
-
-
 def test_a_killed_build_continues_to_the_same_bits(tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert build_in(whole, stop=0) == 0
-    assert build_in(killed, stop=5) == -9
-    assert not (killed / "weights/classification").exists()
-    assert build_in(killed, stop=0) == 0
-    file = "weights/classification/open_clip_model.safetensors"
-    assert (whole / file).read_bytes() == (killed / file).read_bytes()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole = build_classifier(tmp_path / "whole")
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "killed")]
+        killed = subprocess.run(command, cwd=Path(__file__).parent)
+        assert killed.returncode == -signal.SIGKILL
+        assert (tmp_path / "killed/work/classification.pt").exists()
+        assert not (tmp_path / "killed/weights/classification").exists()
+        assert build_classifier(tmp_path / "killed") == whole
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_stage_begun_on_other_terms_is_refused(tmp_path: Path) -> None:
+    with Progress(disable=True) as progress:
+        Build(tmp_path, tmp_path, 0, QUICK, progress).begin("judge")
+        with pytest.raises(UserError, match=r"judge\.json"):
+            Build(tmp_path, tmp_path, 1, QUICK, progress).begin("judge")

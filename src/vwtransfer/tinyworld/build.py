@@ -92,11 +92,12 @@ class Build:
 
     def terms(self, stage: str) -> dict[str, Any]:
         """All that decides a stage's bits on a given machine."""
+        recipe = self.recipes[stage]
         return {
             "stage": stage,
             "seed": self.seed,
             "threads": torch.get_num_threads(),
-            "recipe": asdict(self.recipes[stage]),
+            "recipe": asdict(recipe) | {"restarts": list(recipe.restarts)},
         }
 
     def begin(self, stage: str) -> bool:

@@ -81,8 +81,6 @@ def denoising_loss(
     the UNet's states half way up also have to tell what is being drawn where, without which shapes
     are learned many times slower (as by aligning them with a trained encoder's).
     """
-    states: list[Tensor] = []
-    unet.up_blocks[0].register_forward_hook(lambda block, inputs, output: states.append(output))
     patches = patch_targets(pool, 2 * PIXELS // LATENT_SIDE, PIXELS)
     posterior = encoded(autoencoder, pool.images_BCHW)
     scale = autoencoder.config.scaling_factor
@@ -103,9 +101,12 @@ def denoising_loss(
         times_B = _times(batch, scheduler.config.num_train_timesteps, chance.torch)
         noisy_BCHW = scheduler.add_noise(latents_BCHW, noise_BCHW, times_B)
         state_BLD = text_encoder(input_ids=token_ids(words, texts)).last_hidden_state
+        states: list[Tensor] = []
+        hook = unet.up_blocks[0].register_forward_hook(lambda *seen: states.append(seen[-1]))
         predicted_BCHW = unet(noisy_BCHW, times_B, state_BLD).sample
+        hook.remove()
         velocity_BCHW = scheduler.get_velocity(latents_BCHW, noise_BCHW, times_B)
-        state_BPW = states.pop().flatten(2).transpose(1, 2)
+        state_BPW = states[0].flatten(2).transpose(1, 2)
         aside = heads.losses(state_BPW, patches.of(rows))
         return {
             "denoising": F.mse_loss(predicted_BCHW, velocity_BCHW),
