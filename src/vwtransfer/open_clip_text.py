@@ -6,7 +6,6 @@ Shapes: N words, D embedding width, L tokens, E joint image-text width.
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,30 +23,32 @@ def text_forward(model: Any, compiled: bool) -> Callable[[Tensor], Tensor]:
         ValueError: the tower is none of CLIP's kind: not causal, or not pooled at the end of text.
     """
     tower = _tower(model)
-    pooling = tower.text_pool_type if tower is model else getattr(tower, "pool_type", None)
-    if getattr(tower, "attn_mask", None) is None or pooling not in ("argmax", "eos"):
+    pooling = getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", None)
+    causal = getattr(tower, "attn_mask", None) is not None
+    of_end = pooling in ("argmax", "eos") and getattr(tower, "cls_emb", None) is None
+    if not (causal and of_end):
         raise ValueError("its text tower is none of CLIP's kind (causal, pooled at the end token)")
     if compiled:
         tower.transformer.compile()
-    if tower is model:
-        return lambda ids_NL: _encode_text(model, ids_NL)
-    return lambda ids_NL: F.normalize(tower(ids_NL), dim=-1)
+    end_id = getattr(tower, "text_eos_id", None) or getattr(tower, "eos_id", None)
+    return lambda ids_NL: _encode_text(tower, ids_NL, pooling, end_id)
 
 
 def _tower(model: Any) -> Any:
-    """CLIP holds its text tower in itself; CustomTextCLIP has it apart, fit for cut prompts."""
+    """CLIP holds its text tower in itself; CustomTextCLIP has it apart."""
     return getattr(model, "text", model)
 
 
-def _encode_text(model: Any, ids_NL: Tensor) -> Tensor:
-    """CLIP.encode_text with as many positions as there are tokens."""
+def _encode_text(tower: Any, ids_NL: Tensor, pooling: Any, end_id: int | None) -> Tensor:
+    """open_clip's own computation with as many positions as there are tokens."""
+    from open_clip.transformer import text_global_pool
+
     L = ids_NL.shape[1]
-    dtype = model.transformer.get_cast_dtype()
-    hidden_NLD = model.token_embedding(ids_NL).to(dtype) + model.positional_embedding[:L].to(dtype)
-    hidden_NLD = model.transformer(hidden_NLD, attn_mask=model.attn_mask[:L, :L])
-    hidden_NLD = model.ln_final(hidden_NLD)
-    end_N = ids_NL.argmax(dim=-1)  # the end-of-text token has the largest id
-    pooled_ND = hidden_NLD[torch.arange(len(ids_NL), device=ids_NL.device), end_N]
-    projection = model.text_projection
-    features_NE = projection(pooled_ND) if callable(projection) else pooled_ND @ projection
-    return F.normalize(features_NE, dim=-1)
+    dtype = tower.transformer.get_cast_dtype()
+    hidden_NLD = tower.token_embedding(ids_NL).to(dtype) + tower.positional_embedding[:L].to(dtype)
+    hidden_NLD = tower.transformer(hidden_NLD, attn_mask=tower.attn_mask[:L, :L])
+    pooled_ND = text_global_pool(tower.ln_final(hidden_NLD), ids_NL, pooling, eos_token_id=end_id)
+    projection = tower.text_projection
+    if projection is not None:
+        pooled_ND = projection(pooled_ND) if callable(projection) else pooled_ND @ projection
+    return F.normalize(pooled_ND, dim=-1)

@@ -194,7 +194,7 @@ def average_precision(
     found: Sequence[dict[str, Tensor]], truths: Sequence[dict[str, Tensor]]
 ) -> tuple[float, float]:
     """Mean average precision at IoU 0.5 and over 0.5:0.95."""
-    metric = MeanAveragePrecision()
+    metric = MeanAveragePrecision(backend="faster_coco_eval")
     metric.update(list(found), list(truths))
     result = metric.compute()
     return float(result["map_50"]), float(result["map"])
