@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf.errors import InterpolationResolutionError
 from PIL import Image
 
 from drawn import photos
@@ -17,7 +18,7 @@ from vwtransfer import box_proposals, material, study
 from vwtransfer.average_precision import Truth, average_precision
 from vwtransfer.composition import compose
 from vwtransfer.config import Training
-from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, Example
+from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, Example, remarks_of
 from vwtransfer.datasets.coco import Coco
 from vwtransfer.datasets.dreambooth import DreamBooth
 from vwtransfer.datasets.export import write_coco, write_dreambooth, write_imagenet, write_pascal
@@ -133,6 +134,22 @@ def test_a_few_photos_of_one_thing_train_words_for_generation(tmp_path: Path) ->
     summary = (folder / "summary.txt").read_text()
     assert "folder: detection: no word is trained for it and nothing is measured by it" in summary
     assert "dataset.folder.negatives=FOLDER" in summary
+
+
+def test_a_dataset_serves_as_negatives_of_a_single_folder(tmp_path: Path) -> None:
+    root = photos(tmp_path, {"red": 10}) / "red"
+    chosen = ["dataset=folder", f"dataset.folder.root={root}", f"anchor={ANCHOR}"]
+    config = compose([*chosen, "dataset.folder.negatives=tiny_small"])
+    dataset = build_part(config.dataset["folder"].node, "dataset.folder")
+    assert dataset.held_out("red")
+    small = build_part(compose(["dataset=tiny_small"]).dataset["tiny_small"].node, "tiny_small")
+    assert list(dataset.concepts) == ["red", *small.concepts]
+    concept = next(iter(small.concepts))
+    assert dataset.training(concept)[0].load() == small.training(concept)[0].load()
+    assert list(config.dataset["folder"].concepts) == ["red"]  # words are trained for no other
+    assert set(remarks_of(dataset).lacks) == {BOXES}
+    with pytest.raises(InterpolationResolutionError, match="Did you mean 'tiny_small'"):
+        compose([*chosen, "dataset.folder.negatives=tiny_smal"])
 
 
 def test_the_detector_proposes_boxes_for_a_person_to_verify(

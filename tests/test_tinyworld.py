@@ -22,6 +22,7 @@ from vwtransfer.errors import UserError
 from vwtransfer.tinyworld import quality
 from vwtransfer.tinyworld.build import Build, run
 from vwtransfer.tinyworld.captions import caption
+from vwtransfer.tinyworld.card import model_card
 from vwtransfer.tinyworld.datasets import Rendered
 from vwtransfer.tinyworld.lexicon import nouns, parse, support, words
 from vwtransfer.tinyworld.pool import draw_pool
@@ -85,6 +86,14 @@ def test_the_main_thing_is_the_largest_and_nothing_touches() -> None:
         assert all(thing.radius < scene.things[0].radius for thing in scene.things[1:])
         for a, b in itertools.combinations(scene.things, 2):
             assert (a.x - b.x) ** 2 + (a.y - b.y) ** 2 >= (a.radius + b.radius) ** 2
+
+
+def test_things_that_do_not_fit_shrink_until_they_do() -> None:
+    # This draw asks for four discs that hardly fit into the frame.
+    scene = sample_scene(random.Random("pool detection 21684"), COMBINATIONS[0], Layout())
+    assert len(scene.things) == 4
+    for a, b in itertools.combinations(scene.things, 2):
+        assert (a.x - b.x) ** 2 + (a.y - b.y) ** 2 >= (a.radius + b.radius) ** 2
 
 
 # The words
@@ -180,7 +189,12 @@ def test_an_image_holds_its_concept_once_and_no_other(name: str) -> None:
 def test_the_weights_are_small_half_precision_safetensors() -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 15e6
-    assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt"}
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt", ".md"}
+
+
+def test_the_model_card_says_what_was_measured() -> None:
+    measured = json.loads((WEIGHTS / "quality.json").read_text(encoding="utf-8"))
+    assert (WEIGHTS / "MODEL_CARD.md").read_text(encoding="utf-8") == model_card(measured)
 
 
 @pytest.mark.parametrize("model", ["judge", "classification"])

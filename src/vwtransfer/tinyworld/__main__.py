@@ -21,8 +21,9 @@ from rich.progress import (
 )
 
 from vwtransfer.errors import UserError
-from vwtransfer.files import write_json
+from vwtransfer.files import write_json, write_text
 from vwtransfer.tinyworld.build import Build, run
+from vwtransfer.tinyworld.card import model_card
 from vwtransfer.tinyworld.quality import measure
 from vwtransfer.tinyworld.recipes import FULL, QUICK, STAGES
 
@@ -67,15 +68,14 @@ def main() -> None:
 
 
 def _measure(build: Build) -> None:
-    """Writes quality.json beside the weights: what they reach and what it took to build them."""
-    write_json(
-        build.out / "quality.json",
-        {
-            "models": measure(build.out),
-            "stages": build.records(),
-            "machine": f"{platform.machine()}, torch {torch.__version__}",
-        },
-    )
+    """Writes quality.json and MODEL_CARD.md: what the models reach and what they took to build."""
+    quality = {
+        "models": measure(build.out),
+        "stages": build.records(),
+        "machine": f"{platform.machine()}, torch {torch.__version__}",
+    }
+    write_json(build.out / "quality.json", quality)
+    write_text(build.out / "MODEL_CARD.md", model_card(quality))
 
 
 if __name__ == "__main__":

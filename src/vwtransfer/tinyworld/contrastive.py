@@ -100,22 +100,7 @@ class AttributeHeads(nn.Module):
     def __init__(self, joint: int, patch: int) -> None:
         super().__init__()
         self.features = nn.Linear(joint, sum(KINDS))
-        self.patches = nn.Linear(patch, sum(KINDS))
-        self.outline = nn.Linear(patch, CELLS * CELLS)
-        self.place = nn.Linear(patch, 3)
-
-    def patch_losses(self, patches_BPW: Tensor, targets: PatchTargets) -> dict[str, Tensor]:
-        """Losses of the patch states against what lies under the patches."""
-        covered_BP = targets.attributes_BP3[..., 0] >= 0
-        error_N3 = (self.place(patches_BPW) - targets.place_BP3)[covered_BP]
-        return {
-            "patch attributes": 0.5
-            * attribute_loss(self.patches(patches_BPW), targets.attributes_BP3),
-            "outline": F.binary_cross_entropy_with_logits(
-                self.outline(patches_BPW), targets.outline_BPM.float()
-            ),
-            "place": F.smooth_l1_loss(error_N3, torch.zeros_like(error_N3)),
-        }
+        self.patches = PatchHeads(patch)
 
 
 def normalized(images_BCHW: Tensor) -> Tensor:
@@ -206,7 +191,7 @@ def contrastive_loss(
             * attribute_loss(heads.features(F.normalize(image_BE, dim=-1) * 8), attributes[rows_B]),
             "text attributes": 0.25
             * attribute_loss(heads.features(F.normalize(text_BE, dim=-1) * 8), attributes[rows_B]),
-            **heads.patch_losses(patch_BPW, patches.of(rows_B)),
+            **heads.patches.losses(patch_BPW, patches.of(rows_B)),
         }
 
     return loss

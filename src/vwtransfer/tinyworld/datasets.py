@@ -7,9 +7,10 @@ whichever others are drawn, and no image is in two splits or was used to build a
 import random
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 
 from vwtransfer.datasets import Example
-from vwtransfer.tinyworld.lexicon import parse
+from vwtransfer.tinyworld.lexicon import SYNONYMS, parse
 from vwtransfer.tinyworld.renderer import render, render_image
 from vwtransfer.tinyworld.world import COMBINATIONS, Combination, Layout, Scene, sample_scene
 
@@ -55,6 +56,15 @@ class Rendered:
         self._layout = Layout(tuple(things), main, main, other)
         mains = {parse(description) for description in self.concepts.values()}
         self._others = [c for c in COMBINATIONS if c not in mains]
+
+    @property
+    def descriptions(self) -> list[str]:
+        """Every wording of the concepts that captions know, synonyms of each attribute included."""
+        return [
+            " ".join(wording)
+            for description in self.concepts.values()
+            for wording in product(*((w, *SYNONYMS.get(w, ())) for w in description.split()))
+        ]
 
     def training(self, concept: str) -> list[Example]:
         """The images a word for `concept` is trained on."""

@@ -162,7 +162,7 @@ def detection_loss(
             "overlap": 2 * generalized_box_iou_loss(predicted_O4, box_O4, reduction="mean"),
             "objectness": F.binary_cross_entropy_with_logits(objectness_BR, thing_BR),
             "attributes": attribute_loss(heads.features(8 * embeds_OE), attributes_O3),
-            **heads.patch_losses(vision.last_hidden_state[:, 1:], patches.of(rows)),
+            **heads.patches.losses(vision.last_hidden_state[:, 1:], patches.of(rows)),
         }
 
     return loss

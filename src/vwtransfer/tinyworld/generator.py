@@ -3,6 +3,7 @@
 Letters of shapes: B batch, C latent channels, H and W height and width, L tokens.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from vwtransfer.files import write_json
 from vwtransfer.tinyworld.autoencoder import LATENT_CHANNELS, PIXELS, encoded
 from vwtransfer.tinyworld.captions import caption
 from vwtransfer.tinyworld.contrastive import PatchHeads, patch_targets, token_ids
@@ -147,3 +149,7 @@ def save_generator(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     """Saves the pipeline in float16, as `from_pretrained` reads it."""
     pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
     save_tokenizer(folder / "tokenizer")
+    config = folder / "vae" / "config.json"
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings.pop("_name_or_path", None)  # of the folder that the autoencoder was built in
+    write_json(config, settings)

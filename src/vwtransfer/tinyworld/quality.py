@@ -34,7 +34,7 @@ from vwtransfer.tinyworld.world import COMBINATIONS, FRAME, INDEX, Layout
 TEMPLATE = "a photo of {}"
 DATASETS = ("tiny_shapes", "tiny_textures", "tiny_small", "tiny_scenes")
 DENOISING_STEPS = 50
-GUIDANCE = 7.5
+GUIDANCE = 4.5
 GROUPS = 8  # of images, left out one at a time for the intervals of average precision
 
 Measure = dict[str, float]

@@ -122,6 +122,7 @@ class Layout:
 
 
 SMALLEST_RADIUS = 6.0
+PATIENCE = 4000  # attempts to place things before they shrink
 
 
 def sample_scene(
@@ -152,6 +153,9 @@ def sample_scene(
         max(SMALLEST_RADIUS, radius * rng.uniform(*layout.ratio)) for _ in combinations[1:]
     ]
     centres = _place(rng, radii)
+    while centres is None:
+        radii = [0.95 * r for r in radii]
+        centres = _place(rng, radii)
     things = tuple(
         Thing(c, x, y, r, rng.uniform(-LARGEST_TILT, LARGEST_TILT))
         for c, (x, y), r in zip(combinations, centres, radii, strict=True)
@@ -160,9 +164,9 @@ def sample_scene(
     return Scene(things, background, rng.uniform(0, 2 * math.pi), rng.getrandbits(62))
 
 
-def _place(rng: random.Random, radii: Sequence[float]) -> list[tuple[float, float]]:
-    """Centres for discs of these radii inside the frame, none touching another."""
-    while True:
+def _place(rng: random.Random, radii: Sequence[float]) -> list[tuple[float, float]] | None:
+    """Centres inside the frame for discs that do not touch, if any are found."""
+    for _ in range(PATIENCE):
         centres: list[tuple[float, float]] = []
         for radius in radii:
             for _ in range(30):
@@ -178,3 +182,4 @@ def _place(rng: random.Random, radii: Sequence[float]) -> list[tuple[float, floa
                 break
         if len(centres) == len(radii):
             return centres
+    return None
