@@ -38,7 +38,8 @@ class Example:
 class Dataset(Protocol):
     """Images of ten concepts (SPEC of the paper: section 4.1 and appendix D).
 
-    A dataset whose images may leave something to say also has `remarks`; see `remarks_of`.
+    A dataset whose images may leave something to say also has `remarks` (see `remarks_of`), and one
+    whose concepts go by more than their names has `descriptions` (see `descriptions_of`).
     """
 
     @property
@@ -82,6 +83,12 @@ class Remarks:
     lacks: Mapping[str, str] = field(default_factory=dict)
     noted: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+
+
+def descriptions_of(dataset: Dataset) -> list[str]:
+    """All that the concepts are called: the dataset's `descriptions`, or its concepts' names."""
+    found = getattr(dataset, "descriptions", None)
+    return list(dataset.concepts.values()) if found is None else list(found)
 
 
 def remarks_of(dataset: Dataset) -> Remarks:

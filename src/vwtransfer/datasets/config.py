@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from vwtransfer.schema import Bounds
 
@@ -67,6 +67,7 @@ class Folder(_Photos):
     boxes: str | None
     allow_unverified: bool
     negatives: str | None
+    rivals: Mapping[str, Any] | None
 
 
 SCHEMAS: Mapping[str, type] = {

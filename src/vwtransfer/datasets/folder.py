@@ -2,9 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_class
+
+from vwtransfer.datasets import NEGATIVES, Dataset, Example
 from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates
 from vwtransfer.datasets.choice import Wanted
 from vwtransfer.datasets.coco_json import read_instances
@@ -21,8 +25,9 @@ class Folder(Photos):
         boxes: COCO JSON whose file names are paths in `root` (or names that only one image has) and
             whose categories are concepts or their names in prompts; None for no boxes.
         allow_unverified: whether boxes marked "verified": false may be used.
-        negatives: a folder of images, or of folders of images, of anything else; they are further
-            concepts, which no word is trained for.
+        negatives: a folder of images, or of folders of images, of anything else, or the name of a
+            dataset; they are further concepts, which no word is trained for.
+        rivals: the config of the dataset that `negatives` names, if it names one.
         manifest: file of a former choice.
         wanted: name, concepts, anchors, training_images, held_out_images and seed.
 
@@ -36,12 +41,13 @@ class Folder(Photos):
         boxes: str | None = None,
         allow_unverified: bool = False,
         negatives: str | None = None,
+        rivals: Mapping[str, Any] | None = None,
         manifest: str | None = None,
         **wanted: Any,
     ) -> None:
         asked = Wanted(**wanted)
         folders = {"root": Path(root).expanduser()}
-        if negatives is not None:
+        if negatives is not None and rivals is None:
             folders["negatives"] = Path(negatives).expanduser()
         super().__init__(
             asked,
@@ -50,6 +56,36 @@ class Folder(Photos):
             manifest,
             allow_unverified,
         )
+        self._rivals = _built(rivals) if rivals is not None else None
+        if self._rivals is not None:
+            for concept in self._rivals.concepts:
+                if concept in self.concepts:
+                    raise UserError(
+                        f"dataset.{self.name}.negatives={negatives}: has {concept} too, "
+                        "which is to be trained; choose another dataset."
+                    )
+            self.concepts = {**self.concepts, **self._rivals.concepts}
+            lacks = {need: why for need, why in self.remarks.lacks.items() if need != NEGATIVES}
+            self.remarks = replace(self.remarks, lacks=lacks)
+
+    def training(self, concept: str) -> list[Example]:
+        """The images a word for `concept` is trained on."""
+        if self._rivals is not None and concept in self._rivals.concepts:
+            return self._rivals.training(concept)
+        return super().training(concept)
+
+    def held_out(self, concept: str) -> list[Example]:
+        """The images chosen for `concept` that metrics are measured on."""
+        if self._rivals is not None and concept in self._rivals.concepts:
+            return self._rivals.held_out(concept)
+        return super().held_out(concept)
+
+
+def _built(node: Mapping[str, Any]) -> Dataset:
+    dataset: Dataset = get_class(node["_target_"])(
+        **{key: value for key, value in node.items() if key != "_target_"}
+    )
+    return dataset
 
 
 def concepts_in(root: Path) -> dict[str, str]:

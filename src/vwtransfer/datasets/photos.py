@@ -145,7 +145,7 @@ def _lacks(manifest: Manifest, wanted: Wanted) -> dict[str, str]:
     if len(manifest.concepts) == 1:
         lacks[NEGATIVES] = (
             "it has no images of anything else; give some with "
-            f"dataset.{wanted.name}.negatives=FOLDER"
+            f"dataset.{wanted.name}.negatives=FOLDER (or a dataset's name)"
         )
     if not set(wanted.concepts) <= {photo.concept for photo in held_out}:
         lacks[HELD_OUT] = (
