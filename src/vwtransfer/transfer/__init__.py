@@ -10,11 +10,11 @@ in a file of your own and name the class in a config:
     # my_package/mine.py
     class Mine:
         def __init__(self, name): ...
-        def fit(self, source, target, support): ...    # -> an object as Map describes it
+        def fit(self, source, target, support, excluded=()): ...    # -> as Map describes it
 
 Then `transfer=mine` uses it and its rows of the results say `mine`. A method sees the two text
 encoders (token tables, tokenizers, encoded prompts), no images and no labels. Least squares, the
-paper's own, is in `least_squares.py`.
+paper's own, is in `least_squares.py`; the others are a file each beside it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,10 @@ class Map(Protocol):
         ...
 
     def __call__(self, vectors_NKD: Tensor) -> Tensor:
-        """Words [N, K, D_source] as words [N, K', D_target] of the target model."""
+        """Words [N, K, D_source] as words [N, K', D_target] of the target model.
+
+        A word comes out the same whichever others it is mapped with, up to rounding.
+        """
         ...
 
 
@@ -47,8 +50,22 @@ class Transfer(Protocol):
 
     name: str
 
-    def fit(self, source: TextEncoder, target: TextEncoder, support: Sequence[str]) -> Map:
-        """Fits the map of words from `source` to `target` over the token strings of `support`."""
+    def fit(
+        self,
+        source: TextEncoder,
+        target: TextEncoder,
+        support: Sequence[str],
+        excluded: Sequence[str] = (),
+    ) -> Map:
+        """Fits the map of words from `source` to `target`.
+
+        Args:
+            source: the text encoder that words come from.
+            target: the text encoder that they are mapped into.
+            support: token strings that both vocabularies hold, such as "cat</w>".
+            excluded: descriptions ("red striped star") that no prompt of the fit may spell out:
+                the words of one, in any order and with others between them.
+        """
         ...
 
 

@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically
 from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.transfer.tables import tables
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,14 @@ class LeastSquares:
         self.name = name
         self.folder = None if folder is None else Path(folder)
 
-    def fit(self, source: TextEncoder, target: TextEncoder, support: Sequence[str]) -> LinearMap:
-        """Fits T, or reads it where it was fitted before.
+    def fit(
+        self,
+        source: TextEncoder,
+        target: TextEncoder,
+        support: Sequence[str],
+        excluded: Sequence[str] = (),
+    ) -> LinearMap:
+        """Fits T, or reads it where it was fitted before; no prompt enters it.
 
         The order of the support and words named twice make no difference.
 
@@ -64,11 +70,9 @@ class LeastSquares:
             UserError: the support is empty, or one of its words is missing from a vocabulary or
                 has an embedding that is not finite.
         """
-        words = sorted(set(support))
-        if not words:
-            raise UserError("transfer: the support holds no word, so that no map can be fitted.")
         if self.folder is None:
-            return _fit(source, target, words)
+            return _fit(source, target, support)
+        words = sorted(set(support))
         path = self.folder / f"{self.name}-{_identity(source, target, words)}.safetensors"
         kept = _read(path)
         if kept is not None:
@@ -115,7 +119,7 @@ def least_squares(y_SD: np.ndarray, x_SD: np.ndarray) -> tuple[np.ndarray, dict[
 
 
 def _fit(source: TextEncoder, target: TextEncoder, words: Sequence[str]) -> LinearMap:
-    y_SD, x_SD = _table(source, words, "source"), _table(target, words, "target")
+    _, y_SD, x_SD = tables(source, target, words)
     matrix, report = least_squares(y_SD, x_SD)
     if report["rank"] < report["source_width"]:
         log.warning(
@@ -126,25 +130,6 @@ def _fit(source: TextEncoder, target: TextEncoder, words: Sequence[str]) -> Line
             report["source_width"],
         )
     return LinearMap(matrix, report)
-
-
-def _table(encoder: TextEncoder, words: Sequence[str], side: str) -> np.ndarray:
-    """Embeddings [S, D] of the support, checked."""
-    held = set(encoder.tokens)
-    absent = [word for word in words if word not in held]
-    if absent:
-        raise UserError(
-            f"transfer: {len(absent)} of {len(words)} support words are not in the vocabulary of "
-            f"the {side} model: {', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}."
-        )
-    table_SD = encoder.rows(words).detach().cpu().double().numpy()
-    broken = [word for word, row in zip(words, table_SD, strict=True) if not np.isfinite(row).all()]
-    if broken:
-        raise UserError(
-            f"transfer: the {side} model's embeddings of {len(broken)} support words are not "
-            f"finite: {', '.join(broken[:5])}{', ...' if len(broken) > 5 else ''}."
-        )
-    return table_SD
 
 
 def _identity(source: TextEncoder, target: TextEncoder, words: Sequence[str]) -> str:

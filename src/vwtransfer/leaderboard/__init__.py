@@ -1,0 +1,253 @@
+"""action=benchmark: every transfer method carries the same words, and a table ranks them.
+
+Words are trained, or taken from the study at `benchmark.words`; each method is fitted for each
+direction and carries every word into the other models; all of it is measured beside the words
+trained there and the anchors; `leaderboard.md` and its figure are written into the run's folder,
+and to `benchmark.page` where that is given. What is done is not done again.
+"""
+
+import platform
+from collections.abc import Sequence, Set
+from dataclasses import replace
+
+import pandas as pd
+import psutil
+import torch
+from rich.console import Console
+
+from vwtransfer import material, provenance, results
+from vwtransfer.config import Config, Node
+from vwtransfer.datasets import Dataset, descriptions_of
+from vwtransfer.devices import torch_device
+from vwtransfer.errors import UserError
+from vwtransfer.evaluator import UNCONSTRAINED, Evaluation, Query, evaluate, queries
+from vwtransfer.files import write_atomically, write_text
+from vwtransfer.grid import Cell
+from vwtransfer.interrupts import deferred
+from vwtransfer.leaderboard.carrying import AsCarried, Direction, carry, times
+from vwtransfer.leaderboard.explaining import WORD, columns, losses, rank_correlations
+from vwtransfer.leaderboard.halves import cells_of_half
+from vwtransfer.leaderboard.page import ALL, REFERENCE, Board, estimates, figure, markdown
+from vwtransfer.progress import stages
+from vwtransfer.study import Study, measured, train_words
+from vwtransfer.suite import build, build_part
+from vwtransfer.transfer import Transfer
+from vwtransfer.words import WordStore
+
+PAGE = "leaderboard.md"
+WORD_TRAINED = [*WORD, "trained_for"]
+
+
+def run(config: Config) -> None:
+    """Does what is not yet done of the benchmark, and writes the leaderboard.
+
+    Raises:
+        UserError: no method or no direction is chosen, no word is there, or see `study.run`.
+        KeyboardInterrupt: Ctrl-C; what was finished is kept.
+    """
+    if REFERENCE not in config.benchmark.methods:
+        raise UserError(
+            f"benchmark.methods: {REFERENCE} is missing, to which the others are compared."
+        )
+    if not config.direction:
+        raise UserError("direction: none is chosen; choose with direction=all.")
+    cells = cells_of_half(config)
+    provenance.save(config)
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    suite = build(config, torch_device(config.device))
+    suite.check_anchors(cells)
+    store = WordStore((config.benchmark.words or config.folder) / "words")
+    console = Console()
+    with deferred() as stopping, stages(console, config.progress) as bars:
+        work = Study(config, suite, material.opened(config), cells, store, bars, stopping)
+        try:
+            if config.benchmark.words is None:
+                train_words(work)
+            work = replace(work, cells=_trained(work))
+            for node in config.benchmark.methods.values():
+                _carry(work, node)
+            done = measured(config.folder)
+            _measure_own(work, done)
+            for method in config.benchmark.methods:
+                _measure_carried(work, method, done)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(
+                f"stopped; everything finished is kept under {config.folder}. The same command "
+                "goes on from there."
+            ) from interrupt
+    _conclude(work, console)
+
+
+def _trained(work: Study) -> list[Cell]:
+    """The cells whose words are there in every task, so that each can be compared.
+
+    Raises:
+        UserError: there are none, or a word was trained in another model.
+    """
+    tasks = {task for direction in work.config.direction for task in direction}
+    found = [
+        cell
+        for cell in work.cells
+        if cell.delta == UNCONSTRAINED
+        and all(replace(cell, task=task) in work.store for task in tasks)
+    ]
+    if not found:
+        raise UserError(
+            f"no unconstrained word of the {work.config.benchmark.half} half lies under "
+            f"{work.store.folder} for each of {', '.join(sorted(tasks))}."
+        )
+    for task in sorted(tasks):
+        first = next(cell for cell in found if cell.task == task)
+        text = work.suite.tasks[task].text
+        if work.store.load(first, text.width).model != text.identity:
+            raise UserError(
+                f"{work.store.path(first)}: was trained in another model than "
+                f"model.{task}.checkpoint={work.config.model.tasks[task]['checkpoint']}."
+            )
+    return found
+
+
+def _directions(work: Study) -> list[Direction]:
+    return [Direction(s, t, work.config.folder) for s, t in work.config.direction]
+
+
+def _carry(work: Study, node: Node) -> None:
+    method: Transfer = build_part(node, f"benchmark.methods.{node['name']}")
+    total = sum(cell.task == d.source for d in _directions(work) for cell in work.cells)
+    with work.bars.stage(f"carry by {method.name}", total) as advance:
+        for direction in _directions(work):
+            models = tuple(work.suite.tasks[t].text for t in (direction.source, direction.target))
+            mine = [cell for cell in work.cells if cell.task == direction.source]
+            carry(
+                method,
+                direction,
+                (models[0], models[1]),
+                work.suite.support,
+                _excluded(work),
+                work.store,
+                mine,
+                advance,
+                work.stopping,
+            )
+
+
+def _measure_own(work: Study, done: Set[Query]) -> None:
+    """Words in the model they were trained in, anchors, names and the other baselines."""
+    for target in dict.fromkeys(target for _, target in work.config.direction):
+        for dataset in work.datasets.values():
+            mine = [cell for cell in work.cells if cell.dataset == dataset.name]
+            baselines = work.config.evaluation.baselines
+            found = set(queries(mine, target, [], "", baselines)) - done
+            _measure(work, target, dataset, sorted(found), work.store)
+
+
+def _measure_carried(work: Study, method: str, done: Set[Query]) -> None:
+    for direction in _directions(work):
+        for dataset in work.datasets.values():
+            found = {
+                Query.of_word(cell, direction.target, method)
+                for cell in work.cells
+                if (cell.dataset, cell.task) == (dataset.name, direction.source)
+            }
+            store = direction.store(method)
+            _measure(work, direction.target, dataset, sorted(found - done), store)
+
+
+def _measure(
+    work: Study, target: str, dataset: Dataset, waiting: Sequence[Query], store: WordStore
+) -> None:
+    if not waiting:
+        return
+    evaluation = Evaluation(
+        experiment=work.config.name,
+        task=work.suite.tasks[target],
+        dataset=dataset,
+        store=store,
+        maps=dict.fromkeys(work.suite.tasks, AsCarried()),
+        vectors=work.config.trainer.vectors,
+        folder=work.config.folder,
+        keep_images=work.config.evaluation.keep_images,
+    )
+    title = f"{waiting[0].transfer} words in {target} ({dataset.name})"
+    with work.bars.stage(title, len(waiting)) as advance:
+        evaluate(evaluation, waiting, advance, work.stopping)
+
+
+def _conclude(work: Study, console: Console) -> None:
+    config = work.config
+    frame = results.finish(config.folder)
+    methods = list(config.benchmark.methods)
+    found = estimates(frame, methods)
+    best = max(found, key=lambda method: found[method][ALL].value)
+    causes = _causes(work)
+    write_atomically(config.folder / "causes.csv", lambda path: causes.to_csv(path, index=False))
+    board = Board(
+        estimates=found,
+        causes={
+            method: rank_correlations(
+                losses(frame, method).merge(causes, on=[*WORD, "trained_for"])
+            )
+            for method in dict.fromkeys((REFERENCE, best))
+        },
+        seconds={method: times(method, _directions(work), work.cells) for method in methods},
+        frame=frame,
+        title=f"{config.benchmark.half} half, {config.model.name} models",
+        notes=_notes(work),
+    )
+    for path in dict.fromkeys(p for p in (config.folder / PAGE, config.benchmark.page) if p):
+        pictures = figure(board, path.with_name(f"{path.stem}.png"))
+        write_text(path, markdown(board, pictures[0].name))
+    for method in board.ranked:
+        overall = board.estimates[method][ALL]
+        console.print(
+            f"{method:24} keeps {overall.value:.2f} [{overall.low:.2f}, {overall.high:.2f}]",
+            highlight=False,
+        )
+    console.print(f"leaderboard: {config.folder / PAGE}", soft_wrap=True)
+
+
+def _causes(work: Study) -> pd.DataFrame:
+    """For every trained word, what may explain that it is lost on the way."""
+    support, described = work.suite.support, _excluded(work)
+    tables = []
+    for name in dict.fromkeys(source for source, _ in work.config.direction):
+        task, mine = work.suite.tasks[name], [cell for cell in work.cells if cell.task == name]
+        words = [work.store.load(cell).vectors_KD for cell in mine]
+        found = columns(
+            task.text,
+            task.template,
+            torch.stack(words),
+            [cell.anchor for cell in mine],
+            [work.datasets[cell.dataset].concepts[cell.concept] for cell in mine],
+            support,
+            described,
+        )
+        rows = [(cell.dataset, cell.concept, cell.anchor, name) for cell in mine]
+        tables.append(pd.DataFrame(rows, columns=WORD_TRAINED).assign(**found))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _excluded(work: Study) -> list[str]:
+    """What no fit may spell out: all that the concepts of the study are called."""
+    return [d for dataset in work.datasets.values() for d in descriptions_of(dataset)]
+
+
+def _notes(work: Study) -> list[str]:
+    """What a reader of the page should know of its making."""
+    config = work.config
+    words = {(cell.dataset, cell.concept, cell.anchor) for cell in work.cells}
+    concepts = {(cell.dataset, cell.concept) for cell in work.cells}
+    steps = ", ".join(f"{n} {t.training.steps}" for n, t in work.suite.tasks.items())
+    made = provenance.provenance(config)
+    memory = psutil.virtual_memory().total / 2**30
+    return [
+        f"{len(concepts)} concepts of {', '.join(work.datasets)}; {len(words)} pairs of concept "
+        f"and anchor, {len(work.cells)} words trained, unconstrained, seed {config.seed}.",
+        f"Steps of a word's training: {steps}.",
+        f"Descriptions that no fit may spell out: all of all concepts, "
+        f"{len(_excluded(work))} in all.",
+        f"Times on {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads "
+        f"of {made['machine']['cores']} cores, {memory:.0f} GB, on the "
+        f"{torch_device(config.device).type}; torch {torch.__version__}.",
+        f"Command: `{made['command']}`, {made['date'][:10]}.",
+    ]

@@ -1,0 +1,201 @@
+"""How much of a word a transfer keeps: pure arithmetic on results.
+
+Retention of a direction on a dataset
+
+    (mean of the transferred words - mean of the anchor words)
+    / (mean of the words trained in the target model - mean of the anchor words)
+
+all measured in the target model: 0 is the word that training began with, 1 the word trained there
+with images. A method's retention is the mean over directions and datasets. Intervals are percentile
+bootstraps that resample concepts and then, within each, anchors; all means of a resample are of the
+same words, so that differences between methods are paired.
+
+Letters: R resamples, W words (pairs of concept and anchor) of a dataset.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+RESAMPLES = 4000
+TAILS = (0.025, 0.975)
+METRICS = {
+    "generation": "generation_accuracy",
+    "detection": "mean_average_precision",
+    "classification": "classifier_balanced_accuracy",
+}
+BASELINES = ("anchor", "name")
+OVERALL = "all"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, the ends of its 95 % interval, and all its resamples [R]."""
+
+    value: float
+    low: float
+    high: float
+    resamples: np.ndarray
+
+    @classmethod
+    def of(cls, value: float, resamples: np.ndarray) -> "Estimate":
+        """With the percentile interval of those of its resamples that are defined."""
+        defined = resamples[np.isfinite(resamples)]
+        low, high = np.quantile(defined, TAILS) if len(defined) else (math.nan, math.nan)
+        return cls(value, float(low), float(high), resamples)
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        """The paired difference."""
+        return Estimate.of(self.value - other.value, self.resamples - other.resamples)
+
+
+def unconstrained(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that retention is made of: headline metric, no delta, measured."""
+    metric = frame["evaluated_on"].map(METRICS)
+    return frame[(frame["metric"] == metric) & np.isinf(frame["delta"])].dropna(subset=["value"])
+
+
+def directions(frame: pd.DataFrame, method: str) -> list[tuple[str, str]]:
+    """(trained for, evaluated on) of every transfer by a method."""
+    rows = frame[frame["transfer"] == method]
+    found = rows[["trained_for", "evaluated_on"]].drop_duplicates()
+    return sorted(found.itertuples(index=False, name=None))
+
+
+def retention(
+    frame: pd.DataFrame, method: str, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[tuple[str, str], Estimate]:
+    """A method's retention in every direction, as a mean over datasets, and over all directions.
+
+    Args:
+        frame: results, as `results.read` gives them.
+        method: a transfer, or "name" for the concepts' own names, which are no transfer but say
+            what words can do.
+        resamples: R.
+        seed: of the resampling; the same for every method.
+
+    Returns:
+        (trained for, evaluated on) -> estimate; the mean under (OVERALL, OVERALL).
+
+    Raises:
+        ValueError: a word lacks its anchor or the word trained in the target model.
+    """
+    frame = unconstrained(frame)
+    if method in BASELINES:
+        targets = sorted(frame.loc[frame["transfer"] != "none", "evaluated_on"].unique())
+        pairs = [(method, target) for target in targets]
+    else:
+        pairs = directions(frame, method)
+    parts: dict[tuple[str, str], list[tuple[float, np.ndarray]]] = {pair: [] for pair in pairs}
+    for dataset, rows in frame.groupby("dataset", observed=True):
+        words = _words(rows)
+        weight_RW = _weights(words, resamples, seed)
+        for source, target in pairs:
+            values = [
+                _of_words(rows, words, trained_for, target, transfer, str(dataset))
+                for trained_for, transfer in (
+                    (source, "none" if source in BASELINES else method),
+                    ("anchor", "none"),
+                    (target, "none"),
+                )
+            ]
+            ones = np.ones((1, len(words)))
+            one = float(_ratio(*(_mean(ones, v) for v in values))[0])
+            parts[source, target].append((one, _ratio(*(_mean(weight_RW, v) for v in values))))
+    found = {
+        pair: Estimate.of(
+            float(mean_of_defined([[one] for one, _ in part])[0]),
+            mean_of_defined([many for _, many in part]),
+        )
+        for pair, part in parts.items()
+        if part
+    }
+    overall = Estimate.of(
+        float(mean_of_defined([[e.value] for e in found.values()])[0]),
+        mean_of_defined([e.resamples for e in found.values()]),
+    )
+    return {**found, (OVERALL, OVERALL): overall}
+
+
+def mean_of_defined(rows: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
+    """Mean over rows of what is finite in each column; nan where nothing is."""
+    values = np.asarray(rows, dtype=np.float64)
+    there = np.isfinite(values)
+    count = there.sum(axis=0)
+    mean: np.ndarray = np.where(there, values, 0).sum(axis=0) / np.maximum(count, 1)
+    return np.where(count > 0, mean, np.nan)
+
+
+def _words(rows: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """(concept, anchor) of the words of a dataset, in order."""
+    trained = rows[~rows["trained_for"].isin([*BASELINES, "random", "chance"])]
+    pairs = trained[["concept", "anchor"]].drop_duplicates().itertuples(index=False, name=None)
+    return tuple(sorted(pairs))
+
+
+@cache
+def _weights(words: tuple[tuple[str, str], ...], resamples: int, seed: int) -> np.ndarray:
+    """How often each word [R, W] is drawn: concepts with replacement, then anchors of each."""
+    rng = np.random.default_rng(seed)
+    places: dict[str, list[int]] = {}
+    for place, (concept, _) in enumerate(words):
+        places.setdefault(concept, []).append(place)
+    of_concept = list(places.values())
+    weight_RW = np.zeros((resamples, len(words)))
+    for r in range(resamples):
+        for concept in rng.integers(len(of_concept), size=len(of_concept)):
+            mine = of_concept[concept]
+            drawn = rng.integers(len(mine), size=len(mine))
+            # a concept counts once however many anchors it has
+            np.add.at(weight_RW[r], np.asarray(mine)[drawn], 1 / len(mine))
+    return weight_RW
+
+
+def _of_words(
+    rows: pd.DataFrame,
+    words: Sequence[tuple[str, str]],
+    trained_for: str,
+    evaluated_on: str,
+    transfer: str,
+    dataset: str,
+) -> np.ndarray:
+    """The values [W] of one kind; nan for a word that failed."""
+    mine = rows[
+        (rows["trained_for"] == trained_for)
+        & (rows["evaluated_on"] == evaluated_on)
+        & (rows["transfer"] == transfer)
+    ]
+    if mine.empty:
+        raise ValueError(
+            f"{dataset}: no row of {trained_for} words ({transfer}) in the {evaluated_on} model"
+        )
+    # a concept's name is measured once, not once for each anchor
+    by_concept = trained_for == "name"
+    keys = (
+        mine["concept"] if by_concept else list(zip(mine["concept"], mine["anchor"], strict=True))
+    )
+    table = pd.Series(mine["value"].to_numpy(), index=pd.Index(keys, tupleize_cols=False))
+    table = table.groupby(level=0).mean()
+    wanted = [concept for concept, _ in words] if by_concept else list(words)
+    return np.array([table.get(key, np.nan) for key in wanted], dtype=np.float64)
+
+
+def _mean(weight_RW: np.ndarray, value_W: np.ndarray) -> np.ndarray:
+    """Weighted means [R] over the words that have a value."""
+    there_W = np.isfinite(value_W)
+    weight_RW = weight_RW * there_W
+    total_R = weight_RW.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        mean_R: np.ndarray = weight_RW @ np.where(there_W, value_W, 0) / total_R
+    return mean_R
+
+
+def _ratio(transferred_R: np.ndarray, anchor_R: np.ndarray, own_R: np.ndarray) -> np.ndarray:
+    """Retention; nan where training in the target gained nothing over the anchor."""
+    gain_R = own_R - anchor_R
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(gain_R > 0, (transferred_R - anchor_R) / gain_R, np.nan)

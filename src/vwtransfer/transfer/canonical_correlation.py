@@ -1,0 +1,86 @@
+"""Canonical correlation: only the directions in which the two tables agree are carried over.
+
+Hotelling, "Relations between two sets of variates", 1936; between tables of word embeddings Faruqui
+and Dyer, "Improving vector space word representations using multilingual correlation", 2014.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.transfer.tables import AffineMap, explained, tables
+
+FOLDS = 5
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the narrower width
+
+
+class CanonicalCorrelation:
+    """The canonical variates of y, each times its correlation, as those of x.
+
+    With all variates that is least squares with an intercept (reduced-rank regression); how many
+    are kept is chosen by the error on left-out words.
+
+    Args:
+        name: what the results call it.
+    """
+
+    def __init__(self, name: str = "canonical_correlation") -> None:
+        self.name = name
+
+    def fit(
+        self,
+        source: TextEncoder,
+        target: TextEncoder,
+        support: Sequence[str],
+        excluded: Sequence[str] = (),
+    ) -> AffineMap:
+        """Fits the map; no prompt enters it.
+
+        Raises:
+            UserError: see `tables.tables`.
+        """
+        words, y_SD, x_SD = tables(source, target, support)
+        kept = _chosen(y_SD, x_SD)
+        matrix, offset, correlation_C = canonical(y_SD, x_SD, kept)
+        report = {
+            "words": len(words),
+            "variates": kept,
+            "least_correlation_kept": float(correlation_C[kept - 1]),
+            "r2": explained(x_SD, y_SD @ matrix + offset),
+        }
+        return AffineMap(matrix, offset, report)
+
+
+def canonical(
+    y_SD: np.ndarray, x_SD: np.ndarray, kept: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A [D_source, D_target] and b [D_target] by the first `kept` variates; all correlations."""
+    y_D, x_D = y_SD.mean(axis=0), x_SD.mean(axis=0)
+    y_SC, y_CC, y_CD = _svd(y_SD - y_D)
+    x_SC, x_CC, x_CD = _svd(x_SD - x_D)
+    left, correlation_C, right = np.linalg.svd(y_SC.T @ x_SC)
+    whiten_DC = y_CD.T / y_CC @ left[:, :kept]
+    matrix = whiten_DC * correlation_C[:kept] @ (right[:kept] * x_CC) @ x_CD
+    return matrix, x_D - y_D @ matrix, correlation_C
+
+
+def _svd(table_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Singular vectors and values of a table, without directions that it does not span."""
+    left, values, right = np.linalg.svd(table_SD, full_matrices=False)
+    spanned = values > values[0] * max(table_SD.shape) * np.finfo(np.float64).eps
+    return left[:, spanned], values[spanned], right[spanned]
+
+
+def _chosen(y_SD: np.ndarray, x_SD: np.ndarray) -> int:
+    """How many variates have the least error on left-out words, in FOLDS folds."""
+    most = min(len(y_SD) - -(-len(y_SD) // FOLDS) - 1, y_SD.shape[1], x_SD.shape[1])
+    counts = sorted({max(1, round(share * most)) for share in SHARES})
+    fold_S = np.random.default_rng(0).permutation(len(y_SD)) % FOLDS
+    errors = dict.fromkeys(counts, 0.0)
+    for fold in range(FOLDS):
+        seen, left_out = fold_S != fold, fold_S == fold
+        for count in counts:
+            matrix, offset, _ = canonical(y_SD[seen], x_SD[seen], count)
+            errors[count] += np.square(y_SD[left_out] @ matrix + offset - x_SD[left_out]).sum()
+    return min(errors, key=errors.__getitem__)

@@ -1,0 +1,50 @@
+"""The floor: each vector becomes the vocabulary word nearest to it, a hard prompt.
+
+The projection step of Wen et al., "Hard prompts made easy", 2023, without their search.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from vwtransfer.text_encoder import TextEncoder
+
+
+@dataclass(frozen=True)
+class NearestMap:
+    """Rows of the support in both tables, y_SD and x_SD."""
+
+    y_SD: Tensor
+    x_SD: Tensor
+    report: Mapping[str, Any]
+
+    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+        """Words [N, K, D_source] as rows [N, K, D_target] of the target's table."""
+        unit_SD = F.normalize(self.y_SD, dim=-1).to(vectors_NKD)
+        cosine_NKS = F.normalize(vectors_NKD, dim=-1) @ unit_SD.T
+        return self.x_SD.to(vectors_NKD)[cosine_NKS.argmax(dim=-1)]
+
+
+class NearestWords:
+    """Each vector goes to the word of greatest cosine, and that word's row in the target is taken.
+
+    Args:
+        name: what the results call it.
+    """
+
+    def __init__(self, name: str = "nearest_words") -> None:
+        self.name = name
+
+    def fit(
+        self,
+        source: TextEncoder,
+        target: TextEncoder,
+        support: Sequence[str],
+        excluded: Sequence[str] = (),
+    ) -> NearestMap:
+        """Keeps the two tables; no prompt enters it."""
+        words = sorted(set(support))
+        return NearestMap(source.rows(words), target.rows(words), {"words": len(words)})

@@ -1,0 +1,270 @@
+"""Match what a word does instead of where it lies.
+
+What the source's text encoder makes of the word's prompts is carried over to what the target's is
+to make of them, by what the two make of ordinary phrases; then vectors are searched for, by
+gradient, whose prompts the target reads so. Neither images nor labels: a result depends on the word
+and the two text encoders alone. How the source's reading is carried over (`match`):
+
+    ridge          a linear map, fitted on the phrases: between whole networks, model stitching
+                   (Lenc and Vedaldi, 2015; Bansal et al., 2021)
+    similarities   not at all: the target is to have the same cosines with the phrases (relative
+                   representations, Moschella et al., 2023, in function space)
+    neighbours     the mean of what the target makes of the phrases nearest to the word, weighted by
+                   their cosines (Nadaraya and Watson's regression, 1964)
+    blend          the directions of ridge and neighbours, added
+
+A word is read quite unlike any phrase: training pushes it wherever its own model leaves room. A
+linear map carries that along; the neighbours' mean stays among what the target makes of phrases,
+but is coarse. The blend has some of both.
+
+Letters: N words, K vectors per word, D width, T templates, F features, B phrases, J neighbours,
+S vocabulary.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vwtransfer.errors import UserError, nearest
+from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.transfer.least_squares import LeastSquares
+from vwtransfer.transfer.prompts import Phrase, phrases, read
+from vwtransfer.transfer.ridge import ridge
+from vwtransfer.transfer.tables import explained
+from vwtransfer.vocabulary import WORD_END
+
+MATCHES = ("ridge", "similarities", "neighbours", "blend")
+STARTS = ("least_squares", "phrase", "middle")
+AT_ONCE = 64  # words
+
+Reader = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class MatchingMap:
+    """Vectors that are searched for in the target until it reads them as is wanted.
+
+    Attributes:
+        start: words [N, K, D_source] -> where the search begins, [N, K, D_target].
+        wanted: words [N, K, D_source] -> what the target is to read, [N, T, F].
+        read: words [N, K, D_target] -> what the target reads, [N, T, F].
+        words_SD: rows of the target's vocabulary, which `toward_words` pulls to.
+        toward_words: weight of the distance to them.
+        steps, learning_rate: of Adam.
+    """
+
+    start: Reader
+    wanted: Reader
+    read: Reader
+    words_SD: Tensor
+    toward_words: float
+    steps: int
+    learning_rate: float
+    report: Mapping[str, Any]
+
+    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+        """Words [N, K, D_source] as [N, K, D_target], each searched for on its own."""
+        found = [self._search(part_NKD) for part_NKD in vectors_NKD.split(AT_ONCE)]
+        return torch.cat(found).to(vectors_NKD)
+
+    def _search(self, vectors_NKD: Tensor) -> Tensor:
+        vectors_NKD = vectors_NKD.to(self.words_SD)
+        with torch.no_grad():
+            wanted_NTF, found_NKD = self.wanted(vectors_NKD), self.start(vectors_NKD)
+        found_NKD = found_NKD.clone().requires_grad_()
+        optimiser = torch.optim.Adam([found_NKD], lr=self.learning_rate)
+        for _ in range(self.steps):
+            with torch.enable_grad():
+                agreement_NT = F.cosine_similarity(self.read(found_NKD), wanted_NTF, dim=-1)
+                loss_N = 1 - agreement_NT.mean(dim=1)
+                if self.toward_words:
+                    loss_N = loss_N + self.toward_words * self._distance(found_NKD)
+                optimiser.zero_grad()
+                loss_N.sum().backward()
+            optimiser.step()
+        return found_NKD.detach()
+
+    def _distance(self, found_NKD: Tensor) -> Tensor:
+        """Mean square distance [N] to the nearest words, relative to the words' own mean square."""
+        distance_MS = torch.cdist(found_NKD.flatten(0, 1), self.words_SD)
+        nearest_M = distance_MS.amin(dim=1).square() / self.words_SD.square().sum(dim=1).mean()
+        return nearest_M.view(found_NKD.shape[:2]).mean(dim=1)
+
+
+class OutputMatching:
+    """Words that the target reads as the source reads them, related through ordinary phrases.
+
+    Args:
+        name: what the results call it.
+        templates: prompts with a place for the word.
+        match: "ridge", "similarities", "neighbours" or "blend"; see the module.
+        phrases: how many ordinary phrases.
+        longest: words of the longest phrase.
+        strength: of "ridge", in units of the mean variance of what is read; None: that of the least
+            leave-one-out error on the phrases, which words are not like.
+        neighbours: J, the phrases that count for "neighbours".
+        temperature: of their weights: cosines are divided by it before their softmax.
+        start: where the search begins: at the least-squares solution; at the phrase, of as many
+            words as the word has vectors, that the source reads most like it; or in the middle (the
+            mean) of the target's vocabulary, from where it goes no further than it must.
+        toward_words: weight of the distance to the nearest vocabulary words.
+        steps, learning_rate: of Adam.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        templates: Sequence[str] = ("a photo of {}",),
+        match: Literal["ridge", "similarities", "neighbours", "blend"] = "blend",
+        phrases: int = 4000,
+        longest: int = 3,
+        strength: float | None = None,
+        neighbours: int = 100,
+        temperature: float = 0.1,
+        start: Literal["least_squares", "phrase", "middle"] = "middle",
+        toward_words: float = 0.0,
+        steps: int = 200,
+        learning_rate: float = 0.01,
+    ) -> None:
+        for key, value, valid in (("match", match, MATCHES), ("start", start, STARTS)):
+            if value not in valid:
+                raise UserError(f"transfer.{key}={value}: {nearest(str(value), valid)}")
+        self.name = name
+        self.templates = list(templates)
+        self.match = match
+        self.phrases = phrases
+        self.longest = longest
+        self.strength = strength
+        self.neighbours = neighbours
+        self.temperature = temperature
+        self.start = start
+        self.toward_words = toward_words
+        self.steps = steps
+        self.learning_rate = learning_rate
+
+    def fit(
+        self,
+        source: TextEncoder,
+        target: TextEncoder,
+        support: Sequence[str],
+        excluded: Sequence[str] = (),
+    ) -> MatchingMap:
+        """Reads ordinary phrases in both encoders and relates the two readings.
+
+        Raises:
+            UserError: see `tables.tables`.
+        """
+        chosen = phrases(support, self.phrases, self.longest, excluded)
+        here, y_BTF = read(source, self.templates, chosen)
+        there, x_BTF = read(target, self.templates, chosen)
+        report: dict[str, Any] = {"phrases": len(chosen), "templates": len(self.templates)}
+        if self.match == "similarities":
+            wanted, matched = _cosines(here, y_BTF), _cosines(there, x_BTF)
+        else:
+            wanted, matched = self._carried(here, y_BTF, x_BTF, report), there
+        words_SD = target.rows(sorted(set(support))).to(target.embedding.weight.device)
+        begin: Reader
+        if self.start == "least_squares":
+            begin = LeastSquares().fit(source, target, support)
+        elif self.start == "phrase":
+            begin = _nearest_phrase(here, target, y_BTF, chosen)
+        else:
+            begin = _middle(words_SD)
+        return MatchingMap(
+            begin,
+            wanted,
+            matched,
+            words_SD,
+            self.toward_words,
+            self.steps,
+            self.learning_rate,
+            report,
+        )
+
+    def _carried(
+        self, here: Reader, y_BTF: Tensor, x_BTF: Tensor, report: dict[str, Any]
+    ) -> Reader:
+        """Words -> what the target is to read, by ridge, neighbours or both."""
+        parts: list[Reader] = []
+        if self.match != "neighbours":
+            linear, report["r2"] = _ridge(y_BTF, x_BTF, self.strength)
+            parts.append(lambda vectors_NKD: linear(here(vectors_NKD)))
+        if self.match != "ridge":
+            near = min(self.neighbours, len(y_BTF))
+            parts.append(_neighbours(here, y_BTF, x_BTF, near, self.temperature))
+        return lambda vectors_NKD: torch.stack(
+            [F.normalize(part(vectors_NKD), dim=-1) for part in parts]
+        ).sum(dim=0)
+
+
+def _ridge(y_BTF: Tensor, x_BTF: Tensor, strength: float | None) -> tuple[Reader, float]:
+    """For each template the ridge map from one reading to the other, and their mean R2."""
+    fits, scores = [], []
+    for y_BF, x_BF in zip(y_BTF.cpu().unbind(1), x_BTF.cpu().unbind(1), strict=True):
+        y, x = y_BF.double().numpy(), x_BF.double().numpy()
+        matrix, offset, _ = ridge(y, x, strength)
+        fits.append((torch.from_numpy(matrix).to(x_BTF), torch.from_numpy(offset).to(x_BTF)))
+        scores.append(explained(x, y @ matrix + offset) or 0.0)
+
+    def carry(read_NTF: Tensor) -> Tensor:
+        parts = [y @ a + b for y, (a, b) in zip(read_NTF.unbind(1), fits, strict=True)]
+        return torch.stack(parts, dim=1)
+
+    return carry, sum(scores) / len(scores)
+
+
+def _cosines(reading: Reader, bank_BTF: Tensor) -> Reader:
+    """Words -> cosines [N, T, B] with the phrases of a bank."""
+    unit_BTF = F.normalize(bank_BTF, dim=-1)
+
+    def cosines(vectors_NKD: Tensor) -> Tensor:
+        return torch.einsum("ntf,btf->ntb", F.normalize(reading(vectors_NKD), dim=-1), unit_BTF)
+
+    return cosines
+
+
+def _neighbours(
+    here: Reader, y_BTF: Tensor, x_BTF: Tensor, neighbours: int, temperature: float
+) -> Reader:
+    """Words -> the mean [N, T, F] of what the target makes of the phrases nearest in the source."""
+    cosines = _cosines(here, y_BTF)
+
+    def wanted(vectors_NKD: Tensor) -> Tensor:
+        nearest_NTJ, index_NTJ = cosines(vectors_NKD).topk(neighbours, dim=-1)
+        weight_NTJ = torch.softmax(nearest_NTJ / temperature, dim=-1)
+        template_T1 = torch.arange(x_BTF.shape[1], device=x_BTF.device)[:, None]
+        return torch.einsum("ntj,ntjf->ntf", weight_NTJ, x_BTF[index_NTJ, template_T1])
+
+    return wanted
+
+
+def _middle(words_SD: Tensor) -> Reader:
+    """Words [N, K, D_source] -> the mean of the vocabulary in each place."""
+    mean_D = words_SD.mean(dim=0)
+    return lambda vectors_NKD: mean_D.expand(*vectors_NKD.shape[:2], -1)
+
+
+def _nearest_phrase(
+    here: Reader, target: TextEncoder, y_BTF: Tensor, chosen: Sequence[Phrase]
+) -> Reader:
+    """Words [N, K, D_source] -> rows [N, K, D_target] of the K-word phrase read most like each."""
+    cosines = _cosines(here, y_BTF)
+
+    def begin(vectors_NKD: Tensor) -> Tensor:
+        length = vectors_NKD.shape[1]
+        places = [place for place, phrase in enumerate(chosen) if len(phrase) == length]
+        if not places:
+            raise UserError(
+                f"transfer.longest: no phrase has {length} words, as many as the word has vectors; "
+                "make it larger, or begin with transfer.start=least_squares."
+            )
+        like_NB = cosines(vectors_NKD).mean(dim=1)[:, places]
+        best = [chosen[places[place]] for place in like_NB.argmax(dim=1).tolist()]
+        rows = [target.rows([f"{word}{WORD_END}" for word in phrase]) for phrase in best]
+        return torch.stack(rows).to(vectors_NKD.device)
+
+    return begin

@@ -1,0 +1,166 @@
+"""The benchmark from end to end, small: what it leaves, whose words it reads, one's own method."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vwtransfer import leaderboard
+from vwtransfer.composition import compose
+from vwtransfer.config import Config
+from vwtransfer.errors import UserError
+from vwtransfer.leaderboard.halves import development
+from vwtransfer.leaderboard.retention import retention
+from vwtransfer.words import load_word
+
+SMALL = [
+    "experiment=transfer_benchmark",
+    "~transfer@benchmark.methods.perceptron",
+    "~transfer@benchmark.methods.relative",
+    "dataset=tiny_shapes",
+    "anchor=[zepu]",
+    "task=[classification,detection]",
+    "direction=[classification_to_detection,detection_to_classification]",
+    "model.classification.training.steps=60",
+    "model.detection.training.steps=60",
+    "dataset.tiny_shapes.held_out_images=2",
+    *(
+        f"benchmark.methods.{method}.{key}={value}"
+        for method in (
+            "output_matching_untuned",
+            "output_matching",
+            "output_matching_near_words",
+            "similarity_matching",
+            "neighbour_matching",
+            "blended_matching",
+        )
+        for key, value in (("phrases", 300), ("steps", 5))
+    ),
+    "progress=false",
+    "threads=1",
+]
+MINE = '''
+"""Each vector becomes the mean of the target's words."""
+
+
+class Mean:
+    def __init__(self, name):
+        self.name = name
+
+    def fit(self, source, target, support, excluded=()):
+        self.row_D = target.rows(list(support)).mean(dim=0)
+        assert "red striped star" in excluded
+        return self
+
+    report = {"what": "a mean"}
+
+    def __call__(self, vectors_NKD):
+        return self.row_D.expand(*vectors_NKD.shape[:2], -1)
+'''
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A person's folder with a method of their own and its config."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "my_transfer.py").write_text(MINE)
+    (folder / "conf" / "transfer").mkdir(parents=True)
+    config = "_target_: my_transfer.Mean\nname: mine\n"
+    (folder / "conf" / "transfer" / "mine.yaml").write_text(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def config(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    outputs = tmp_path_factory.mktemp("outputs")
+    mine = "+transfer@benchmark.methods.mine=mine"
+    made = compose(
+        [*SMALL, mine, f"outputs={outputs}", f"benchmark.page={outputs}/page.md"], own / "conf"
+    )
+    leaderboard.run(made)
+    return made
+
+
+def test_every_method_has_its_place_on_the_page(config: Config) -> None:
+    page = (config.folder / "leaderboard.md").read_text()
+    assert len(config.benchmark.methods) > 10
+    for method in config.benchmark.methods:
+        assert f"| `{method}` |" in page
+    assert "| `mine` |" in page
+    assert config.benchmark.page is not None
+    assert config.benchmark.page.read_text() == page.replace("leaderboard.png", "page.png")
+    for picture in (config.folder / "leaderboard.png", config.benchmark.page.with_suffix(".png")):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_results_hold_every_word_method_and_direction_of_the_half_alone(config: Config) -> None:
+    frame = pd.read_parquet(config.folder / "results.parquet")
+    moved = frame[(frame["transfer"] != "none") & (frame.metric == "classifier_balanced_accuracy")]
+    assert len(moved) == 5 * len(config.benchmark.methods)
+    half = development("tiny_shapes", list(config.dataset["tiny_shapes"].concepts))
+    assert set(frame.concept) == half
+    words = {path.parent.name for path in config.folder.rglob("words/**/*.safetensors")}
+    carried = {path.parent.name for path in config.folder.rglob("carried/**/*.safetensors")}
+    assert words == carried == half
+
+
+def test_fits_words_and_causes_are_reported(config: Config) -> None:
+    report = config.folder / "transfer" / "neighbour_matching-detection_to_classification.json"
+    assert json.loads(report.read_text())["fit_seconds"] > 0
+    causes = pd.read_csv(config.folder / "causes.csv")
+    assert len(causes) == 2 * 5
+    assert causes.turning_block.between(1, 4).all()
+    assert causes.outside_table.between(0, 1).all()
+    carried = config.folder / "carried" / "mine" / "detection_to_classification"
+    word = load_word(next(carried.rglob("*.safetensors")), 64)
+    assert (word.vectors_KD == word.vectors_KD[0]).all()
+    assert word.seconds > 0
+
+
+def test_running_again_carries_and_measures_nothing(config: Config) -> None:
+    kept = [*config.folder.rglob("*.safetensors"), *(config.folder / "results").iterdir()]
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    leaderboard.run(config)
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+
+
+def test_the_words_of_another_study_are_carried_instead(config: Config, tmp_path: Path) -> None:
+    methods = list(config.benchmark.methods)
+    without = [f"~transfer@benchmark.methods.{m}" for m in methods if m not in ("ridge", "mine")]
+    kept = [line for line in SMALL if "methods" not in line]
+    without.remove("~transfer@benchmark.methods.least_squares")
+    other = compose([*kept, *without, f"outputs={tmp_path}", f"benchmark.words={config.folder}"])
+    leaderboard.run(other)
+    assert not (other.folder / "words").exists()
+    frames = [
+        pd.read_parquet(folder / "results.parquet") for folder in (config.folder, other.folder)
+    ]
+    first, second = (retention(frame, "ridge", resamples=10) for frame in frames)
+    assert {p: e.value for p, e in first.items()} == {p: e.value for p, e in second.items()}
+
+
+def test_a_study_whose_words_are_of_another_half_has_nothing_to_carry(
+    config: Config, tmp_path: Path
+) -> None:
+    shutil.copytree(config.folder / "words", tmp_path / "words")
+    final = compose(
+        [*SMALL, "benchmark.half=final", f"outputs={tmp_path}", f"benchmark.words={tmp_path}"]
+    )
+    with pytest.raises(UserError, match="no unconstrained word of the final half"):
+        leaderboard.run(final)
+
+
+def test_a_benchmark_without_the_papers_method_is_refused(tmp_path: Path) -> None:
+    without = compose([*SMALL, "~transfer@benchmark.methods.least_squares", f"outputs={tmp_path}"])
+    with pytest.raises(UserError, match="least_squares is missing"):
+        leaderboard.run(without)
+
+
+def test_a_method_filed_under_another_name_is_refused() -> None:
+    with pytest.raises(UserError, match=r"benchmark.methods.ridge.name=other: must be ridge"):
+        compose([*SMALL, "benchmark.methods.ridge.name=other"])

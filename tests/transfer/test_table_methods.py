@@ -1,0 +1,195 @@
+"""Maps between embedding tables do what their papers say, on tables whose relation is known."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression
+from torch import Tensor
+from toy import WORDS, encoder, table
+
+from vwtransfer.composition import compose
+from vwtransfer.errors import UserError
+from vwtransfer.suite import build_part
+from vwtransfer.transfer import Transfer
+from vwtransfer.transfer.affine import Affine
+from vwtransfer.transfer.canonical_correlation import CanonicalCorrelation, canonical
+from vwtransfer.transfer.least_squares import LeastSquares
+from vwtransfer.transfer.local_linear import LocalLinear
+from vwtransfer.transfer.nearest_words import NearestWords
+from vwtransfer.transfer.perceptron import Perceptron
+from vwtransfer.transfer.procrustes import Procrustes
+from vwtransfer.transfer.relative import Relative
+from vwtransfer.transfer.ridge import Ridge
+from vwtransfer.transfer.subset import Subset
+
+METHODS: list[Any] = [
+    Affine(),
+    Ridge(),
+    Procrustes(),
+    Procrustes(width="pca"),
+    CanonicalCorrelation(),
+    LocalLinear(neighbours=20),
+    NearestWords(),
+    Perceptron(hidden=16),
+    Relative(steps=30),
+    Subset("whole", whole_words=True),
+]
+
+
+def words(count: int, width: int, seed: int = 9) -> Tensor:
+    return torch.randn(count, 4, width, generator=torch.Generator().manual_seed(seed))
+
+
+def carried(method: Transfer, y_SD: np.ndarray, x_SD: np.ndarray, vectors_NKD: Tensor) -> Tensor:
+    return method.fit(encoder(y_SD), encoder(x_SD), WORDS)(vectors_NKD)
+
+
+def error(method: Transfer, y_SD: np.ndarray, x_SD: np.ndarray, known_DD: np.ndarray) -> float:
+    """Mean square error on words that were not fitted on."""
+    vectors_NKD = words(50, y_SD.shape[1])
+    expected = vectors_NKD.double() @ torch.from_numpy(known_DD).double()
+    return float((carried(method, y_SD, x_SD, vectors_NKD) - expected).square().mean())
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.name}-{getattr(m, 'width', '')}")
+def test_a_word_is_mapped_alike_alone_and_among_others(method: Transfer) -> None:
+    fitted = method.fit(encoder(table(12, 0)), encoder(table(7, 1)), WORDS)
+    vectors_NKD = words(5, 12)
+    together_NKD = fitted(vectors_NKD)
+    assert together_NKD.shape == (5, 4, 7)
+    assert together_NKD.dtype == torch.float32
+    alone_KD = fitted(vectors_NKD[3:4])[0]
+    torch.testing.assert_close(together_NKD[3], alone_KD, rtol=1e-4, atol=1e-4)
+    assert fitted.report["words"] == len(WORDS)
+
+
+def test_an_intercept_is_found() -> None:
+    y_SD, known_DD = table(9, 0), table(5, 1, words=9)
+    x_SD = y_SD @ known_DD + np.arange(5, dtype=np.float32)
+    vectors_NKD = words(3, 9)
+    expected_NKD = vectors_NKD @ torch.from_numpy(known_DD) + torch.arange(5)
+    for method in (Affine(), Ridge(), CanonicalCorrelation()):
+        torch.testing.assert_close(
+            carried(method, y_SD, x_SD, vectors_NKD), expected_NKD, rtol=1e-3, atol=1e-3
+        )
+    assert not torch.allclose(carried(LeastSquares(), y_SD, x_SD, vectors_NKD), expected_NKD, 0.1)
+
+
+def test_ridge_does_better_than_least_squares_where_words_are_few_and_noisy() -> None:
+    y_SD, known_DD = table(60, 0), table(6, 1, words=60) / 16
+    x_SD = (y_SD @ known_DD + 2 * table(6, 2)).astype(np.float32)
+    ridge, plain = (error(m, y_SD, x_SD, known_DD) for m in (Ridge(), Affine()))
+    assert ridge < 0.5 * plain
+
+
+@pytest.mark.parametrize("width", ["pad", "pca"])
+def test_procrustes_finds_a_rotation_and_its_scale(width: Any) -> None:
+    y_SD = table(8, 0)
+    rotation, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(8, 8)))
+    x_SD = (2.5 * y_SD @ rotation + 1).astype(np.float32)
+    vectors_NKD = words(3, 8)
+    expected_NKD = 2.5 * vectors_NKD.double() @ torch.from_numpy(rotation) + 1
+    mapped_NKD = carried(Procrustes(width=width), y_SD, x_SD, vectors_NKD)
+    torch.testing.assert_close(mapped_NKD.double(), expected_NKD, rtol=1e-3, atol=1e-3)
+
+
+def test_procrustes_keeps_angles_between_tables_of_unequal_width() -> None:
+    vectors_NKD = words(4, 6)
+    fitted = Procrustes().fit(encoder(table(6, 0)), encoder(table(10, 1)), WORDS)
+    gram = fitted.matrix @ fitted.matrix.T
+    np.testing.assert_allclose(gram, gram[0, 0] * np.eye(6), atol=1e-12 * gram[0, 0])
+    assert fitted(vectors_NKD).shape == (4, 4, 10)
+
+
+def test_an_unknown_width_is_refused() -> None:
+    with pytest.raises(UserError, match="Did you mean 'pad'"):
+        Procrustes(width="padd")  # type: ignore[arg-type]
+
+
+def test_all_canonical_variates_are_least_squares_with_an_intercept() -> None:
+    y_SD, x_SD = table(9, 0).astype(float), table(5, 1).astype(float)
+    matrix, offset, correlation = canonical(y_SD, x_SD, 5)
+    theirs = LinearRegression().fit(y_SD, x_SD)
+    np.testing.assert_allclose(matrix, theirs.coef_.T, atol=1e-12)
+    np.testing.assert_allclose(offset, theirs.intercept_, atol=1e-12)
+    assert (np.diff(correlation) <= 0).all()
+    assert correlation.max() <= 1 + 1e-12
+
+
+def test_canonical_correlation_drops_what_the_tables_do_not_share() -> None:
+    shared = table(3, 0)
+    y_SD = np.concatenate([shared, table(30, 1)], axis=1)
+    x_SD = np.concatenate([shared, table(30, 2)], axis=1)
+    fitted = CanonicalCorrelation().fit(encoder(y_SD), encoder(x_SD), WORDS)
+    assert fitted.report["variates"] <= 6
+    assert fitted.report["least_correlation_kept"] > 0.5
+
+
+def test_local_linear_follows_what_no_linear_map_can() -> None:
+    angle_S = np.linspace(-1, 1, len(WORDS))
+    y_SD = np.stack([angle_S, np.ones_like(angle_S)], axis=1).astype(np.float32)
+    x_SD = np.stack([np.sin(6 * angle_S), np.cos(6 * angle_S)], axis=1).astype(np.float32)
+    seen = torch.tensor([[[0.33, 1.0]]])
+    expected = torch.tensor([[[np.sin(6 * 0.33), np.cos(6 * 0.33)]]])
+    local = carried(LocalLinear(neighbours=3), y_SD, x_SD, seen)
+    linear = carried(LeastSquares(), y_SD, x_SD, seen)
+    assert (local - expected).norm() < 0.02
+    assert (linear - expected).norm() > 0.5
+
+
+def test_a_vector_beside_a_word_becomes_that_word() -> None:
+    y_SD, x_SD = table(12, 0), table(7, 1)
+    near_NKD = torch.from_numpy(1.3 * y_SD[[3, 8, 21, 0]] + 0.01)[None]
+    mapped_NKD = NearestWords().fit(encoder(y_SD), encoder(x_SD), WORDS)(near_NKD)
+    torch.testing.assert_close(mapped_NKD[0], torch.from_numpy(x_SD[[3, 8, 21, 0]]))
+
+
+def test_the_perceptron_learns_the_map_it_is_shown() -> None:
+    y_SD, known_DD = table(6, 0), table(5, 1, words=6) / 3
+    fitted = Perceptron(decay=1e-3).fit(encoder(y_SD), encoder(y_SD @ known_DD), WORDS)
+    assert fitted.report["r2"] > 0.9
+
+
+def test_relative_representations_undo_a_rotation_of_the_space() -> None:
+    y_SD = table(8, 0)
+    rotation, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(8, 8)))
+    vectors_NKD = words(3, 8)
+    mapped_NKD = carried(Relative(), y_SD, (y_SD @ rotation).astype(np.float32), vectors_NKD)
+    expected_NKD = vectors_NKD.double() @ torch.from_numpy(rotation)
+    cosine = torch.nn.functional.cosine_similarity(mapped_NKD.double(), expected_NKD, dim=-1)
+    assert cosine.median() > 0.9
+
+
+def test_relative_vectors_have_the_mean_and_deviation_of_the_targets_table() -> None:
+    x_SD = 3 + 0.2 * table(16, 1)
+    mapped_NKD = carried(Relative(steps=5), table(12, 0), x_SD, words(2, 12))
+    np.testing.assert_allclose(mapped_NKD.mean(-1), x_SD.mean(), rtol=1e-4)
+    np.testing.assert_allclose(mapped_NKD.std(-1), x_SD.std(ddof=1), rtol=1e-4)
+
+
+def test_subsets_and_weights_are_of_the_words_they_name() -> None:
+    known = [table(5, seed, words=9) for seed in (1, 2)]
+    y_SD = table(9, 0)
+    x_SD = np.concatenate([y_SD[:40] @ known[0], y_SD[40:] @ known[1]])
+    first = Subset("first", most_frequent=0.5).fit(encoder(y_SD), encoder(x_SD), WORDS)
+    np.testing.assert_allclose(first.matrix, known[0], atol=1e-5)
+    assert first.report["words"] == 40
+    weighted = Subset("weighted", weighting=3.0).fit(encoder(y_SD), encoder(x_SD), WORDS)
+    plain = LeastSquares().fit(encoder(y_SD), encoder(x_SD), WORDS)
+    off = [np.abs(fitted.matrix - known[0]).max() for fitted in (weighted, plain)]
+    assert off[0] < 0.1 * off[1]
+
+
+def test_pieces_of_words_are_left_out_where_whole_words_are_asked_for() -> None:
+    pieces = [w if i % 2 else w.removesuffix("</w>") for i, w in enumerate(WORDS)]
+    source, target = encoder(table(9, 0), words=pieces), encoder(table(5, 1), words=pieces)
+    assert Subset("w", whole_words=True).fit(source, target, pieces).report["words"] == 40
+
+
+@pytest.mark.parametrize("path", sorted(Path("conf/transfer").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_config_names_a_method_by_its_own_name(path: Path) -> None:
+    method = build_part(compose([f"transfer={path.stem}"]).transfer, "transfer")
+    assert method.name == path.stem
