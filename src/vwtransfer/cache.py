@@ -1,0 +1,160 @@
+"""What frozen models make of images, kept on disk and shared by all jobs and studies.
+
+An entry holds what one model made of one batch of images. Its name is a hash of everything that
+decides the content: the images' pixels in their order, the model's weights, their precision, its
+settings and preprocessing, the code and the libraries that run it. So nothing found under a name
+can be out of date, and a cached batch is the one that would be computed, to the bit.
+"""
+
+import contextlib
+import hashlib
+import inspect
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vwtransfer.datasets import Example
+from vwtransfer.errors import UserError
+from vwtransfer.files import write_atomically
+
+Tensors = dict[str, Tensor]
+Look = Callable[[Any, Any, Sequence[Image.Image]], Tensors]
+
+_LIBRARIES = ("torch", "torchvision", "transformers", "diffusers", "open_clip_torch", "pillow")
+_ABANDONED = 24 * 3600.0  # seconds after which an unfinished file is nobody's
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of entries; any number of processes may read and write it at once.
+
+    Attributes:
+        folder: made when the first entry is written.
+        most_bytes: what all entries may take; those that were not read for longest go first.
+    """
+
+    folder: Path
+    most_bytes: int
+
+    def read(self, key: str) -> Tensors | None:
+        """The tensors under `key`, mapped from the file; None where there are none to be read."""
+        path = self._path(key)
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError):  # damaged is as good as not there
+            return None
+        with contextlib.suppress(OSError):  # a folder that may only be read
+            os.utime(path)
+        return tensors
+
+    def write(self, key: str, tensors: Tensors) -> None:
+        """Keeps `tensors`; a disk that cannot take them is warned of, and nothing is lost."""
+        stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        if sum(tensor.nbytes for tensor in stored.values()) > self.most_bytes:
+            return
+        try:
+            write_atomically(self._path(key), lambda path: save_file(stored, path))
+            self._shrink()
+        except (UserError, OSError) as error:
+            _log.warning("features of images are not kept: %s", error)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+    def _shrink(self) -> None:
+        """Removes what was not read for longest. Who has a file mapped keeps what it maps."""
+        found = []
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another process was here first
+                status = path.stat()
+                found.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in found)
+        for changed, size, path in sorted(found):
+            unfinished = path.name.startswith(".")
+            if unfinished and time.time() - changed < _ABANDONED:
+                continue
+            if unfinished or total > self.most_bytes:
+                path.unlink(missing_ok=True)
+                total -= size
+
+
+class Encoder:
+    """A frozen model that looks at batches of images, and remembers what it saw.
+
+    Args:
+        look: (model, preprocess, M images) -> tensors of M rows each, on the model's device.
+        model: whose weights look.
+        preprocess: what `look` makes tensors of images with.
+        batch: how many images it looks at together.
+        settings: configs of the model and of `preprocess`, and how the model is run: all that
+            decides what is seen beside weights and pixels.
+        cache: None: nothing is remembered.
+    """
+
+    def __init__(
+        self,
+        look: Look,
+        model: nn.Module,
+        preprocess: Any,
+        batch: int,
+        settings: Sequence[object],
+        cache: Cache | None,
+    ) -> None:
+        self._look = look
+        self._model = model
+        self._preprocess = preprocess
+        self._batch = batch
+        self._settings = settings
+        self._cache = cache
+
+    def batches(self, examples: Sequence[Example]) -> Iterator[Tensors]:
+        """What the model sees in the examples' images, batch by batch, on its device."""
+        device = next(self._model.parameters()).device
+        for start in range(0, len(examples), self._batch):
+            images = [example.load() for example in examples[start : start + self._batch]]
+            yield {name: tensor.to(device) for name, tensor in self._seen(images).items()}
+
+    def _seen(self, images: list[Image.Image]) -> Tensors:
+        if self._cache is None:
+            return self._look(self._model, self._preprocess, images)
+        key = self._key(images)
+        seen = self._cache.read(key)
+        if seen is None:
+            seen = self._look(self._model, self._preprocess, images)
+            self._cache.write(key, seen)
+        return seen
+
+    def _key(self, images: Sequence[Image.Image]) -> str:
+        digest = hashlib.sha256(self._identity.encode())
+        for image in images:
+            digest.update(f"\0{image.mode} {image.size}".encode())
+            digest.update(image.tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def _identity(self) -> str:
+        """A hash of all that decides what is seen, but the images."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self._model.state_dict().items()):
+            kind = f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.device.type}"
+            digest.update(f"\0{kind}\0".encode())
+            digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        libraries = [f"{name} {version(name)}" for name in _LIBRARIES]
+        code = inspect.getsource(self._look)
+        for text in (*libraries, code, repr(self._model), *map(str, self._settings)):
+            digest.update(f"\0{text}".encode())
+        return digest.hexdigest()

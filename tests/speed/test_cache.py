@@ -1,0 +1,252 @@
+"""What frozen models see in images is computed once, and never out of date."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from vwtransfer.cache import Cache, Encoder, Tensors
+from vwtransfer.composition import compose, package_folder
+from vwtransfer.datasets import Dataset, Example
+from vwtransfer.suite import build, build_part
+
+TASKS = ("generation", "detection", "classification")
+WEIGHTS = Path(package_folder("vwtransfer.tinyworld")) / "weights"
+# the module of each model that looks at images
+EYES: dict[str, Callable[[Any], torch.nn.Module]] = {
+    "generation": lambda task: task.pipeline.vae.encoder,
+    "detection": lambda task: task.model.owlv2.vision_model,
+    "classification": lambda task: task.model.visual,
+}
+
+
+def task(name: str, folder: Path | None, *options: str) -> Any:
+    """A task as a process of its own would build it."""
+    where = "null" if folder is None else folder
+    keys = [f"cache.folder={where}", *(f"model.{name}.{option}" for option in options)]
+    return build(compose(keys), torch.device("cpu")).tasks[name]
+
+
+def dataset(**changes: object) -> Dataset:
+    node = dict(compose(["dataset.tiny_shapes.training_images=2"]).dataset["tiny_shapes"].node)
+    node["concepts"] = dict(list(node["concepts"].items())[:2])
+    part: Dataset = build_part(node | {"held_out_images": 2} | changes, "dataset.tiny_shapes")
+    return part
+
+
+def tensors(features: Any) -> Tensors:
+    values = {field.name: getattr(features, field.name) for field in fields(features)}
+    return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+
+def looks(name: str, found: Any, images: Dataset) -> int:
+    """How often the frozen model looks at images while the features are made."""
+    count = 0
+
+    def note(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    hook = EYES[name](found).register_forward_hook(note)
+    found.features(images)
+    hook.remove()
+    return count
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_is_cached_is_what_would_be_computed(name: str, tmp_path: Path) -> None:
+    images = dataset()
+    plain, first = task(name, None).features(images), task(name, tmp_path).features(images)
+    again = task(name, tmp_path)
+    assert looks(name, again, images) == 0
+    for features in (first, again.features(images)):
+        for key, tensor in tensors(plain).items():
+            assert torch.equal(tensor, tensors(features)[key]), key
+
+
+@pytest.mark.parametrize("name", ["detection", "classification"])
+def test_measuring_looks_at_no_image_that_was_seen_before(name: str, tmp_path: Path) -> None:
+    images = dataset()
+    measured = []
+    for _ in range(2):
+        found = task(name, tmp_path)
+        passes: list[object] = []
+        EYES[name](found).register_forward_hook(lambda *_, seen=passes: seen.append(1))
+        with torch.no_grad():
+            text = found.text.encode_text(["a photo of red striped star"])
+        measured.append((found.measure(text, images, [next(iter(images.concepts))]), len(passes)))
+    (first, looked), (second, looked_again) = measured
+    assert looked > 0
+    assert looked_again == 0
+    assert first[0].values == second[0].values
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_another_image_is_looked_at(name: str, tmp_path: Path) -> None:
+    task(name, tmp_path).features(dataset())
+    assert looks(name, task(name, tmp_path), dataset(seed=1)) == 1
+
+
+def test_a_photo_that_was_changed_in_its_place_is_looked_at_again(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    example = Example("photo", "cat", lambda: Image.open(path).convert("RGB"), (), ())
+    found = task("classification", tmp_path / "cache")
+    seen = []
+    for shade in (40, 41):
+        Image.new("RGB", (50, 40), (shade, 90, 90)).save(path)
+        os.utime(path, (0, 0))  # the same name, size and time
+        seen += [tensors["image_ME"] for tensors in found._eye.batches([example])]
+    assert not torch.equal(*seen)
+
+
+WEIGHT_FILES = {
+    "generation": "vae/diffusion_pytorch_model.safetensors",
+    "detection": "model.safetensors",
+    "classification": "open_clip_model.safetensors",
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_another_checkpoint_in_the_same_place_is_asked_itself(name: str, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "model"
+    shutil.copytree(WEIGHTS / name, folder)
+    option = f"checkpoint={folder}"
+    task(name, tmp_path / "cache", option).features(dataset())
+    path = folder / WEIGHT_FILES[name]
+    weights = load_file(path)
+    changed = next(key for key in sorted(weights) if key.endswith("weight"))
+    weights[changed] = weights[changed] * 1.001
+    save_file(weights, path, {"format": "pt"})
+    assert looks(name, task(name, tmp_path / "cache", option), dataset()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("generation", "image_size=40"),
+        ("generation", "dtype=bfloat16"),
+        ("detection", "dtype=bfloat16"),
+        ("detection", "attention=eager"),
+        ("classification", "dtype=bfloat16"),
+    ],
+)
+def test_another_size_or_precision_is_computed_anew(name: str, option: str, tmp_path: Path) -> None:
+    task(name, tmp_path).features(dataset())
+    assert looks(name, task(name, tmp_path, option), dataset()) == 1
+
+
+def entry(value: float) -> Tensors:
+    return {"a": torch.full((1000,), float(value))}
+
+
+def test_tensors_are_mapped_from_their_file(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 10**9)
+    cache.write("key", {"a": torch.ones(1000, 1000)})
+    read = cache.read("key")
+    assert read is not None
+    maps = Path("/proc/self/maps").read_text()
+    assert str(tmp_path / "key.safetensors") in maps
+    assert torch.equal(read["a"], torch.ones(1000, 1000))
+
+
+def test_what_was_not_read_for_longest_makes_room(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 3 * 4200)
+    for place, key in enumerate("abc"):
+        cache.write(key, entry(place))
+        os.utime(tmp_path / f"{key}.safetensors", (place, place))
+    kept = cache.read("a")
+    cache.write("d", entry(3))
+    assert cache.read("b") is None
+    assert kept is not None and torch.equal(kept["a"], entry(0)["a"])
+    assert all(cache.read(key) is not None for key in "acd")
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= cache.most_bytes
+
+
+def test_what_is_larger_than_the_bound_pushes_nothing_out(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 5000)
+    cache.write("small", entry(1))
+    cache.write("large", {"a": torch.ones(100_000)})
+    assert cache.read("large") is None
+    assert cache.read("small") is not None
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 7, b'\x08\0\0\0\0\0\0\0{"a": 1}'])
+def test_a_damaged_entry_is_computed_anew(tmp_path: Path, content: bytes) -> None:
+    cache = Cache(tmp_path, 10**9)
+    cache.write("key", entry(1))
+    whole = (tmp_path / "key.safetensors").read_bytes()
+    for damaged in (content, whole[: len(whole) // 2]):
+        (tmp_path / "key.safetensors").write_bytes(damaged)
+        assert cache.read("key") is None
+    cache.write("key", entry(1))
+    assert cache.read("key") is not None
+
+
+def test_a_place_that_cannot_be_written_to_costs_a_warning_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    Cache(tmp_path / "file" / "cache", 10**9).write("key", entry(1))
+    assert "features of images are not kept" in caplog.text
+
+
+def see_mean(_model: torch.nn.Module, _: Any, images: Sequence[Image.Image]) -> Tensors:
+    return {"mean": torch.tensor([float(np.asarray(image)[0, 0, 0]) for image in images])}
+
+
+_WRITER = """
+import sys, torch
+from pathlib import Path
+from vwtransfer.cache import Cache
+cache = Cache(Path(sys.argv[1]), 60_000)
+for turn in range(60):
+    for key in range(20):
+        read = cache.read(str(key))
+        if read is None:
+            cache.write(str(key), {"a": torch.full((1000,), float(key))})
+        else:
+            assert torch.equal(read["a"], torch.full((1000,), float(key))), key
+"""
+
+
+def test_processes_that_write_and_evict_at_once_read_whole_entries(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _WRITER, str(tmp_path)]
+    writers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for writer in writers:
+        _, errors = writer.communicate()
+        assert writer.returncode == 0, errors
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 60_000
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_only_the_batches_with_another_image_are_looked_at_again(tmp_path: Path) -> None:
+    shades = list(range(6))
+
+    def draw(i: int) -> Image.Image:
+        return Image.new("RGB", (4, 4), (shades[i], 0, 0))
+
+    examples = [Example(str(i), "cat", partial(draw, i), (), ()) for i in range(6)]
+    looked: list[int] = []
+
+    def see(model: Any, preprocess: Any, images: Sequence[Image.Image]) -> Tensors:
+        looked.append(len(images))
+        return see_mean(model, preprocess, images)
+
+    eye = Encoder(see, torch.nn.Linear(1, 1), None, 2, (), Cache(tmp_path, 10**9))
+    list(eye.batches(examples))
+    shades[3] = 99
+    again = torch.cat([tensors["mean"] for tensors in eye.batches(examples)])
+    assert looked == [2, 2, 2, 2]
+    assert again.tolist() == [0, 1, 2, 99, 4, 5]
