@@ -1,0 +1,135 @@
+"""Planning and watching a large grid: time and memory, and how they grow.
+
+    python benchmarks/planning.py [WORDS ...]     (4800 100000 1000000)
+
+The words are empty files and the rows are random, in a temporary folder that says so: what is
+measured is how long it takes to look at them. Half of the shards are done.
+"""
+
+import multiprocessing
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vwtransfer import results
+from vwtransfer.cluster.shards import Shard, shards
+from vwtransfer.cluster.status import table
+from vwtransfer.cluster.submit import arrays
+from vwtransfer.cluster.survey import survey
+from vwtransfer.composition import compose
+from vwtransfer.config import Config
+
+WORDS_OF_A_CONCEPT = 3 * 4 * 10 * 4  # tasks, datasets, anchors, deltas
+METRICS = {
+    "generation": ["generation_accuracy"],
+    "detection": ["mean_average_precision", "mean_average_precision_50_95"],
+    "classification": ["classifier_accuracy", "classifier_balanced_accuracy"],
+}
+
+
+def grid(words: int, outputs: Path) -> Config:
+    """The paper's grid with as many concepts as it takes."""
+    config = compose(["experiment=tiny_section5", f"outputs={outputs}", f"name=fabricated_{words}"])
+    count = max(1, round(words / WORDS_OF_A_CONCEPT))
+    concepts = {f"concept_{i:05}": f"concept {i}" for i in range(count)}
+    datasets = {name: replace(d, concepts=concepts) for name, d in config.dataset.items()}
+    return replace(config, dataset=datasets)
+
+
+def fabricate(config: Config, done: list[Shard]) -> None:
+    """Files of finished shards that nobody trained."""
+    (config.folder / "results").mkdir(parents=True)
+    (config.folder / "FABRICATED").write_text("by benchmarks/planning.py; nothing was trained\n")
+    rng = np.random.default_rng(0)
+    for shard in done:
+        folder = config.folder / "words" / shard.folder
+        folder.mkdir(parents=True)
+        for end in shard.ends:
+            (folder / f"{end}.safetensors").touch()
+        path = results.part_path(config.folder, shard.part_key(shard.ends))
+        pq.write_table(rows(config, shard, rng), path)
+
+
+def rows(config: Config, shard: Shard, rng: np.random.Generator) -> pa.Table:
+    """Random results in the shape of a shard's."""
+    trials = [
+        (cell, model, metric)
+        for cell in shard.cells
+        for model, metrics in METRICS.items()
+        for metric in metrics
+    ]
+    count = len(trials)
+    columns = {
+        "experiment": [config.name] * count,
+        "dataset": [shard.dataset] * count,
+        "concept": [shard.concept] * count,
+        "anchor": [cell.anchor for cell, _, _ in trials],
+        "delta": [cell.delta for cell, _, _ in trials],
+        "trained_for": [shard.task] * count,
+        "transfer": ["none" if m == shard.task else "least_squares" for _, m, _ in trials],
+        "evaluated_on": [model for _, model, _ in trials],
+        "metric": [metric for _, _, metric in trials],
+        "value": rng.random(count),
+        "examples": [200] * count,
+        "seed": [0] * count,
+        "seconds": [0.1] * count,
+        "unsafe": [results.NOT_CHECKED] * count,
+    }
+    return pa.table(columns, schema=results.SCHEMA)
+
+
+def measured(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds, and MB added at the peak, of a process that does nothing else."""
+    reader, writer = multiprocessing.Pipe(duplex=False)
+
+    def child() -> None:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        began = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - began
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        writer.send((seconds, max(0, peak - before) / 1024))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    answer: tuple[float, float] = reader.recv()
+    process.join()
+    return answer
+
+
+def main(sizes: list[int]) -> None:
+    """Prints a table for the docs."""
+    print(f"{platform.machine()}, Python {platform.python_version()}")
+    print(f"{'words':>10} {'shards':>7}  {'':<22} {'seconds':>8} {'MB added':>8}")
+    for size in sizes:
+        with tempfile.TemporaryDirectory(prefix="fabricated-") as folder:
+            config = grid(size, Path(folder))
+            found = shards(config)
+            words = sum(len(shard.ends) for shard in found)
+            fabricate(config, found[::2])
+            keys = [shard.key for shard in found]
+            jobs: dict[str, Callable[[], object]] = {
+                "shards": lambda config=config: shards(config),
+                "job arrays": lambda keys=keys: arrays(keys, 40, 1000, 1001),
+                "status": lambda config=config: table(survey(config, ask=False).states),
+                "results in one table": lambda config=config: results.read(
+                    config.folder, categorical=True
+                ),
+            }
+            for what, work in jobs.items():
+                seconds, memory = measured(work)
+                line = f"{words:>10,} {len(found):>7,}  {what:<22} {seconds:>8.2f} {memory:>8.0f}"
+                print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main([int(size) for size in sys.argv[1:]] or [4_800, 100_000, 1_000_000])

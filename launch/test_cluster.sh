@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# A real SLURM cluster on this machine, for trying things out and for the tests:
+#
+#   launch/test_cluster.sh start FOLDER    four nodes of four GPUs that are given out but not there
+#   . FOLDER/environment                   SLURM's commands then speak to it
+#   launch/test_cluster.sh stop FOLDER
+#
+# Needs root and Debian's packages: slurm-wlm slurmdbd munge mariadb-server. All it writes lies in
+# FOLDER; a configuration in /etc/slurm is neither read nor changed. With ACCOUNTING=no there is no
+# database: sacct does not answer, as on many clusters.
+#
+# Partitions: debug; high, whose jobs take the nodes away from those in debug; apart, a node that
+# sees an empty folder where the others see FOLDER/shared.
+set -euo pipefail
+[[ $# == 2 && $1 =~ ^(start|stop)$ ]] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+action=$1
+mkdir -p "$2"
+C=$(cd "$2" && pwd)
+ACCOUNTING=${ACCOUNTING:-yes}
+NODES="node1 node2 node3 node4 node5"
+export SLURM_CONF=$C/slurm.conf
+
+fail() { echo "test_cluster.sh: $1" >&2; tail -n 20 "$C"/log/*.log >&2 || true; exit 1; }
+
+wait_for() {  # wait_for WHAT SECONDS COMMAND...: until the command succeeds
+  local what=$1 deadline=$((SECONDS + $2)); shift 2
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || fail "$what did not come up"
+    sleep 0.1
+  done
+}
+
+is_alive() { grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$1/status"; }  # a zombie is not
+
+stop_daemon() {  # stop_daemon NAME: by its pid file
+  local file=$C/run/$1.pid pid
+  [[ -s $file ]] || return 0
+  pid=$(<"$file")
+  kill "$pid" 2>/dev/null || true
+  for _ in {1..100}; do is_alive "$pid" || break; sleep 0.1; done
+  ! is_alive "$pid" || kill -9 "$pid" 2>/dev/null || true
+  rm -f "$file"
+}
+
+stop() {
+  if [[ -s $C/run/slurmctld.pid ]]; then
+    timeout 10 scancel --user="$(id -un)" 2>/dev/null || true
+    for _ in {1..20}; do [[ -n $(timeout 5 squeue -h 2>/dev/null) ]] || break; sleep 0.5; done
+  fi
+  for node in $NODES; do stop_daemon "slurmd-$node"; done
+  stop_daemon slurmctld
+  stop_daemon slurmdbd
+  stop_daemon mariadbd
+  stop_daemon munged
+}
+
+configure() {
+  local account
+  mkdir -p "$C"/{state,spool,run,log,dev,shared}
+  for i in 0 1 2 3; do [[ -e $C/dev/gpu$i ]] || mknod "$C/dev/gpu$i" c 1 3; done
+  if [[ $ACCOUNTING == yes ]]; then
+    account="AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort=6819
+AccountingStorageTRES=gres/gpu
+AccountingStoragePass=$C/run/munge.socket"
+  else
+    account="AccountingStorageType=accounting_storage/none"
+  fi
+  cat > "$C/slurm.conf" <<CONF
+ClusterName=testcluster
+SlurmctldHost=localhost(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+MailProg=/bin/true
+AuthType=auth/munge
+CredType=cred/munge
+# a job that is requeued waits this long for its former credential
+AuthInfo=socket=$C/run/munge.socket,cred_expire=5
+SlurmctldPort=6817
+StateSaveLocation=$C/state
+SlurmdSpoolDir=$C/spool/%n
+SlurmctldPidFile=$C/run/slurmctld.pid
+SlurmdPidFile=$C/run/slurmd-%n.pid
+SlurmctldLogFile=$C/log/slurmctld.log
+SlurmdLogFile=$C/log/slurmd-%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+SlurmdParameters=config_overrides
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=0
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU,CR_LLN
+GresTypes=gpu
+JobRequeue=1
+OverTimeLimit=0
+KillWait=5
+MinJobAge=300
+SlurmctldTimeout=30
+SlurmdTimeout=30
+BatchStartTimeout=30
+MessageTimeout=20
+MaxArraySize=9
+$account
+NodeName=node[1-5] NodeHostname=$(hostname) NodeAddr=127.0.0.1 Port=[17001-17005] CPUs=8 RealMemory=64000 Gres=gpu:4 State=UNKNOWN
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
+PartitionName=debug Nodes=node[1-4] Default=YES MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=1 GraceTime=20
+PartitionName=high Nodes=node[1-4] MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=apart Nodes=node5 MaxTime=INFINITE DefaultTime=60 State=UP
+CONF
+  echo "NodeName=node[1-5] Name=gpu File=$C/dev/gpu[0-3]" > "$C/gres.conf"
+  (umask 077; cat > "$C/slurmdbd.conf" <<CONF
+AuthType=auth/munge
+AuthInfo=socket=$C/run/munge.socket
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort=6819
+SlurmUser=root
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=root
+StorageLoc=slurm_acct_db
+LogFile=$C/log/slurmdbd.log
+PidFile=$C/run/slurmdbd.pid
+CONF
+  )
+  printf 'export SLURM_CONF=%q\n' "$C/slurm.conf" > "$C/environment"
+}
+
+start_munge() {
+  [[ -s $C/munge.key ]] || (umask 077; head -c 1024 /dev/urandom > "$C/munge.key")
+  munged --force --key-file="$C/munge.key" --socket="$C/run/munge.socket" \
+    --pid-file="$C/run/munged.pid" --log-file="$C/log/munged.log" --seed-file="$C/run/munged.seed"
+  wait_for munged 10 munge --socket="$C/run/munge.socket" --no-input
+}
+
+start_accounting() {
+  local data=$C/database
+  mkdir -p /run/mysqld
+  if [[ ! -d $data ]]; then
+    # as root: FOLDER may lie where no other user can go
+    mariadb-install-db --no-defaults --user=root --datadir="$data" --skip-test-db \
+      --auth-root-authentication-method=socket > "$C/log/mariadb-install.log" 2>&1 \
+      || fail "mariadb-install-db failed"
+  fi
+  mariadbd --no-defaults --user=root --datadir="$data" --socket=/run/mysqld/mysqld.sock \
+    --skip-networking --innodb-buffer-pool-size=64M --innodb-lock-wait-timeout=900 \
+    > "$C/log/mariadbd.log" 2>&1 < /dev/null &
+  echo $! > "$C/run/mariadbd.pid"
+  disown
+  wait_for mariadbd 30 mariadb-admin --no-defaults --socket=/run/mysqld/mysqld.sock ping
+  slurmdbd
+  wait_for slurmdbd 30 sacctmgr --noheader show cluster
+  sacctmgr --immediate --quiet add cluster testcluster > /dev/null 2>&1 || true
+}
+
+start() {
+  for program in munged slurmctld slurmd sbatch slurmdbd mariadbd; do
+    command -v "$program" > /dev/null || fail "there is no $program:
+apt-get install slurm-wlm slurmdbd munge mariadb-server"
+  done
+  [[ $(id -u) == 0 ]] || fail "needs root"
+  [[ ! -s $C/run/slurmctld.pid ]] || fail "$C holds a cluster that was not stopped"
+  configure
+  start_munge
+  [[ $ACCOUNTING != yes ]] || start_accounting
+  slurmctld
+  for node in node1 node2 node3 node4; do slurmd -N "$node"; done
+  unshare --mount sh -c "mount -t tmpfs none '$C/shared' && exec slurmd -N node5"
+  wait_for "the nodes" 60 nodes_are_idle
+  srun --nodes=1 --job-name=probe true
+  [[ $ACCOUNTING != yes ]] || wait_for accounting 30 probe_is_recorded
+  echo "a cluster of four nodes is up; . $C/environment"
+}
+
+nodes_are_idle() { [[ $(sinfo -h -N -t idle -o %N | sort -u | wc -l) == 5 ]]; }
+probe_is_recorded() { sacct --noheader --name=probe --format=State | grep -q COMPLETED; }
+
+"$action"

@@ -1,0 +1,197 @@
+"""Who works on what: a file that one process at a time owns, with a heartbeat.
+
+A claim whose owner gives no sign of life may be taken over. An owner that was only slow, or cut
+off, finds that out and stops; until then both may work, which harms nothing: the first whole
+result stands.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from vwtransfer.files import write_once, write_text
+
+BEATS = 6  # heartbeats within the time after which a claim expires
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process that holds, or held, a claim.
+
+    Attributes:
+        host, pid, began: the process; `began` tells it from a later one of the same number.
+        job: the scheduler's name of its job, such as 12_3; None outside of one.
+        since: when it took the claim.
+        token: of this claim alone.
+    """
+
+    host: str
+    pid: int
+    began: float
+    job: str | None
+    since: str
+    token: str
+
+
+def current_job() -> str | None:
+    """The SLURM job this process is part of, as squeue names it."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+class Claim:
+    """A claim that this process holds; leaving its context gives it up."""
+
+    def __init__(self, path: Path, owner: Owner, expires: float) -> None:
+        self.path = path
+        self.owner = owner
+        self._interval = expires / BEATS
+        self._released = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    @property
+    def lost(self) -> bool:
+        """Whether another process has taken it over."""
+        return self._lost.is_set()
+
+    def __enter__(self) -> "Claim":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._released.set()
+        self._thread.join()
+        if owner_of(self.path) == self.owner:
+            self.path.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._released.wait(self._interval):
+            try:
+                if owner_of(self.path) != self.owner:
+                    self._lost.set()
+                    return
+                os.utime(self.path)
+            except OSError:
+                continue  # a file server that is away for a while
+
+
+def take(
+    path: Path, expires: float, job_is_gone: Callable[[str], bool] = lambda job: False
+) -> Claim | None:
+    """The claim on `path`, if nobody holds it or who held it is dead.
+
+    Args:
+        path: its file; missing folders are made.
+        expires: seconds without a heartbeat after which an owner counts as dead.
+        job_is_gone: whether the scheduler knows nothing of a job any more.
+
+    Raises:
+        UserError: the disk is full or the folder may not be written to.
+    """
+    process = psutil.Process()
+    owner = Owner(
+        host=socket.gethostname(),
+        pid=process.pid,
+        began=process.create_time(),
+        job=current_job(),
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+        token=os.urandom(8).hex(),
+    )
+    former = owner_of(path)
+    if former is not None and not _is_dead(path, former, owner, expires, job_is_gone):
+        return None
+    if former is not None:
+        _clear(path, former)
+    text = json.dumps(asdict(owner))
+    written = write_once(path, lambda temporary: _write(temporary, text))
+    return Claim(path, owner, expires) if written else None
+
+
+def owner_of(path: Path) -> Owner | None:
+    """Who holds the claim, dead or alive; None where nobody does."""
+    try:
+        return Owner(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def is_alive(path: Path, owner: Owner, expires: float, now: float) -> bool:
+    """Whether the owner still works, as far as can be seen from here."""
+    if owner.host == socket.gethostname() and not _runs(owner):
+        return False
+    try:
+        return now - path.stat().st_mtime < expires
+    except FileNotFoundError:
+        return False
+
+
+def clock(folder: Path) -> float:
+    """The time of the machine that keeps the folder, which is what stamps its files."""
+    probe = folder / f".clock.{os.getpid()}.{os.urandom(4).hex()}"
+    try:
+        write_text(probe, "")
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _is_dead(
+    path: Path, former: Owner, me: Owner, expires: float, job_is_gone: Callable[[str], bool]
+) -> bool:
+    if not is_alive(path, former, expires, clock(path.parent)):
+        return True
+    if former.job is None:
+        return False
+    # a job that is started again is the same job; the scheduler has ended what it was before
+    return former.job == me.job or job_is_gone(former.job)
+
+
+def _runs(owner: Owner) -> bool:
+    """Whether the process of an owner on this machine is there, and not a zombie."""
+    try:
+        process = psutil.Process(owner.pid)
+        alive: bool = process.status() != psutil.STATUS_ZOMBIE
+        return alive and abs(process.create_time() - owner.began) < 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _clear(path: Path, former: Owner) -> None:
+    """Removes the claim of `former`, and of nobody who came in between."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return
+    if owner_of(aside) != former:
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(aside)
+    aside.unlink()
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def wait_for(path: Path, expires: float, patience: float) -> Claim | None:
+    """As `take`, but waits up to `patience` seconds for another owner to be done."""
+    deadline = time.monotonic() + patience
+    while (claim := take(path, expires)) is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return claim

@@ -1,0 +1,130 @@
+"""What SLURM is asked, through its own commands; an answer it does not give is None."""
+
+import getpass
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+PATIENCE = 30  # seconds for an answer
+RUNNING = {"RUNNING", "CONFIGURING", "COMPLETING", "STAGE_OUT", "SIGNALING"}
+UNITS = 500  # job ids in one command line
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A job of this user in the queue.
+
+    Attributes:
+        job: as 12_3 for a task of an array.
+        name: the job's.
+        state: as squeue has it: PENDING, RUNNING, ...
+        reason: why it waits.
+        node: where it runs.
+    """
+
+    job: str
+    name: str
+    state: str
+    reason: str
+    node: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has a node; else it waits."""
+        return self.state in RUNNING
+
+
+def is_here() -> bool:
+    """Whether jobs can be submitted from this machine."""
+    return shutil.which("sbatch") is not None
+
+
+def queue() -> list[Entry] | None:
+    """This user's jobs that wait or run, each task of an array on its own."""
+    text = _ask(
+        "squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", "%i|%T|%r|%N|%j"
+    )
+    if text is None:
+        return None
+    entries = []
+    for line in text.splitlines():
+        job, state, reason, node, name = line.split("|", 4)
+        entries.append(Entry(job, name, state, reason, node))
+    return entries
+
+
+def is_gone(job: str) -> bool:
+    """Whether the scheduler answers, and no longer has the job in its queue."""
+    entries = queue()
+    return entries is not None and all(entry.job != job for entry in entries)
+
+
+def max_array_size() -> int | None:
+    """How many tasks a job array may have."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config") or "", re.M)
+    return int(found[1]) if found else None
+
+
+def submit_limit(account: str | None, partition: str | None) -> int | None:
+    """How many jobs this user may have in the queue; None where that is unlimited or not known."""
+    text = _ask(
+        "sacctmgr",
+        "--noheader",
+        "--parsable2",
+        "show",
+        "associations",
+        f"user={getpass.getuser()}",
+        "format=Account,Partition,MaxSubmitJobs,GrpSubmitJobs",
+    )
+    limits = []
+    for line in (text or "").splitlines():
+        its_account, its_partition, *numbers = line.split("|")
+        if account in (None, its_account) and its_partition in ("", partition):
+            limits += [int(number) for number in numbers if number.isdigit()]
+    return min(limits, default=None)
+
+
+def ended(jobs: Sequence[str]) -> dict[str, str]:
+    """How these jobs ended, as far as accounting tells: job -> FAILED, TIMEOUT, ..."""
+    states = {}
+    for start in range(0, len(jobs), UNITS):
+        chosen = ",".join(jobs[start : start + UNITS])
+        text = _ask(
+            "sacct",
+            "--noheader",
+            "--parsable2",
+            "--allocations",
+            "--duplicates",
+            "--jobs",
+            chosen,
+            "--format",
+            "JobID,State,ExitCode",
+        )
+        for line in (text or "").splitlines():
+            job, state, code = line.split("|")
+            states[job] = state if code == "0:0" else f"{state} (exit code {code})"
+    return states
+
+
+def cancel(jobs: Iterable[str]) -> None:
+    """Takes jobs out of the queue, and ends those that run.
+
+    Raises:
+        subprocess.CalledProcessError: SLURM refuses.
+    """
+    chosen = list(jobs)
+    for start in range(0, len(chosen), UNITS):
+        command = ["scancel", *chosen[start : start + UNITS]]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def _ask(*command: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=PATIENCE
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout

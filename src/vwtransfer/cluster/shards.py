@@ -1,0 +1,110 @@
+"""What one job trains and measures: by default all anchors and deltas of a concept in a task."""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+from vwtransfer.config import Config, DatasetConfig
+from vwtransfer.grid import Cell, delta_text, pairs, parse_key
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Words of one dataset, task and concept.
+
+    Attributes:
+        dataset, task, concept: of all its words.
+        part: which part of the concept's words, as "2of5"; empty for all of them.
+        ends: the last part of each word's key; equal ones are one object, as a study of a million
+            words has few different ones.
+    """
+
+    dataset: str
+    task: str
+    concept: str
+    part: str
+    ends: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The shard as a person reads it: tiny_shapes/generation/red_striped_star."""
+        return "/".join(filter(None, (self.dataset, self.task, self.concept, self.part)))
+
+    @property
+    def file_name(self) -> str:
+        """The shard as the name of a file."""
+        return self.key.replace("/", "~")  # no name of a config holds one
+
+    @property
+    def folder(self) -> str:
+        """Where its words lie under words/."""
+        return f"{self.dataset}/{self.task}/{self.concept}"
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Its words."""
+        return [parse_key(f"{self.folder}/{end}") for end in self.ends]
+
+    def part_key(self, trained: tuple[str, ...]) -> str:
+        """Names the part of the results that is complete once these of its words are measured.
+
+        A word that failed and was trained later makes another part necessary.
+        """
+        return f"{self.parts_prefix}{_digest(trained)}"
+
+    @property
+    def parts_prefix(self) -> str:
+        """What the names of all its parts of the results begin with."""
+        return f"shard/{self.key}/"
+
+
+@lru_cache(maxsize=1024)
+def _digest(ends: tuple[str, ...]) -> str:
+    return hashlib.sha256("\n".join(ends).encode()).hexdigest()[:12]
+
+
+def shards(config: Config, left_out: Collection[tuple[str, str]] = ()) -> list[Shard]:
+    """Every shard of the study once, ordered by dataset, task and concept.
+
+    Args:
+        config: of the study.
+        left_out: (task, dataset) pairs that cannot be trained.
+    """
+    found = []
+    for dataset, task in product(sorted(config.dataset.values(), key=_name), config.task):
+        if (task, dataset.name) in left_out:
+            continue
+        for concept, ends in _ends(config, dataset):
+            for part, some in _parts(ends, config.submit.words_per_shard):
+                found.append(Shard(dataset.name, task, concept, part, some))
+    return found
+
+
+def _name(dataset: DatasetConfig) -> str:
+    return dataset.name
+
+
+def _ends(config: Config, dataset: DatasetConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(concept, ends of its words' keys), in the order of `grid.cells`."""
+    found: dict[str, set[tuple[str, float]]] = {}
+    for words in config.products:
+        for concept, anchor in pairs(words, dataset):
+            found.setdefault(concept, set()).update((anchor, delta) for delta in words.deltas)
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for concept in sorted(found):
+        ends = tuple(
+            f"{anchor}-{delta_text(delta)}-{config.seed}"
+            for anchor, delta in sorted(found[concept])
+        )
+        yield concept, known.setdefault(ends, ends)
+
+
+def _parts(ends: tuple[str, ...], size: int | None) -> Sequence[tuple[str, tuple[str, ...]]]:
+    if size is None or size >= len(ends):
+        return [("", ends)]
+    starts = range(0, len(ends), size)
+    return [
+        (f"{i}of{len(starts)}", ends[start : start + size]) for i, start in enumerate(starts, 1)
+    ]

@@ -1,0 +1,182 @@
+"""action=status: how the words of a study stand, per task and dataset, at the terminal."""
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+from omegaconf import OmegaConf
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from vwtransfer.cluster import scheduler
+from vwtransfer.cluster.expected import expectations, hours, rate
+from vwtransfer.cluster.survey import (
+    DONE,
+    FAILED,
+    MISSING,
+    QUEUED,
+    RUNNING,
+    State,
+    Survey,
+    interrupted,
+    survey,
+    total,
+)
+from vwtransfer.config import Config
+from vwtransfer.validation import validated
+from vwtransfer.words import WordStore
+
+SHOWN = 10  # failures named one by one
+STANDINGS = {DONE: "green", RUNNING: "cyan", QUEUED: "blue", FAILED: "red", MISSING: "yellow"}
+BAR = 20
+WIDTH = 120
+
+
+def status(config: Config) -> None:
+    """Prints how the study stands; with status.watch=true again and again until all is settled."""
+    config = submitted(config)
+    console = terminal()
+    if not config.status.watch:
+        console.print(look(config)[0], soft_wrap=True)
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            shown, found = look(config)
+            live.update(shown, refresh=True)
+            if not found.words[RUNNING] + found.words[QUEUED]:
+                return
+            time.sleep(config.status.every)
+
+
+def terminal() -> Console:
+    """The terminal; a file or a pipe is given lines as long as they come."""
+    console = Console(soft_wrap=True)
+    return console if console.is_terminal else Console(width=WIDTH, soft_wrap=True)
+
+
+def submitted(config: Config) -> Config:
+    """The config of the latest submission under this name; `config` where there was none."""
+    path = config.folder / "cluster" / "config.yaml"
+    if not path.is_file():
+        return config
+    kept = yaml.safe_load(path.read_text(encoding="utf-8"))
+    now = {name: config.composed[name] for name in ("outputs", "name", "status")}
+    return validated(OmegaConf.create({**kept, **now}))
+
+
+def look(config: Config) -> tuple[RenderableType, Survey]:
+    """What is shown, and what it was made of."""
+    found = survey(config)
+    lines: list[RenderableType] = [f"{config.name}: {config.folder}", table(found.states)]
+    lines += _pace(config, found)
+    if not found.answered and scheduler.is_here():
+        lines.append("squeue does not answer: what is queued shows as missing for now")
+    lines += _failures(config, found)
+    return Group(*lines), found
+
+
+def print_counts(states: Sequence[State], console: Console) -> None:
+    """Prints the table alone."""
+    console.print(table(states))
+
+
+def table(states: Iterable[State]) -> Table:
+    """A row of counts for each task and dataset, and one for all."""
+    groups: dict[tuple[str, str], list[State]] = {}
+    for state in states:
+        groups.setdefault((state.shard.task, state.shard.dataset), []).append(state)
+    shown = Table("task", "dataset", "", *STANDINGS, "words", box=None, pad_edge=False)
+    for column in shown.columns[3:]:
+        column.justify = "right"
+    for (task, dataset), members in groups.items():
+        shown.add_row(task, dataset, *_row(members))
+    shown.add_section()
+    shown.add_row("all", "", *_row([s for members in groups.values() for s in members]))
+    return shown
+
+
+def _row(states: Sequence[State]) -> list[str]:
+    counts = total(states)
+    words = sum(counts.values())
+    filled = BAR * counts[DONE] // max(1, words)
+    bar = f"[green]{'━' * filled}[/][dim]{'━' * (BAR - filled)}[/]"
+    cells = [
+        f"[{style}]{counts[name]:,}[/]" if counts[name] else "[dim]0[/]"
+        for name, style in STANDINGS.items()
+    ]
+    return [bar, *cells, f"{words:,}"]
+
+
+def _pace(config: Config, found: Survey) -> list[str]:
+    """Rate and ETA."""
+    left = found.words[RUNNING] + found.words[QUEUED] + found.words[MISSING]
+    if not left:
+        return []
+    pace = rate(config.folder, found.states, time.time())
+    if pace:
+        eta = "" if not found.words[RUNNING] else f"; about {_duration(left / pace)} left"
+        return [f"{pace * 3600:,.0f} words an hour{eta}"]
+    expected = expectations(config, found.states)
+    words = dict.fromkeys(config.task, 0)
+    for state in found.states:
+        counts = state.words
+        words[state.shard.task] += counts[RUNNING] + counts[QUEUED] + counts[MISSING]
+    taken = hours(words, expected)
+    if taken is None:
+        return ["no rate yet: it takes two finished shards"]
+    return [f"{taken:.2f} hours of jobs expected; no rate yet: it takes two finished shards"]
+
+
+def _failures(config: Config, found: Survey) -> list[str]:
+    """The failed shards and words with their reasons, and what ended without a word."""
+    lines = []
+    store = WordStore(config.folder / "words")
+    for state in found.states:
+        if state.standing == FAILED and state.last is not None:
+            log = f"  log: {state.last.log}" if state.last.log else ""
+            lines.append(f"[red]failed[/] {state.shard.key}: {state.last.reason}{log}")
+        elif state.failed_words:
+            for cell in state.shard.cells:
+                if failure := store.failure(cell):
+                    lines.append(
+                        f"[red]failed[/] {cell.key}: step {failure.step}: {failure.reason}"
+                    )
+    ended = [state for state in found.states if interrupted(state)]
+    said = scheduler.ended([s.last.job for s in ended if s.last and s.last.job])
+    for state in ended:
+        last = state.last
+        assert last is not None
+        how = said.get(last.job or "", "ended without a word")
+        log = f"  log: {last.log}" if last.log else ""
+        lines.append(
+            f"[yellow]interrupted[/] {state.shard.key}: job {last.job or '-'} on {last.host} "
+            f"{how}; action=resume goes on from its checkpoint{log}"
+        )
+    lines += _silent(config.folder, found)
+    more = len(lines) - SHOWN
+    return lines[:SHOWN] + ([f"... and {more} more"] if more > 0 else [])
+
+
+def _silent(folder: Path, found: Survey) -> list[str]:
+    """Shards whose job left the queue and never wrote anything here."""
+    from vwtransfer.cluster.survey import sent_to_slurm
+
+    if not found.answered:
+        return []
+    sent = sent_to_slurm(folder)
+    silent = [s for s in found.states if s.standing == MISSING and s.last is None]
+    silent = [s for s in silent if s.shard.key in sent]
+    if not silent:
+        return []
+    return [
+        f"[yellow]never begun[/] {silent[0].shard.key} and {len(silent) - 1} more: their jobs left "
+        f"the queue and wrote nothing under {folder}. Do the nodes share this folder? Jobs that "
+        "were cancelled while they waited look the same; action=resume submits them again."
+    ]
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"

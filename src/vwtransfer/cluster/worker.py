@@ -1,0 +1,226 @@
+"""What a job does: its shards, one after the other, each unless another process has it."""
+
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+from submitit.helpers import DelayedSubmission
+
+from vwtransfer import material, provenance, results, tracking
+from vwtransfer.cluster import history, survey
+from vwtransfer.cluster.claims import Claim, owner_of, take
+from vwtransfer.cluster.keep import is_of, restore
+from vwtransfer.cluster.scheduler import is_gone
+from vwtransfer.cluster.shards import Shard, shards
+from vwtransfer.composition import prepare
+from vwtransfer.config import Config
+from vwtransfer.datasets import Dataset
+from vwtransfer.devices import torch_device
+from vwtransfer.errors import UserError
+from vwtransfer.interrupts import deferred
+from vwtransfer.progress import Stages, stages
+from vwtransfer.results import Record
+from vwtransfer.study import Study, measure_words, measured, train_words
+from vwtransfer.suite import Suite, build
+from vwtransfer.words import WordStore
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job as it is sent to a node; started again, it goes on from what lies on disk.
+
+    Attributes:
+        composed: the config, as plain values.
+        keys: of its shards.
+    """
+
+    composed: Mapping[str, Any]
+    keys: tuple[str, ...]
+
+    def __call__(self) -> int:
+        """Does the work.
+
+        Returns:
+            How many of the shards are complete.
+
+        Raises:
+            UserError: shards failed; their histories say why.
+        """
+        prepare()
+        config = from_plain(self.composed)
+        provenance.check(config)
+        console = Console(width=100)
+        wanted = set(self.keys)
+        by_key = {shard.key: shard for shard in shards(config) if shard.key in wanted}
+        todo = [by_key[key] for key in self.keys]
+        try:
+            failed = do(config, todo, console)
+        except KeyboardInterrupt:
+            raise SystemExit("stopped; what was finished is kept") from None
+        if failed:
+            raise UserError(f"{len(failed)} of {len(todo)} shards failed: {'; '.join(failed)}")
+        return sum(survey.is_complete(config, shard) for shard in todo)
+
+    def checkpoint(self) -> DelayedSubmission:
+        """The same again: submitit asks for it ahead of a time limit or a preemption."""
+        return DelayedSubmission(self)
+
+
+def from_plain(composed: Mapping[str, Any]) -> Config:
+    """The config that `plain` was made of."""
+    from vwtransfer.validation import validated
+
+    return validated(OmegaConf.create(dict(composed)))
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The config as it travels: the same from any folder."""
+    return {**config.composed, "outputs": str(config.outputs.resolve())}
+
+
+def work(config: Config) -> None:
+    """action=work: does here what no other process does; started on many machines, they share it.
+
+    Raises:
+        UserError: shards failed, after the others were done.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    provenance.save(config)
+    if line := restore(config):
+        print(line, flush=True)
+    failed = do(config, shards(config, survey.left_out(config.folder)[0]), Console())
+    if failed:
+        raise UserError(f"{len(failed)} shards failed: {'; '.join(failed)}")
+
+
+def do(config: Config, todo: Sequence[Shard], console: Console) -> list[str]:
+    """Completes shards that nobody else is at.
+
+    Returns:
+        A line for each shard that failed here.
+
+    Raises:
+        KeyboardInterrupt: a signal asked to stop; work goes on from its checkpoint.
+    """
+    torch.set_num_threads(config.threads or config.cluster.cpus)
+    workshop = Workshop(config)
+    failed = []
+    patience = max(1, config.cluster.signal_seconds // 2)
+    with deferred(patience) as asked, stages(console, config.progress) as bars:
+        for shard in todo:
+            if asked():
+                raise KeyboardInterrupt
+            if survey.is_complete(config, shard) or _has_failed(config, shard):
+                continue
+            path = survey.claim_path(config.folder, shard)
+            claim = take(path, config.cluster.claim_seconds, is_gone)
+            if claim is None:
+                owner = owner_of(path)
+                where = f"{owner.host} (job {owner.job})" if owner else "another process"
+                console.print(f"{shard.key}: left to {where}", highlight=False, soft_wrap=True)
+                continue
+            began = time.monotonic()
+            with claim:
+                reason = _attempt(workshop, shard, claim, bars, asked, began)
+            if reason:  # once the claim's own bytes on the disk are free
+                failed.append(f"{shard.key}: {reason}")
+                entry = history.event(history.FAILED, began, _count(config, shard), reason)
+                history.record(config.folder, shard, entry)
+    return failed
+
+
+class Workshop:
+    """The models and datasets of a study, opened when a shard first needs them."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._datasets: dict[str, Dataset] = {}
+
+    @cached_property
+    def suite(self) -> Suite:
+        """The models."""
+        return build(self.config, torch_device(self.config.device))
+
+    def dataset(self, name: str) -> Dataset:
+        """One of the datasets."""
+        if name not in self._datasets:
+            only = replace(self.config, dataset={name: self.config.dataset[name]})
+            self._datasets |= material.opened(only)
+        return self._datasets[name]
+
+
+def _attempt(
+    workshop: Workshop,
+    shard: Shard,
+    claim: Claim,
+    bars: Stages,
+    asked: Callable[[], bool],
+    began: float,
+) -> str:
+    """Works on a shard under its claim; the reason why it failed, if it did."""
+    config = workshop.config
+    note = partial(history.record, config.folder, shard)
+    try:
+        note(history.event(history.STARTED, began, _count(config, shard)))
+        _complete(workshop, shard, bars, lambda: asked() or claim.lost)
+        note(history.event(history.FINISHED, began, _count(config, shard)))
+    except KeyboardInterrupt:
+        reason = "" if asked() else "another process took it over"
+        note(history.event(history.STOPPED, began, _count(config, shard), reason))
+        if not claim.lost:
+            raise
+    except UserError as error:
+        print(f"vwtransfer: {shard.key}: {error}", file=sys.stderr, flush=True)
+        return str(error)
+    except Exception as error:
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _complete(workshop: Workshop, shard: Shard, bars: Stages, stopping: Callable[[], bool]) -> None:
+    config, folder = workshop.config, workshop.config.folder
+    cells = shard.cells
+    workshop.suite.check_anchors(cells)
+    store = WordStore(folder / "words")
+    datasets = {shard.dataset: workshop.dataset(shard.dataset)}
+    with tracking.opened(config, cells, store) as tracker:
+        study = Study(config, workshop.suite, datasets, cells, store, bars, stopping, tracker)
+        train_words(study)
+        tracker.conclude(_measure(study, shard))
+    if tracker.outcome:
+        print(tracker.outcome, flush=True)
+
+
+def _measure(study: Study, shard: Shard) -> pd.DataFrame | None:
+    """Measures the shard's words, and writes all its rows as one part; gives them back."""
+    config, folder = study.config, study.config.folder
+    trained, _ = survey.settled(folder, shard)
+    if not trained or survey.is_complete(config, shard):
+        return None
+    parts = folder / "checkpoints" / f"measured~{shard.file_name}"
+    before = survey.measured_before(folder, shard) | measured(parts)
+    measure_words(study, before, parts, partial(is_of, config, shard))
+    frame = results.read(parts) if any((parts / "results").glob("*.parquet")) else None
+    rows = [] if frame is None else [Record(**row) for row in frame.to_dict("records")]
+    results.write_part(folder, rows, shard.part_key(trained))
+    shutil.rmtree(parts, ignore_errors=True)  # an orphan of this job may write there still
+    return frame
+
+
+def _has_failed(config: Config, shard: Shard) -> bool:
+    last = survey.last_event(config.folder, shard)
+    return last is not None and last.what == history.FAILED
+
+
+def _count(config: Config, shard: Shard) -> int:
+    return len(survey.settled(config.folder, shard)[0])

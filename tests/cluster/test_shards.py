@@ -1,0 +1,151 @@
+"""Shards, how they are spread over jobs, and what the disk says of them."""
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from vwtransfer.cluster import claims
+from vwtransfer.cluster.shards import shards
+from vwtransfer.cluster.submit import arrays
+from vwtransfer.composition import compose
+from vwtransfer.config import Config
+from vwtransfer.grid import cells
+
+
+@pytest.fixture(scope="module")
+def section5() -> Config:
+    return compose(["experiment=tiny_section5"])
+
+
+def test_the_paper_s_grid_is_120_shards_of_40_words(section5: Config) -> None:
+    found = shards(section5)
+    assert len(found) == 120
+    assert {len(shard.ends) for shard in found} == {40}
+    assert sorted(c for s in found for c in s.cells) == sorted(cells(section5))
+    assert len({shard.key for shard in found}) == 120
+
+
+def test_a_shard_can_be_smaller(section5: Config) -> None:
+    found = shards(compose(["experiment=tiny_section5", "submit.words_per_shard=15"]))
+    assert [len(shard.ends) for shard in found[:3]] == [15, 15, 10]
+    assert [shard.key.rpartition("/")[2] for shard in found[:3]] == ["1of3", "2of3", "3of3"]
+    assert sorted(c for s in found for c in s.cells) == sorted(cells(section5))
+
+
+def test_what_a_dataset_cannot_train_has_no_shard(section5: Config) -> None:
+    found = shards(section5, {("detection", "tiny_small")})
+    assert len(found) == 110
+    assert not [s for s in found if (s.task, s.dataset) == ("detection", "tiny_small")]
+
+
+@pytest.mark.parametrize(
+    ("count", "running", "queued", "array_size"),
+    [
+        (120, 40, None, 1001),
+        (120, 40, 100, 1001),
+        (120, 40, None, 50),
+        (120, 2, None, 9),
+        (12, 40, None, 9),
+        (1, 40, 1, 1),
+        (25_000, 40, 1000, 1001),
+        (7, 40, None, None),
+    ],
+)
+def test_shards_are_spread_within_every_limit(
+    count: int, running: int, queued: int | None, array_size: int | None
+) -> None:
+    keys = [str(i) for i in range(count)]
+    found = arrays(keys, running, queued, array_size)
+    jobs = [job for array in found for job in array.jobs]
+    assert sorted(itertools.chain(*jobs)) == sorted(keys)
+    assert len(jobs) <= (queued or count)
+    assert all(len(array.jobs) <= (array_size or count) for array in found)
+    assert all(array.jobs and array.running >= 1 for array in found)
+    assert sum(array.running for array in found) <= max(running, 1)
+    assert max(map(len, jobs)) - min(map(len, jobs)) <= 1
+
+
+def test_a_cluster_that_takes_enough_jobs_gives_each_shard_its_own() -> None:
+    (array,) = arrays([str(i) for i in range(120)], 40, None, 1001)
+    assert len(array.jobs) == 120
+    assert array.running == 40
+
+
+def test_one_of_two_processes_gets_a_claim(tmp_path: Path) -> None:
+    first = claims.take(tmp_path / "shard.json", expires=60)
+    assert first is not None
+    with first:
+        assert claims.take(tmp_path / "shard.json", expires=60) is None
+    again = claims.take(tmp_path / "shard.json", expires=60)
+    assert again is not None
+
+
+def test_of_many_who_want_a_dead_owner_s_claim_one_gets_it(tmp_path: Path) -> None:
+    path = tmp_path / "shard.json"
+    hold = "import sys; from pathlib import Path; from vwtransfer.cluster import claims; "
+    take = f"{hold}print(claims.take(Path(sys.argv[1]), 60) is not None, flush=True); "
+    subprocess.run([sys.executable, "-c", take, str(path)], check=True, capture_output=True)
+    assert path.exists()  # its owner has gone without giving it up
+    wait = f"{take}sys.stdin.read()"
+    takers = [
+        subprocess.Popen(
+            [sys.executable, "-c", wait, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    got = [taker.stdout.readline().strip() for taker in takers if taker.stdout]
+    for taker in takers:
+        taker.communicate()
+    assert sorted(got) == ["False", "False", "False", "True"]
+
+
+def test_a_claim_without_a_heartbeat_expires_and_its_owner_notices(tmp_path: Path) -> None:
+    path = tmp_path / "shard.json"
+    slow = claims.take(path, expires=600)
+    assert slow is not None
+    slow._interval = 0.05
+    os.utime(path, (1, 1))  # not a sign of life for years
+    taken = claims.take(path, expires=60)
+    assert taken is not None
+    with slow:
+        deadline = time.monotonic() + 10
+        while not slow.lost:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert claims.owner_of(path) == taken.owner  # what is lost is not given up twice
+
+
+def test_a_heartbeat_keeps_a_claim(tmp_path: Path) -> None:
+    path = tmp_path / "shard.json"
+    claim = claims.take(path, expires=1.2)
+    assert claim is not None
+    with claim:
+        time.sleep(2)
+        assert claims.is_alive(path, claim.owner, 1.2, claims.clock(tmp_path))
+        assert claims.take(path, expires=1.2) is None
+
+
+def test_a_job_that_is_started_again_takes_its_own_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shard.json"
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    before = claims.take(path, expires=60)
+    assert before is not None
+    assert before.owner.job == "77"
+    assert before.owner.host == socket.gethostname()
+    assert before.owner.began == psutil.Process().create_time()
+    assert claims.take(path, expires=60) is not None
+    monkeypatch.setenv("SLURM_JOB_ID", "78")
+    assert claims.take(path, expires=60) is None
+    assert claims.take(path, expires=60, job_is_gone=lambda job: job == "77") is not None

@@ -1,0 +1,39 @@
+"""On a SLURM cluster that keeps no accounts, as many do not."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from slurm import Study, empty_queue, job_of, running, until
+from test_on_slurm import CONCEPTS, LONG
+
+from vwtransfer.cluster.survey import DONE, MISSING
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with running(tmp_path_factory.mktemp("cluster"), accounting=False) as folder:
+        yield folder
+
+
+def test_submit_status_and_resume_are_true(cluster: Path, tmp_path: Path) -> None:
+    assert subprocess.run(["sacct"], check=False, capture_output=True).returncode != 0
+    few = f"concept=[{','.join(CONCEPTS[:2])}]"
+    unaccounted = Study((*LONG, few, f"outputs={tmp_path}", "name=a"))
+    first, second = unaccounted.shards
+    unaccounted.run("submit")
+    until("a checkpoint", lambda: unaccounted.has_checkpoint(first))
+    assert " 4 " in unaccounted.run("status")
+    subprocess.run(["scancel", job_of(unaccounted, first)], check=True)
+    until("the other", empty_queue)
+    assert unaccounted.survey().words[DONE] == len(second.ends)
+    assert unaccounted.survey().words[MISSING] == len(first.ends)
+    before = unaccounted.files()
+    unaccounted.run("resume")
+    until("the rest", empty_queue)
+    assert unaccounted.survey().words[DONE] == len(first.ends) + len(second.ends)
+    after = unaccounted.files()
+    assert {path: after[path] for path in before} == before

@@ -1,0 +1,186 @@
+"""Shards done by one process, kept in few files, and looked at: no scheduler needed."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from vwtransfer import results
+from vwtransfer.cluster import history, keep, submit, survey, worker
+from vwtransfer.cluster.claims import take
+from vwtransfer.cluster.shards import shards
+from vwtransfer.cluster.status import look
+from vwtransfer.cluster.survey import DONE, FAILED, MISSING, RUNNING
+from vwtransfer.composition import compose
+from vwtransfer.config import Config
+from vwtransfer.errors import UserError
+from vwtransfer.words import Failure, WordStore, load_word
+
+SMALL = [
+    "wandb=off",
+    "name=small",
+    "cluster=local",
+    "dataset=tiny_shapes",
+    "dataset.tiny_shapes.held_out_images=1",
+    "task=classification",
+    "direction=none",
+    "concept=[red_striped_star,blue_dotted_heart]",
+    "anchor=[zepu,muli]",
+    "model.classification.training.steps=3",
+    "evaluation.baselines=[anchor]",
+    "threads=1",
+    "device=cpu",
+    "progress=false",
+]
+
+
+def config(folder: Path, *more: str) -> Config:
+    return compose([*SMALL, f"outputs={folder / 'outputs'}", f"kept={folder / 'kept'}", *more])
+
+
+def shown(study: Config) -> str:
+    console = Console(width=200, record=True, quiet=True)
+    console.print(look(study)[0])
+    return console.export_text()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A study of two shards, done by `action=work`."""
+    study = config(tmp_path_factory.mktemp("done"))
+    worker.work(study)
+    return study
+
+
+def words(study: Config) -> dict[str, torch.Tensor]:
+    store = study.folder / "words"
+    return {
+        path.relative_to(store).as_posix(): load_word(path).vectors_KD
+        for path in sorted(store.rglob("*.safetensors"))
+    }
+
+
+def test_work_trains_and_measures_every_shard(done: Config) -> None:
+    found = survey.survey(done, ask=False)
+    assert [state.standing for state in found.states] == [DONE, DONE]
+    assert len(words(done)) == 4
+    frame = results.read(done.folder)
+    assert len(list((done.folder / "results").iterdir())) == 2  # one part for each shard
+    assert set(frame.trained_for) == {"classification", "anchor", "chance"}
+    assert len(frame[frame.trained_for == "classification"]) == 4 * 2
+    assert not list((done.folder / "checkpoints").iterdir())
+    assert not [p for p in (done.folder / "cluster/claims").iterdir() if p.suffix == ".json"]
+    for shard in shards(done):
+        assert [e.what for e in history.history(done.folder, shard)] == ["started", "finished"]
+
+
+def test_work_that_is_done_is_not_done_again(done: Config) -> None:
+    before = {p: p.stat().st_mtime_ns for p in done.folder.rglob("results/*")}
+    worker.work(done)
+    assert {p: p.stat().st_mtime_ns for p in done.folder.rglob("results/*")} == before
+
+
+def test_status_and_plan_count_them(done: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "all" in shown(done)
+    submit.plan(done)
+    printed = capsys.readouterr().out
+    assert "tiny_shapes/classification/blue_dotted_heart  2 words, 2 done, done" in printed
+    assert "to do now: 0 shards with 0 words" in printed
+    assert "measured on 2 finished shards" in printed
+
+
+def test_a_shard_that_another_process_has_is_left_to_it(tmp_path: Path) -> None:
+    study = config(tmp_path)
+    first, second = shards(study)
+    claim = take(survey.claim_path(study.folder, first), 60)
+    assert claim is not None
+    with claim:
+        assert worker.do(study, [first, second], Console(quiet=True)) == []
+        states = survey.survey(study, ask=False).states
+        assert [state.standing for state in states] == [RUNNING, DONE]
+    assert survey.survey(study, ask=False).words[MISSING] == 2
+
+
+def test_a_shard_that_fails_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
+    study = config(tmp_path)
+    first, second = shards(study)
+    in_the_way = study.folder / "words" / first.folder
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()  # a file where a folder is to be
+    with pytest.raises(UserError, match=f"1 shards failed: {first.key}"):
+        worker.work(study)
+    found = survey.survey(study, ask=False)
+    assert found.words == {DONE: 2, RUNNING: 0, "queued": 0, FAILED: 2, MISSING: 0}
+    assert f"failed {first.key}" in shown(study)
+    in_the_way.unlink()
+    assert worker.do(study, [first], Console(quiet=True)) == []  # not before it is asked for
+    assert survey.survey(study, ask=False).words[FAILED] == 2
+    submit._forget(study, [found.states[0]])
+    worker.work(study)
+    assert survey.survey(study, ask=False).words[DONE] == 4
+    assert second.key != first.key
+
+
+def test_a_diverged_word_is_never_counted_as_done_and_can_be_tried_again(tmp_path: Path) -> None:
+    study = config(tmp_path)
+    first = shards(study)[0]
+    store = WordStore(study.folder / "words")
+    store.save_failure(Failure(first.cells[0], 2, "loss or vectors stopped being finite"))
+    worker.work(study)
+    found = survey.survey(study, ask=False)
+    assert found.words == {DONE: 3, RUNNING: 0, "queued": 0, FAILED: 1, MISSING: 0}
+    assert found.states[0].is_complete
+    assert f"failed {first.cells[0].key}: step 2: loss or vectors stopped" in shown(study)
+    before = {p: p.stat().st_mtime_ns for p in study.folder.rglob("words/**/*.safetensors")}
+    submit._forget(study, [found.states[0]])
+    worker.work(study)
+    assert survey.survey(study, ask=False).words[DONE] == 4
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert store.load(first.cells[0]).note == "trained apart from 1 of the 2 words of its job"
+    frame = results.read(study.folder)
+    assert len(frame[frame.trained_for == "classification"]) == 4 * 2
+
+
+def test_kept_shards_are_read_like_outputs(done: Config) -> None:
+    keep.keep(done)
+    files = sorted(path.name for path in (done.kept / "small" / "shards").iterdir())
+    assert len(files) == 4
+    keep.keep(done)  # adds nothing
+    expected, rows = words(done), results.read(done.folder)
+    for publish in (False, True):
+        if publish:
+            keep.publish(done)
+            names = {path.name for path in (done.kept / "small").iterdir() if path.is_file()}
+            assert names == {"classification.safetensors", "results.parquet"}
+        shutil.rmtree(done.folder / "words")
+        shutil.rmtree(done.folder / "results")
+        assert survey.survey(done, ask=False).words[MISSING] == 4
+        assert keep.restore(done) == f"4 words were taken from {done.kept / 'small'}"
+        assert survey.survey(done, ask=False).words[DONE] == 4
+        assert keep.restore(done) == ""
+        found = words(done)
+        assert list(found) == list(expected)
+        assert all(torch.equal(found[name], expected[name]) for name in found)
+        assert results.read(done.folder).equals(rows)
+
+
+def test_kept_words_of_another_config_are_left_there(done: Config) -> None:
+    keep.keep(done)
+    other = config(done.outputs.parent, "trainer.eps=1e-6", f"outputs={done.outputs / 'other'}")
+    assert keep.restore(other).endswith("4 words of another config were left there")
+    assert survey.survey(other, ask=False).words[MISSING] == 4
+
+
+def test_a_plain_run_s_words_count_as_done(tmp_path: Path) -> None:
+    from vwtransfer import study as plain
+
+    study = config(tmp_path)
+    plain.run(study)
+    found = survey.survey(study, ask=False)
+    assert found.words[DONE] == 4
+    assert json.loads((study.folder / "provenance.json").read_text())["seeds"]["study"] == 0
+    assert not math.isnan(results.read(study.folder).value.sum())
