@@ -1,0 +1,44 @@
+"""Tables that are written a part at a time, a parquet file each: activations/ and neighbours/."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vwtransfer.files import write_atomically
+
+MADE_FROM = b"vwtransfer.made_from"
+
+
+def write_part(path: Path, columns: Mapping[str, object], made_from: str) -> None:
+    """Writes one part, whole or not at all.
+
+    Args:
+        path: its file.
+        columns: name -> values.
+        made_from: identity of what it was computed from; see `is_current`.
+    """
+    table = pa.table(dict(columns)).replace_schema_metadata({MADE_FROM: made_from.encode()})
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary))
+
+
+def is_current(path: Path, made_from: str) -> bool:
+    """Whether a part is there, whole, and computed from the same."""
+    try:
+        return (pq.read_schema(path).metadata or {}).get(MADE_FROM) == made_from.encode()
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def read_parts(folder: Path) -> tuple[pd.DataFrame, list[Path]]:
+    """All parts in one table (empty where there are none), and the files that cannot be read."""
+    tables, damaged = [], []
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            tables.append(pq.read_table(path, partitioning=None).replace_schema_metadata())
+        except (pa.ArrowException, OSError):
+            damaged.append(path)
+    whole = [table for table in tables if table.schema == tables[-1].schema]
+    return (pa.concat_tables(whole).to_pandas() if whole else pd.DataFrame()), damaged

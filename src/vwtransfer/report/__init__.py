@@ -1,0 +1,40 @@
+"""One self-contained page about a study, from its folder alone: action=report.
+
+It opens from disk, needs no network and no model, and shows what is there; what is missing stands
+in a banner at its top. See docs/report.md.
+"""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from vwtransfer.config import Config
+from vwtransfer.figures import draw_results
+from vwtransfer.files import write_text
+from vwtransfer.report.page import page
+from vwtransfer.study_folder import read_study
+
+NAME = "report.html"
+
+
+def run(config: Config) -> None:
+    """Writes the report of the study in outputs/name.
+
+    Raises:
+        UserError: there are no results there, or none that can be read.
+    """
+    Console().print(f"report: {write_report(config.folder)}", soft_wrap=True)
+
+
+def write_report(folder: Path) -> Path:
+    """Draws figures 3 and 6 of a study's folder and writes its report.html; returns that.
+
+    Raises:
+        UserError: the folder holds no results, none that can be read, or those of several
+            experiments.
+    """
+    study = read_study(folder)
+    drawn = draw_results(study)
+    path = folder / NAME
+    write_text(path, page(study, drawn))
+    return path

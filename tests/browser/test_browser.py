@@ -1,0 +1,230 @@
+"""The report as a person meets it: in a real browser, from disk, by mouse and by keyboard."""
+
+import math
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from made_up import made_up_activations, make_up
+from vwtransfer.parts import write_part
+from vwtransfer.report import write_report
+
+pytestmark = pytest.mark.browser
+
+CONCEPTS = ["red_striped_star", "red_striped_heart", "blue_dotted_star"]
+ANCHORS = ["zepu", "muli", "bemi"]
+DELTAS = [0.1, 0.5, math.inf]
+SWITCHES = (
+    *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
+    *("disable-background-networking", "disable-component-update", "disable-sync"),
+    "disable-dev-shm-usage",
+    "window-size=1280,900",
+)
+WORDS = len(CONCEPTS) * len(ANCHORS) * len(DELTAS) * 3
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert chromium and driver, "apt-get install chromium chromium-driver"
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for switch in SWITCHES:
+        options.add_argument(f"--{switch}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options=options, service=Service(driver))
+    yield started
+    started.quit()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("outputs") / "made"
+    make_up(
+        folder,
+        f"concept=[{','.join(CONCEPTS)}]",
+        f"anchor=[{','.join(ANCHORS)}]",
+        "delta=[null,0.1,0.5]",
+        pictures=True,
+    )
+    columns = made_up_activations("tiny_shapes", CONCEPTS, ANCHORS)
+    write_part(folder / "activations" / "a.parquet", columns, "made up")
+    return write_report(folder)
+
+
+@pytest.fixture
+def page(browser: WebDriver, report: Path) -> WebDriver:
+    opened(browser, report)
+    return browser
+
+
+def opened(browser: WebDriver, report: Path, *, width: int = 1280, scripts: bool = True) -> None:
+    """Opens a report from disk at a width in pixels, with or without scripts."""
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
+    browser.get(report.as_uri())
+
+
+def one(page: WebDriver, selector: str) -> WebElement:
+    return page.find_element(By.CSS_SELECTOR, selector)
+
+
+def choose(page: WebDriver, name: str, value: str) -> None:
+    Select(one(page, f"#filters [name={name}]")).select_by_value(value)
+
+
+def count(page: WebDriver) -> str:
+    return one(page, "#count").text
+
+
+def cells(page: WebDriver, column: int) -> list[str]:
+    """What a column of the table of words shows."""
+    found = page.find_elements(By.CSS_SELECTOR, f"#words tbody td:nth-child({column})")
+    return [cell.text for cell in found]
+
+
+def drawn(page: WebDriver, section: str) -> list[Any]:
+    """The charts of a section, brought into view one after the other: their traces' data."""
+    place = f"#{section} .plot"
+    for chart in page.find_elements(By.CSS_SELECTOR, place):
+        page.execute_script("arguments[0].scrollIntoView()", chart)
+        WebDriverWait(page, 20).until(partial(_is_drawn, chart))
+    script = f"return [...document.querySelectorAll('{place}')].map(c => c.data)"
+    found: list[Any] = page.execute_script(script)
+    return found
+
+
+def _is_drawn(chart: WebElement, _page: WebDriver) -> bool:
+    return "js-plotly-plot" in (chart.get_attribute("class") or "")
+
+
+def complaints(page: WebDriver) -> list[str]:
+    return [entry["message"] for entry in page.get_log("browser")]
+
+
+def test_it_opens_from_disk_without_a_complaint(page: WebDriver) -> None:
+    assert one(page, "html").get_attribute("data-ready") == "true"
+    for section in ("figure-3", "figure-6", "activations"):
+        assert drawn(page, section)
+    assert complaints(page) == []
+
+
+def test_all_pictures_load(page: WebDriver) -> None:
+    page.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    loaded = page.execute_async_script(
+        "const done = arguments[0];"
+        "Promise.all([...document.querySelectorAll('main img')].map(i =>"
+        "  (i.loading = 'eager', i.decode().then(() => i.naturalWidth, () => 0)))).then(done)"
+    )
+    assert len(loaded) == WORDS + 2
+    assert min(loaded) > 0
+
+
+def test_filters_choose_words_charts_and_pictures(page: WebDriver) -> None:
+    assert count(page) == f"{WORDS} of {WORDS} words"
+    choose(page, "task", "detection")
+    choose(page, "delta", "0.5")
+    choose(page, "concept", CONCEPTS[0])
+    assert count(page) == f"{len(ANCHORS)} of {WORDS} words"
+    assert set(cells(page, 2)) == {"detection"}
+    assert sorted(cells(page, 4)) == sorted(ANCHORS)
+    shown = page.find_elements(By.CSS_SELECTOR, ".gallery:not([hidden])")
+    assert [g.get_attribute("data-delta") for g in shown] == ["0.5"]
+    assert len(shown[0].find_elements(By.CSS_SELECTOR, "tbody tr:not([hidden])")) == 1
+    bars = [trace for chart in drawn(page, "figure-3") for trace in chart if trace["type"] == "bar"]
+    assert {trace["offsetgroup"] for trace in bars} == {"detection"}
+    assert all("n = 3" in trace["text"][0] for trace in bars)
+    one(page, "#filters [type=reset]").click()
+    assert count(page) == f"{WORDS} of {WORDS} words"
+
+
+def test_the_chart_of_all_words_shows_the_means_that_are_printed(page: WebDriver) -> None:
+    own = drawn(page, "figure-3")[0][0]
+    one(page, "#figure-3 details:last-of-type summary").click()
+    printed = one(page, '#figure-3 [aria-label="tiny_shapes, unconstrained"]').text
+    assert f"{own['y'][0]:.2f} [" in printed
+
+
+def test_the_table_sorts_by_any_column(page: WebDriver) -> None:
+    head = one(page, "#words thead th:nth-child(6) button")
+    head.click()
+    rising = [float(value) for value in cells(page, 6)]
+    assert rising == sorted(rising)
+    head.click()
+    falling = [float(value) for value in cells(page, 6)]
+    assert falling == sorted(falling, reverse=True)
+    assert falling[0] > rising[0]
+    second = one(page, "#words .pager button:nth-child(2)")
+    second.click()
+    assert len(cells(page, 1)) == WORDS - 50
+
+
+def test_a_picture_is_enlarged_and_left_by_keyboard(page: WebDriver) -> None:
+    thumb = one(page, ".gallery .thumb")
+    thumb.send_keys(Keys.ENTER)
+    viewer = one(page, "#viewer")
+    assert viewer.is_displayed()
+    first = one(page, "#viewer figcaption").text
+    viewer.send_keys(Keys.ARROW_RIGHT)
+    assert one(page, "#viewer figcaption").text != first
+    viewer.send_keys(Keys.ARROW_LEFT)
+    assert one(page, "#viewer figcaption").text == first
+    viewer.send_keys(Keys.ESCAPE)
+    assert not viewer.is_displayed()
+    assert page.switch_to.active_element == thumb
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_runs_out_of_the_window(browser: WebDriver, report: Path, width: int) -> None:
+    opened(browser, report, width=width)
+    drawn(browser, "figure-3")
+    size = browser.execute_script("return document.documentElement.scrollWidth")
+    assert size <= width
+    for chart in browser.find_elements(By.CSS_SELECTOR, "#figure-3 .plot"):
+        assert 200 < chart.size["width"] <= width
+    assert complaints(browser) == []
+
+
+def test_without_scripts_figures_pictures_and_words_are_there(
+    browser: WebDriver, report: Path
+) -> None:
+    opened(browser, report, scripts=False)
+    try:
+        assert not one(browser, "#filters").is_displayed()
+        for section in ("figure-3", "figure-6"):
+            assert one(browser, f"#{section} img.whole").is_displayed()
+        assert len(browser.find_elements(By.CSS_SELECTOR, "#words tbody tr")) == WORDS
+        assert one(browser, ".gallery .thumb img").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_it_can_be_read_aloud_and_stepped_through(page: WebDriver) -> None:
+    unnamed = page.execute_script(
+        "return [...document.querySelectorAll('main img, #filters select, .plot, button')]"
+        ".filter(e => !(e.alt || e.getAttribute('aria-label') || e.labels?.length"
+        " || e.textContent.trim())).map(e => e.outerHTML.slice(0, 100))"
+    )
+    assert unnamed == []
+    levels = page.execute_script(
+        "return [...document.querySelectorAll('h1, h2, h3')].map(h => Number(h.tagName[1]))"
+    )
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    one(page, "body").send_keys(Keys.TAB)
+    assert page.switch_to.active_element.get_attribute("class") == "skip"

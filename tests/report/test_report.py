@@ -1,0 +1,261 @@
+"""The report says what a folder holds and what it lacks, needs nothing else, and never pretends."""
+
+import json
+import math
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from rich.console import Console
+
+from made_up import TASKS, made_up_activations, make_up
+from vwtransfer import study
+from vwtransfer.composition import compose
+from vwtransfer.errors import UserError
+from vwtransfer.main import dispatch
+from vwtransfer.parts import write_part
+from vwtransfer.report import write_report
+from vwtransfer.report.data import data
+from vwtransfer.report.story import directions, kept_share, story
+from vwtransfer.study_folder import read_study
+
+CONCEPTS = ["red_striped_star", "blue_dotted_heart"]
+ANCHORS = ["zepu", "muli"]
+SMALL = [f"concept=[{','.join(CONCEPTS)}]", f"anchor=[{','.join(ANCHORS)}]", "delta=[null,0.5]"]
+
+
+class Page(HTMLParser):
+    """What a page links to, shows and says."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.ids: list[str] = []
+        self.texts: list[str] = []
+        self.script = ""
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        held = dict(attributes)
+        self.open.append(tag)
+        self.links += [value for name in ("src", "href") if (value := held.get(name))]
+        self.ids += [value] if (value := held.get("id")) else []
+        if tag == "img":
+            self.images.append(held)
+
+    def handle_data(self, text: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.script += text
+        else:
+            self.texts.append(text)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open and self.open.pop() != tag:
+            pass
+
+    @property
+    def said(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a made-up study with pictures and activations, and its report."""
+    folder = tmp_path_factory.mktemp("outputs") / "made"
+    make_up(folder, *SMALL, pictures=True)
+    (folder / "provenance.json").write_text(json.dumps({"command": "vwtransfer name=made"}))
+    write_part(
+        folder / "activations" / "a.parquet",
+        made_up_activations("tiny_shapes", CONCEPTS, ANCHORS),
+        "made up",
+    )
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    """The same folder, to be damaged; without pictures, which take time."""
+    shutil.copytree(
+        whole, tmp_path / "made", ignore=shutil.ignore_patterns("images", "report.html")
+    )
+    return tmp_path / "made"
+
+
+def page_of(folder: Path) -> Page:
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_needs_nothing_but_itself(whole: Path) -> None:
+    page = page_of(whole)
+    assert page.links
+    for link in page.links:
+        inside = link.startswith(("data:", "#"))
+        assert inside or (whole / link).is_file(), link
+    assert page.script.count("plotly.js v") == 1
+
+
+def test_every_picture_says_what_it_shows(whole: Path) -> None:
+    pictures = [image for image in page_of(whole).images if image.get("src")]
+    words = len(CONCEPTS) * len(ANCHORS) * len(TASKS) * 2
+    baselines = 0
+    assert len(pictures) == words + baselines + 2  # figures 3 and 6
+    assert all(image["alt"] for image in pictures)
+    assert any(image["alt"] == "red striped star from zepu" for image in pictures)
+
+
+def test_a_complete_study_has_no_banner(whole: Path) -> None:
+    assert read_study(whole).remarks == []
+    assert "incomplete" not in page_of(whole).ids
+
+
+def test_the_numbers_on_the_page_are_the_results(whole: Path) -> None:
+    page = page_of(whole)
+    frame = pd.read_parquet(whole / "results.parquet")
+    own = (frame["trained_for"] == "detection") & (frame["evaluated_on"] == "detection")
+    chosen = frame[own & (frame["metric"] == "mean_average_precision") & (frame["delta"] == 0.5)]
+    assert f"{chosen['value'].mean():.2f} [" in page.said
+    words = data(read_study(whole))["words"]
+    assert len(words["delta"]) == len(CONCEPTS) * len(ANCHORS) * (2 * len(TASKS) + 1) + 2
+
+
+def test_the_summary_is_computed(whole: Path) -> None:
+    found = read_study(whole)
+    lines = story(found)
+    words = len(CONCEPTS) * len(ANCHORS) * len(TASKS) * 2
+    assert f"{words} words for 2 concepts of tiny_shapes" in lines[0]
+    shares = directions(found, "least_squares", math.inf)
+    assert len(shares) == 6
+    frame = found.frame[np.isinf(found.frame["delta"])]
+    accuracy = frame[frame["metric"] == "classifier_accuracy"].groupby("trained_for")["value"]
+    expected = accuracy.mean()["detection"] / accuracy.mean()["classification"]
+    assert shares["detection", "classification"].mean == pytest.approx(expected)
+    best = max(shares, key=lambda direction: shares[direction].mean)
+    (line,) = (line for line in lines if "best is" in line)
+    assert f"best is {best[0]} to {best[1]}, which keeps {shares[best]}" in line
+
+
+def test_the_interval_of_a_share_covers_it() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(100):
+        pair = rng.normal(0.3, 0.1, 50), rng.normal(0.9, 0.05, 50)
+        share = kept_share([pair])
+        covered += share.low <= 1 / 3 <= share.high
+    assert 88 <= covered <= 100
+    alone = kept_share([(np.array([0.2]), np.array([0.8]))])
+    assert alone.mean == pytest.approx(0.25)
+    assert math.isnan(alone.low)
+
+
+def test_the_action_writes_the_report_of_a_name(copy: Path) -> None:
+    dispatch(compose([f"outputs={copy.parent}", "name=made", "action=report"]))
+    assert (copy / "report.html").is_file()
+
+
+def test_a_name_without_results_is_refused(tmp_path: Path, copy: Path) -> None:
+    with pytest.raises(UserError, match=r"name=mode: there is no such experiment .* 'made'"):
+        write_report(copy.with_name("mode"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no results yet"):
+        write_report(tmp_path / "empty")
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_what_is_half_done_is_missing_in_the_banner(copy: Path) -> None:
+    (part,) = (copy / "results").glob("*.parquet")
+    table = pq.read_table(part)
+    rows = table.to_pandas()
+    lost = (rows["trained_for"] == "detection") & (rows["concept"] == CONCEPTS[0])
+    pq.write_table(table.filter(~lost.to_numpy()), part)
+    (copy / "results.parquet").unlink()
+    write_report(copy)
+    lines = "2 of 4 words trained for detection missing (unconstrained, delta 0.5)"
+    page = page_of(copy)
+    assert lines in page.said
+    assert "incomplete" in page.ids
+    assert any(lines in str(image["alt"]) for image in page.images)
+
+
+def test_a_cut_off_file_is_named(copy: Path) -> None:
+    whole_part = next((copy / "results").glob("*.parquet"))
+    cut_off = whole_part.with_name("cut-off.parquet")
+    cut_off.write_bytes(whole_part.read_bytes()[:1000])
+    part = copy / "activations" / "b.parquet"
+    part.write_bytes((copy / "activations" / "a.parquet").read_bytes()[:1000])
+    write_report(copy)
+    said = page_of(copy).said
+    assert "cut-off.parquet" in said
+    assert "1 files cannot be read and are left out, such as b.parquet" in said
+
+
+def test_results_that_cannot_be_read_at_all_are_refused(copy: Path) -> None:
+    for path in [*(copy / "results").glob("*.parquet"), copy / "results.parquet"]:
+        path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(UserError, match="none of the results can be read"):
+        write_report(copy)
+
+
+def test_mixed_experiments_are_refused(copy: Path) -> None:
+    path = next((copy / "results").glob("*.parquet"))
+    table = pq.read_table(path).to_pandas().assign(experiment="another")
+    table.to_parquet(copy / "results" / "another.parquet")
+    with pytest.raises(UserError, match=r"mixes the results of 2 experiments \(another, made-up\)"):
+        write_report(copy)
+
+
+def test_results_of_an_older_version_are_read_or_refused(copy: Path) -> None:
+    (copy / "results.parquet").unlink()
+    path = next((copy / "results").glob("*.parquet"))
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["unsafe"]), path)
+    write_report(copy)
+    assert "not checked for safety" in page_of(copy).said
+    pq.write_table(table.drop_columns(["transfer"]), path)
+    with pytest.raises(UserError, match="lacks the columns transfer"):
+        write_report(copy)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, "config.yaml is missing"),
+        ("a: [", "config.yaml cannot be read"),
+        (yaml.safe_dump({"model": {"name": "tiny"}}), "config.yaml says what this version cannot"),
+    ],
+)
+def test_a_config_that_cannot_be_followed_is_said(
+    copy: Path, content: str | None, line: str
+) -> None:
+    (copy / "config.yaml").unlink()
+    if content is not None:
+        (copy / "config.yaml").write_text(content)
+    (copy / "provenance.json").write_text("{")
+    write_report(copy)
+    said = page_of(copy).said
+    assert line in said
+    assert "provenance.json cannot be read" in said
+
+
+def test_failed_words_are_listed(copy: Path) -> None:
+    failed = copy / "words/tiny_shapes/generation/red_striped_star/zepu-0.5-0.failed.json"
+    failed.parent.mkdir(parents=True)
+    failed.write_text(json.dumps({"step": 7, "reason": "the loss is nan"}))
+    write_report(copy)
+    assert "1 words failed in training" in page_of(copy).said
+    assert "the loss is nan" in page_of(copy).said
+
+
+def test_a_report_that_cannot_be_written_loses_no_run(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "report.html").mkdir()
+    study._write_report(copy, Console(width=200))
+    assert "the report could not be written" in capsys.readouterr().out
