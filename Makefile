@@ -1,6 +1,9 @@
 # make demo   sets everything up, then runs the study on the embedded tiny world
 # make test   sets everything up, then runs the tests
+# make test-cluster   on a real SLURM cluster that it starts on this machine; needs root, and
+#                     apt-get install slurm-wlm slurmdbd munge mariadb-server
 # make test-published   the published architectures, with random weights at reduced depth
+# make test-browser     the report in Debian's chromium (apt-get install chromium chromium-driver)
 # make verify-published   the same at full depth: docs/models.md
 #
 # Everything lives in .venv here: no root, no system packages. Another Python: make PYTHON=... test
@@ -8,7 +11,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-published verify-published lint typecheck wheel clean
+.PHONY: demo test test-browser test-cluster test-published verify-published lint typecheck wheel clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -16,6 +19,12 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/pytest
+
+test-browser: .venv/ready
+	$(BIN)/pytest -m browser tests/browser
+
+test-cluster: .venv/ready
+	$(BIN)/pytest -m cluster tests/cluster
 
 test-published: .venv/ready
 	HF_HUB_OFFLINE=1 $(BIN)/pytest -m published tests/published

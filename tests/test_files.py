@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vwtransfer.errors import UserError
-from vwtransfer.files import write_atomically, write_json, write_text
+from vwtransfer.files import write_atomically, write_json, write_once, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -98,3 +98,35 @@ def test_the_temporary_file_is_hidden_and_in_the_same_folder(tmp_path: Path) -> 
     write_atomically(tmp_path / "words", write)
     assert seen[0].parent == tmp_path
     assert seen[0].name.startswith(".words.")
+
+
+def test_the_first_of_many_who_write_at_once_stands(tmp_path: Path) -> None:
+    script = """
+        import os, sys
+        from pathlib import Path
+        from vwtransfer.files import write_once
+
+        folder = Path(sys.argv[1])
+        won = 0
+        for number in range(200):
+            won += write_once(folder / str(number), lambda path: path.write_text(str(os.getpid())))
+        print(os.getpid(), won)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
+    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    claimed = dict(writer.communicate()[0].split() for writer in writers)
+    owners = [path.read_text() for path in tmp_path.iterdir()]
+    assert len(owners) == 200
+    assert {pid: owners.count(pid) for pid in claimed} == {p: int(n) for p, n in claimed.items()}
+
+
+def test_what_is_there_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "word"
+    assert write_once(path, lambda temporary: _text(temporary, "first"))
+    assert not write_once(path, lambda temporary: _text(temporary, "second"))
+    assert path.read_text() == "first"
+    assert names(tmp_path) == ["word"]
+
+
+def _text(path: Path, text: str) -> None:
+    path.write_text(text)

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from vwtransfer.config import Config
-from vwtransfer.errors import UserError
+from vwtransfer.errors import UserError, nearest
 from vwtransfer.validation import validated
 
 
@@ -50,11 +50,29 @@ def _anchors_for(concepts: DictConfig, chosen: Any) -> list[str]:
     return anchors_for({str(key): name for key, name in concepts.items()}, chosen)
 
 
+def _dataset_named(name: str | None) -> DictConfig | None:
+    """The config of a dataset; None for a folder of images.
+
+    Raises:
+        UserError: there is neither a folder nor a dataset of this name.
+    """
+    if name is None or Path(name).expanduser().is_dir():
+        return None
+    files = {path.stem: path for path in (config_folder() / "dataset").glob("*.yaml")}
+    del files["folder"]
+    if name not in files:
+        raise UserError(f"negatives={name}: neither a folder nor a dataset. {nearest(name, files)}")
+    node = OmegaConf.load(files[name])
+    assert isinstance(node, DictConfig)
+    return node
+
+
 def prepare() -> None:
     """What composing needs: the resolvers, and a person's own modules from where they stand."""
     OmegaConf.register_new_resolver("package", package_folder, replace=True)
     OmegaConf.register_new_resolver("concepts_in", _concepts_in, replace=True)
     OmegaConf.register_new_resolver("anchors_for", _anchors_for, replace=True)
+    OmegaConf.register_new_resolver("dataset_named", _dataset_named, replace=True)
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
 

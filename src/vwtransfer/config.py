@@ -183,6 +183,8 @@ class TrainerConfig:
         vectors: embedding vectors of a word.
         checkpoint_every: steps between two checkpoints.
         max_words_in_flight: words of a chunk; None: as many as memory allows.
+        outside_penalty: weight of the penalty that makes words transfer better
+            (`transferable.OutsidePenalty`); 0, as published: none.
     """
 
     vectors: Count
@@ -190,6 +192,7 @@ class TrainerConfig:
     eps: Positive
     checkpoint_every: Count
     max_words_in_flight: Count | None
+    outside_penalty: Annotated[float, Bounds(least=0)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,128 @@ class EvaluationConfig:
 
     baselines: tuple[Literal["anchor", "name", "random"], ...]
     keep_images: bool
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What action=benchmark compares.
+
+    Attributes:
+        methods: the nodes of transfer methods, each with its `name`.
+        half: the concepts whose words are carried; see `leaderboard/development.yaml`.
+        words: folder of a study whose words are taken; None: words are trained.
+        page: where the leaderboard is written beside the run's folder; None: nowhere.
+    """
+
+    methods: Mapping[str, Node]
+    half: Literal["development", "final"]
+    words: Path | None
+    page: Path | None
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Where jobs run and what each is given; no part of what a result is.
+
+    Attributes:
+        executor: slurm, or local: processes of this machine.
+        partition, account, qos, constraint: SLURM's; None: as the cluster has it.
+        gpus, cpus, memory_gb: of a job; memory None: as the cluster has it. Where `threads` says
+            nothing, `cpus` are torch's threads.
+        hours: a job's time limit; work that takes longer goes on from its checkpoint.
+        signal_seconds: how long before its limit a job is told to save.
+        restarts: how often a job may come to its time limit.
+        running: jobs that run at once, at most.
+        queued: jobs of a submission, at most; None: as many as the cluster takes of a user.
+        array_size: tasks of a job array, at most; None: as many as the cluster takes.
+        setup: lines of shell before the work.
+        sbatch: further options of sbatch, such as {exclude: node7}.
+        claim_seconds: without a sign of life for so long, a shard's job counts as dead.
+        seconds_per_word: task -> seconds of a job for each of its words, measured beforehand; the
+            plan goes by it until words of the study itself are done.
+    """
+
+    executor: Literal["slurm", "local"]
+    partition: str | None
+    account: str | None
+    qos: str | None
+    constraint: str | None
+    gpus: Annotated[int, Bounds(least=0)]
+    cpus: Count
+    memory_gb: Positive | None
+    hours: Positive
+    signal_seconds: Count
+    restarts: Annotated[int, Bounds(least=0)]
+    running: Count
+    queued: Count | None
+    array_size: Count | None
+    setup: tuple[str, ...]
+    sbatch: Mapping[str, Any]
+    claim_seconds: Annotated[float, Bounds(least=1)]
+    seconds_per_word: Mapping[str, Positive]
+
+
+@dataclass(frozen=True)
+class SubmitConfig:
+    """How a study becomes jobs.
+
+    Attributes:
+        dry_run: whether what would be submitted is only written down.
+        words_per_shard: words of a job at most; None: all anchors and deltas of a concept.
+    """
+
+    dry_run: bool
+    words_per_shard: Count | None
+
+
+@dataclass(frozen=True)
+class StatusConfig:
+    """How a study is watched.
+
+    Attributes:
+        watch: whether it stays on screen until all is done.
+        every: seconds between two looks.
+    """
+
+    watch: bool
+    every: Positive
+
+
+@dataclass(frozen=True)
+class WandbConfig:
+    """What is reported to wandb; changes no number of the study.
+
+    Attributes:
+        mode: auto is online where there is an API key and the server answers, else offline.
+        entity: None: the default one of the API key.
+        granularity: a run for each job (shard), or for each word.
+        every: training steps between two reports.
+        words: whether each word's own loss and distances are reported beside their mean.
+        images: pictures of each kind that a run shows.
+        patience: seconds that a job waits at its end for what is not yet uploaded.
+    """
+
+    mode: Literal["auto", "online", "offline", "disabled"]
+    project: str
+    entity: str | None
+    granularity: Literal["shard", "word"]
+    every: Count
+    words: bool
+    images: Annotated[int, Bounds(least=0)]
+    patience: Annotated[float, Bounds(least=0)]
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """Where what frozen models see in images is kept, for every job and study.
+
+    Attributes:
+        folder: None: nothing is kept.
+        gigabytes: what it may take.
+    """
+
+    folder: Path | None
+    gigabytes: Positive
 
 
 @dataclass(frozen=True)
@@ -224,6 +349,7 @@ class Config:
     Attributes:
         action: what is done with it; see `main.ACTIONS`.
         name: the experiment's; with `outputs` the folder it lives in.
+        kept: folder of finished words and rows that git tracks; see `cluster.keep`.
         device: auto, cpu, cuda or cuda:N.
         threads: torch's in a process; None: as many as the machine has cores.
         task: what words are trained for.
@@ -231,9 +357,13 @@ class Config:
         products: the words; their union is trained.
         dataset: by name.
         transfer: the node of the method, with its `name`.
+        benchmark: what action=benchmark compares.
         word: the file of a word to apply or export.
         images: files and folders of images that a word is applied to.
         format: of the file that a word is exported to.
+        cluster: where jobs run.
+        submit, status: of action=submit and action=status.
+        cache: where what frozen models see in images is kept.
         progress: whether bars are drawn.
         debug: whether errors come with a traceback.
         composed: the whole composed config, as plain values.
@@ -242,6 +372,7 @@ class Config:
     action: str
     name: str
     outputs: Path
+    kept: Path
     seed: int
     device: str
     threads: int | None
@@ -253,9 +384,15 @@ class Config:
     trainer: TrainerConfig
     evaluation: EvaluationConfig
     transfer: Node
+    benchmark: BenchmarkConfig
+    wandb: WandbConfig
     word: Path | None
     images: tuple[Path, ...]
     format: WordFormat
+    cluster: ClusterConfig
+    submit: SubmitConfig
+    status: StatusConfig
+    cache: CacheConfig
     progress: bool
     debug: bool
     composed: Mapping[str, Any]

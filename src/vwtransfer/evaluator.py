@@ -6,19 +6,22 @@ Shapes: N words, K vectors per word, D embedding width.
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vwtransfer.datasets import Dataset
 from vwtransfer.files import write_atomically
-from vwtransfer.grid import Cell, delta_text
+from vwtransfer.grid import Cell
+from vwtransfer.kept_images import image_path
 from vwtransfer.results import NOT_CHECKED, Record, write_part
 from vwtransfer.seeds import generator
 from vwtransfer.tasks import Measurement, Task
+from vwtransfer.tracking import Nowhere, Tracker
 from vwtransfer.transfer import Map
 from vwtransfer.words import WordStore
 
@@ -61,6 +64,13 @@ class Query:
         )
 
     @property
+    def of_image(self) -> dict[str, Any]:
+        """What the file of an image that a model makes of it is named after."""
+        named = asdict(self)
+        del named["evaluated_on"]  # one model makes images
+        return named
+
+    @property
     def cell(self) -> Cell:
         """The trained word that is measured."""
         return Cell(
@@ -81,6 +91,8 @@ class Evaluation:
         vectors: K of the random baseline.
         folder: of the run.
         keep_images: whether generated images are written to images/.
+        tracker: who is told what was measured.
+        parts: the folder whose results/ takes the rows; None for the run's.
     """
 
     experiment: str
@@ -91,6 +103,8 @@ class Evaluation:
     vectors: int
     folder: Path
     keep_images: bool
+    tracker: Tracker = field(default_factory=Nowhere)
+    parts: Path | None = None
 
 
 def queries(
@@ -184,7 +198,8 @@ def evaluate(
             for query, measurement in zip(pack, measured, strict=True):
                 _keep_images(evaluation.folder, query, measurement)
         if records:
-            write_part(evaluation.folder, records, _part_key(pack))
+            write_part(evaluation.parts or evaluation.folder, records, _part_key(pack))
+        evaluation.tracker.measured(pack, measured)
         advance(len(pack))
         if stopping():
             raise KeyboardInterrupt
@@ -240,12 +255,10 @@ def _random(evaluation: Evaluation, query: Query) -> Tensor:
 
 
 def _keep_images(folder: Path, query: Query, measurement: Measurement) -> None:
-    """images/<dataset>/<concept>/<trained_for>-<transfer>/<anchor>-<delta>-<seed>-<number>.png."""
-    place = folder / "images" / query.dataset / query.concept
-    place /= f"{query.trained_for}-{query.transfer}"
+    """Under images/; see `kept_images`."""
     for number, image in enumerate(measurement.images):
-        name = f"{query.anchor}-{delta_text(query.delta)}-{query.seed}-{number}.png"
-        write_atomically(place / name, partial(image.save, format="PNG"))
+        path = image_path(folder / "images", **query.of_image, number=number)
+        write_atomically(path, partial(image.save, format="PNG"))
 
 
 def _part_key(pack: Sequence[Query]) -> str:

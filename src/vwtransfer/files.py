@@ -6,12 +6,14 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vwtransfer.errors import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+T = TypeVar("T")
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -28,13 +30,39 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         UserError: the disk is full or the place may not be written to. A former `path` stands.
     """
+    _write_temporary(path, write, lambda temporary: temporary.replace(path))
+
+
+def write_once(path: Path, write: Callable[[Path], None]) -> bool:
+    """As `write_atomically`, but a `path` that is there already stands.
+
+    Of several processes that write the same path at once, on any machines that share the folder,
+    one does.
+
+    Returns:
+        Whether it was this one.
+    """
+
+    def place(temporary: Path) -> bool:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        return True
+
+    return _write_temporary(path, write, place)
+
+
+def _write_temporary(path: Path, write: Callable[[Path], None], place: Callable[[Path], T]) -> T:
+    """What `place` returns once it was given a whole file, on disk, to be put at `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         _synchronise(temporary)
-        temporary.replace(path)
+        placed = place(temporary)
         _synchronise(path.parent)
+        return placed
     except Exception as error:
         mendable = explained(error, path)
         if mendable is None:

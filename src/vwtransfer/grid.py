@@ -62,14 +62,14 @@ def cells(config: Config) -> list[Cell]:
         Cell(dataset.name, task, concept, anchor, delta, config.seed)
         for product in config.products
         for dataset in config.dataset.values()
-        for concept, anchor in _pairs(product, dataset)
+        for concept, anchor in pairs(product, dataset)
         for task in config.task
         for delta in product.deltas
     }
     return sorted(found, key=attrgetter("dataset", "task", "concept", "anchor", "delta"))
 
 
-def _pairs(product: Product, dataset: DatasetConfig) -> Iterator[tuple[str, str]]:
+def pairs(product: Product, dataset: DatasetConfig) -> Iterator[tuple[str, str]]:
     """The (concept, anchor) pairs of a product that the dataset holds."""
     paired = dict(zip(dataset.concepts, dataset.anchors, strict=False))
     for concept in dataset.concepts:

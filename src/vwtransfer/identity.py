@@ -36,19 +36,17 @@ def identity(config: Config) -> dict[str, Any]:
         f"model.{role}": _without(part, _NOT_THE_MODEL) if isinstance(part, Mapping) else part
         for role, part in values["model"].items()
     }
-    datasets = {
-        f"dataset.{name}": _without(
-            part, _NOT_THE_DATASET + (_NOT_THE_PHOTOS if part["_target_"] in SCHEMAS else ())
-        )
-        for name, part in values["dataset"].items()
-    }
+    datasets = {f"dataset.{name}": _dataset(part) for name, part in values["dataset"].items()}
     return {
         "seed": values["seed"],
         **model,
         **datasets,
-        "trainer": _without(values["trainer"], _NOT_THE_TRAINER),
+        "trainer": _trainer(values["trainer"]),
         "evaluation": _without(values["evaluation"], _NOT_THE_EVALUATION),
-        f"transfer.{values['transfer']['name']}": _without(values["transfer"], _NOT_THE_TRANSFER),
+        **{
+            f"transfer.{method['name']}": _without(method, _NOT_THE_TRANSFER)
+            for method in (values["transfer"], *values["benchmark"]["methods"].values())
+        },
     }
 
 
@@ -103,6 +101,20 @@ def _differences(former: Any, now: Any, key: str) -> list[str]:
 
 def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).strip('"')
+
+
+def _dataset(part: Mapping[str, Any]) -> dict[str, Any]:
+    photos = _NOT_THE_PHOTOS if part["_target_"] in SCHEMAS else ()
+    kept = _without(part, _NOT_THE_DATASET + photos)
+    if kept.get("rivals"):
+        kept["rivals"] = _dataset(kept["rivals"])
+    return kept
+
+
+def _trainer(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Without a penalty a word is what it was before there was one."""
+    off = () if part["outside_penalty"] else ("outside_penalty",)
+    return _without(part, _NOT_THE_TRAINER + off)
 
 
 def _without(part: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

@@ -1,28 +1,45 @@
-"""Stopping at a safe point: Ctrl-C asks, the work saves what it has, then stops."""
+"""Stopping at a safe point: a signal asks, the work saves what it has, then stops."""
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+RESTART = signal.SIGUSR2
+"""What a scheduler sends ahead of a time limit or a preemption (submitit's choice)."""
+
 
 @contextmanager
-def deferred() -> Iterator[Callable[[], bool]]:
-    """Within, a first SIGINT or SIGTERM only makes the given function true; a second one acts.
+def deferred(patience: int = 60) -> Iterator[Callable[[], bool]]:
+    """Within, SIGINT, SIGTERM and RESTART only make the given function true; a second SIGINT acts.
 
-    Work asks that function after each step and raises KeyboardInterrupt once it has saved.
+    Work asks that function after each step and raises KeyboardInterrupt once it has saved. Where a
+    handler for RESTART is installed (submitit's, which has the job started again), it is called at
+    the end. Work that has not come to a safe point by then is stopped after `patience` seconds; it
+    goes on from its last checkpoint.
     """
-    asked = False
+    asked: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked = True
+        asked.append(number)
+        if number == RESTART:
+            signal.alarm(patience)
+
+    def give_up(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    if callable(signal.getsignal(RESTART)):
+        before[RESTART] = signal.signal(RESTART, ask)
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, give_up)
     try:
-        yield lambda: asked
+        yield lambda: bool(asked)
     finally:
+        if RESTART in asked:
+            signal.alarm(0)
         for number, handler in before.items():
             signal.signal(number, handler)
+        if RESTART in asked:
+            signal.raise_signal(RESTART)

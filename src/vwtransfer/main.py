@@ -34,9 +34,21 @@ class Action(NamedTuple):
 
 ACTIONS = {
     "run": Action("vwtransfer.study:run", writes=True),
+    "figures": Action("vwtransfer.illustrations:run", writes=True),
+    "report": Action("vwtransfer.report:run", writes=False),
     "apply": Action("vwtransfer.travel:apply", writes=False),
     "export": Action("vwtransfer.travel:export", writes=False),
     "check": Action("vwtransfer.check:check", writes=False),
+    "benchmark": Action("vwtransfer.leaderboard:run", writes=True),
+    "plan": Action("vwtransfer.cluster.submit:plan", writes=True),
+    "submit": Action("vwtransfer.cluster.submit:submit", writes=True),
+    "resume": Action("vwtransfer.cluster.submit:submit", writes=True),
+    "retry": Action("vwtransfer.cluster.submit:retry", writes=True),
+    "status": Action("vwtransfer.cluster.status:status", writes=False),
+    "cancel": Action("vwtransfer.cluster.submit:cancel", writes=False),
+    "work": Action("vwtransfer.cluster.worker:work", writes=True),
+    "keep": Action("vwtransfer.cluster.keep:keep", writes=True),
+    "publish": Action("vwtransfer.cluster.keep:publish", writes=True),
     "boxes": Action("vwtransfer.box_proposals:run", writes=False),
 }
 

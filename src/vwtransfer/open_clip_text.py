@@ -16,6 +16,12 @@ def token_embedding(model: Any) -> nn.Embedding:
     return embedding
 
 
+def text_blocks(model: Any) -> nn.ModuleList:
+    """The blocks of the text tower, in their order."""
+    blocks: nn.ModuleList = _tower(model).transformer.resblocks
+    return blocks
+
+
 def text_forward(model: Any, compiled: bool) -> Callable[[Tensor], Tensor]:
     """What gives unit text features [N, E] for ids [N, L], as `model.encode_text` does.
 

@@ -4,7 +4,7 @@ Shapes: M images, R regions, D width of the vision tower, E width of the class e
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -43,8 +43,8 @@ class Regions:
 
 
 @torch.no_grad()
-def see(model: Any, processor: Any, images: Sequence[Image.Image]) -> Regions:
-    """The regions of images, by the model's own heads.
+def see(model: Any, processor: Any, images: Sequence[Image.Image]) -> dict[str, Tensor]:
+    """The `Regions` of images, by the model's own heads; tensors by the names of its fields.
 
     Args:
         model: an Owlv2ForObjectDetection.
@@ -59,15 +59,10 @@ def see(model: Any, processor: Any, images: Sequence[Image.Image]) -> Regions:
     box_MR4 = box_convert(model.box_predictor(region_MRD, feature_map), "cxcywh", "xyxy")
     # The processor pads an image to a square: boxes are fractions of the longer side.
     side_M = torch.tensor([max(image.size) for image in images], device=model.device)
-    return Regions(
-        class_MRE=class_MRE / (class_MRE.norm(dim=-1, keepdim=True) + 1e-6),
-        shift_MR=head.logit_shift(region_MRD)[..., 0],
-        scale_MR=head.elu(head.logit_scale(region_MRD))[..., 0] + 1,
-        box_MR4=box_MR4.float() * side_M[:, None, None],
-        objectness_MR=model.objectness_predictor(region_MRD),
-    )
-
-
-def joined(parts: Sequence[Regions]) -> Regions:
-    """The regions of several batches of images, one after the other."""
-    return Regions(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Regions)))
+    return {
+        "class_MRE": class_MRE / (class_MRE.norm(dim=-1, keepdim=True) + 1e-6),
+        "shift_MR": head.logit_shift(region_MRD)[..., 0],
+        "scale_MR": head.elu(head.logit_scale(region_MRD))[..., 0] + 1,
+        "box_MR4": box_MR4.float() * side_M[:, None, None],
+        "objectness_MR": model.objectness_predictor(region_MRD),
+    }

@@ -3,8 +3,9 @@
 Shapes: N words, K vectors per word, D embedding width, B batch, S support.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -38,6 +39,8 @@ class Pack:
         tail_N: sum of the losses over the last tenth of the steps.
         step: steps done.
         seconds: wall time of these steps.
+        projection_NKD: how far the last projection into the ball moved the vectors.
+        note: why the words' bits may differ from those of an undisturbed job, where they may.
     """
 
     cells: Sequence[Cell]
@@ -47,9 +50,11 @@ class Pack:
     radius_N: Tensor
     failed_N: Tensor
     tail_N: Tensor
+    projection_NKD: Tensor
     loss_scale: float = 1.0
     step: int = 0
     seconds: float = 0.0
+    note: str = ""
 
     @classmethod
     def start(
@@ -76,6 +81,7 @@ class Pack:
             radius_N=torch.tensor(radii, dtype=torch.float32, device=device),
             failed_N=torch.full((len(cells),), NEVER, device=device),
             tail_N=torch.zeros(len(cells), device=device),
+            projection_NKD=torch.zeros_like(vectors_NKD),
             loss_scale=LOSS_SCALE.get(text.embedding.weight.dtype, 1.0),
         )
 
@@ -96,7 +102,9 @@ class Pack:
         gradient.copy_(torch.where(running_N[:, None, None], gradient, 0.0))
         self.optimiser.step()
         with torch.no_grad():
-            self.vectors_NKD.copy_(ball.project(self.vectors_NKD, self.centre_ND, self.radius_N))
+            projected_NKD = ball.project(self.vectors_NKD, self.centre_ND, self.radius_N)
+            self.projection_NKD = projected_NKD - self.vectors_NKD
+            self.vectors_NKD.copy_(projected_NKD)
         if in_tail:
             self.tail_N += loss_N.detach()
         self.step += 1
@@ -116,6 +124,8 @@ class Pack:
             "step": str(self.step),
             "seconds": repr(self.seconds),
             "cells": "\n".join(cell.key for cell in self.cells),
+            "device": self.vectors_NKD.device.type,
+            "note": self.note,
         }
         write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
@@ -131,9 +141,35 @@ class Pack:
             self.vectors_NKD.copy_(tensors["vectors"])
         self.failed_N, self.tail_N = tensors["failed"], tensors["tail"]
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
+        self.note = metadata["note"]
+        if metadata["device"] != device.type:
+            self.note = f"begun on {metadata['device']}, continued on {device.type}"
         self.optimiser.state[self.vectors_NKD] = {
             "step": torch.tensor(float(self.step)),
             "exp_avg": tensors["exp_avg"],
             "exp_avg_sq": tensors["exp_avg_sq"],
         }
         return True
+
+
+def split(path: Path, parts: Mapping[Path, Sequence[Cell]], note: str) -> None:
+    """Makes the checkpoints of some of its words out of the checkpoint at `path`.
+
+    Args:
+        path: what `Pack.save` wrote.
+        parts: where each part goes, and which words it has.
+        note: of the words.
+    """
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in TENSORS}
+    keys = metadata["cells"].split("\n")
+    for part, cells in parts.items():
+        chosen = [keys.index(cell.key) for cell in cells]
+        theirs = {name: tensor[chosen].contiguous() for name, tensor in tensors.items()}
+        share = {
+            "seconds": repr(float(metadata["seconds"]) * len(cells) / len(keys)),
+            "cells": "\n".join(cell.key for cell in cells),
+            "note": note,
+        }
+        write_atomically(part, partial(save_file, theirs, metadata={**metadata, **share}))

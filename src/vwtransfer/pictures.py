@@ -13,7 +13,7 @@ def draw_boxes(
     """A copy of the image with each (x0, y0, x1, y1) box and its score, cut at the border."""
     picture = image.convert("RGB")
     pen = ImageDraw.Draw(picture)
-    thick = max(1, round(max(picture.size) / 300))
+    thick = max(1, round(max(picture.size) / 128))
     for (x0, y0, x1, y1), score in boxes:
         left, right = (min(max(x, 0), picture.width - 1) for x in (x0, x1))
         top, bottom = (min(max(y, 0), picture.height - 1) for y in (y0, y1))

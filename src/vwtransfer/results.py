@@ -52,7 +52,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from vwtransfer.errors import UserError
-from vwtransfer.files import write_atomically
+from vwtransfer.files import write_atomically, write_once
 
 SCHEMA = pa.schema(
     [
@@ -109,15 +109,24 @@ def write_part(folder: str | Path, rows: Sequence[Record], key: str) -> Path:
     if _is_whole(path):
         return path
     table = _table(rows, {WRITTEN: datetime.now(UTC).isoformat().encode()})
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary))
+
+    def write(temporary: Path) -> None:
+        pq.write_table(table, temporary)
+
+    if not write_once(path, write) and not _is_whole(path):  # cut off by a fault of the disk
+        write_atomically(path, write)
     return path
 
 
 def part_path(folder: str | Path, key: str) -> Path:
     """The part that holds the rows of the unit of work named `key`."""
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", key)[:80]
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    return Path(folder) / "results" / f"{readable}-{digest}.parquet"
+    return Path(folder) / "results" / f"{readable(key)}-{digest}.parquet"
+
+
+def readable(key: str) -> str:
+    """What the name of a part begins with: its key, as far as a file's name can hold it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", key)[:80]
 
 
 def read(folder: str | Path, *, categorical: bool = False) -> pd.DataFrame:

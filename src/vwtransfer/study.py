@@ -1,26 +1,28 @@
 """action=run: trains words, transfers them, measures all of it, and draws what came out."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from vwtransfer import material, provenance, results
+from vwtransfer import material, provenance, results, tracking
 from vwtransfer.config import Config
-from vwtransfer.datasets import Dataset
+from vwtransfer.datasets import Dataset, descriptions_of
 from vwtransfer.devices import torch_device
 from vwtransfer.evaluator import NO_TRANSFER, Evaluation, Query, evaluate, queries
-from vwtransfer.figures import figure_3, figure_6
 from vwtransfer.files import write_json, write_text
 from vwtransfer.grid import Cell, cells
 from vwtransfer.identity import word_identity
 from vwtransfer.interrupts import deferred
 from vwtransfer.progress import Stages, stages
+from vwtransfer.report import write_report
 from vwtransfer.suite import Suite, build, build_part
 from vwtransfer.summary import WIDTH, print_summary, write_summary
+from vwtransfer.tracking import Nowhere, Tracker
 from vwtransfer.trainer import Job, train
 from vwtransfer.transfer import Map
 from vwtransfer.words import Failure, WordStore
@@ -37,6 +39,7 @@ class Study:
     store: WordStore
     bars: Stages
     stopping: Callable[[], bool]
+    tracker: Tracker = field(default_factory=Nowhere)
 
 
 def run(config: Config) -> None:
@@ -61,14 +64,17 @@ def run(config: Config) -> None:
         if material.trains(suite.tasks[cell.task], datasets[cell.dataset])
     ]
     store = WordStore(config.folder / "words")
-    with deferred() as stopping, stages(console, config.progress) as bars:
-        study = Study(config, suite, datasets, todo, store, bars, stopping)
-        try:
-            _train(study)
-            _evaluate(study)
-        except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt(_saved(study)) from interrupt
-    _conclude(study, console)
+    with tracking.opened(config, todo, store) as tracker:
+        with deferred() as stopping, stages(console, config.progress) as bars:
+            study = Study(config, suite, datasets, todo, store, bars, stopping, tracker)
+            try:
+                train_words(study)
+                measure_words(study, measured(config.folder), config.folder)
+            except KeyboardInterrupt as interrupt:
+                raise KeyboardInterrupt(_saved(study)) from interrupt
+        _conclude(study, console)
+    if tracker.outcome:
+        console.print(tracker.outcome, highlight=False, soft_wrap=True)
 
 
 def _console() -> Console:
@@ -77,7 +83,8 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=WIDTH)
 
 
-def _train(study: Study) -> None:
+def train_words(study: Study) -> None:
+    """Trains the words of the study that are not there yet."""
     for dataset in study.datasets.values():
         for name, task in study.suite.tasks.items():
             mine = [c for c in study.cells if (c.dataset, c.task) == (dataset.name, name)]
@@ -93,27 +100,40 @@ def _train(study: Study) -> None:
                 store=study.store,
                 folder=study.config.folder / "checkpoints",
                 config_of=lambda cell: word_identity(study.config, cell),
+                tracker=study.tracker,
             )
             title = f"train {name} ({dataset.name})"
             with study.bars.stage(title, len(waiting) * task.training.steps) as advance:
                 train(job, advance, study.stopping)
 
 
-def _evaluate(study: Study) -> None:
+def measure_words(
+    study: Study,
+    done: Container[Query],
+    parts: Path,
+    mine: Callable[[Query], bool] = lambda query: True,
+) -> None:
+    """Measures the words of the study, and the baselines beside them.
+
+    Args:
+        study: whose words.
+        done: what has rows already.
+        parts: the folder whose results/ takes the rows.
+        mine: which of the rows this process is to measure.
+    """
     config = study.config
-    done = _measured(config.folder)
     method = config.transfer["name"]
     for name, task in study.suite.tasks.items():
         sources = [source for source, target in config.direction if target == name]
         if not sources and name not in config.task:
             continue
-        maps = {source: _map(study, source, name) for source in sources}
+        map_from = cache(partial(_map, study, target=name))
         for dataset in study.datasets.values():
             if not material.measures(task, dataset):
                 continue
-            mine = [c for c in study.cells if c.dataset == dataset.name]
-            found = queries(mine, name, sources, method, config.evaluation.baselines)
-            waiting = [q for q in found if q not in done and _can_be_measured(study, q)]
+            of_dataset = [c for c in study.cells if c.dataset == dataset.name]
+            found = queries(of_dataset, name, sources, method, config.evaluation.baselines)
+            waiting = [q for q in found if mine(q) and q not in done and _can_be_measured(study, q)]
             if not waiting:
                 continue
             evaluation = Evaluation(
@@ -121,10 +141,12 @@ def _evaluate(study: Study) -> None:
                 task=task,
                 dataset=dataset,
                 store=study.store,
-                maps=maps,
+                maps={s: map_from(s) for s in sources if any(q.trained_for == s for q in waiting)},
                 vectors=config.trainer.vectors,
                 folder=config.folder,
+                parts=parts,
                 keep_images=config.evaluation.keep_images,
+                tracker=study.tracker,
             )
             with study.bars.stage(f"evaluate {name} ({dataset.name})", len(waiting)) as advance:
                 evaluate(evaluation, waiting, advance, study.stopping)
@@ -135,8 +157,8 @@ def _can_be_measured(study: Study, query: Query) -> bool:
     return query.trained_for not in study.suite.tasks or query.cell in study.store
 
 
-def _measured(folder: Path) -> set[Query]:
-    """What has rows already."""
+def measured(folder: Path) -> set[Query]:
+    """What has rows under a run's folder already."""
     if not any((folder / "results").glob("*.parquet")):
         return set()
     frame = results.read(folder).dropna(subset=["value"])
@@ -149,7 +171,8 @@ def _map(study: Study, source: str, target: str) -> Map:
     folder = study.config.folder / "transfer"
     method = build_part(study.config.transfer, "transfer")
     tasks = study.suite.tasks
-    fitted: Map = method.fit(tasks[source].text, tasks[target].text, study.suite.support)
+    excluded = [d for dataset in study.datasets.values() for d in descriptions_of(dataset)]
+    fitted: Map = method.fit(tasks[source].text, tasks[target].text, study.suite.support, excluded)
     write_json(folder / f"{method.name}-{source}_to_{target}.json", dict(fitted.report))
     return fitted
 
@@ -174,19 +197,28 @@ def _conclude(study: Study, console: Console) -> None:
     if not failures and not any((folder / "results").glob("*.parquet")):
         write_text(folder / "summary.txt", "\n".join(["nothing was measured", *remarks]) + "\n")
         console.print(f"nothing was measured; words: {folder / 'words'}", soft_wrap=True)
+        study.tracker.conclude(None)
         return
     frame = results.finish(folder, _without_value(study, failures))
+    study.tracker.conclude(frame)
     write_summary(frame, folder / "summary.txt", study.cells, remarks)
     print_summary(frame, console, study.cells, remarks)
-    for name, draw in (("figure_3", figure_3), ("figure_6", figure_6)):
-        draw(
-            frame,
-            folder / "figures" / f"{name}.png",
-            planned=study.cells,
-            world=study.config.model.name,
-        )
+    _write_report(folder, console)
     _report_failures(study, failures, console)
     console.print(f"results, words and figures: {folder}", soft_wrap=True)
+
+
+def _write_report(folder: Path, console: Console) -> None:
+    """Figures and the report; a fault in drawing them loses no result."""
+    try:
+        console.print(f"report: {write_report(folder)}", soft_wrap=True)
+    except Exception as error:
+        console.print(
+            f"[red]the report could not be written[/red] ({type(error).__name__}: {error}); all "
+            f"results are saved. To try again: vwtransfer action=report name={folder.name} "
+            f"outputs={folder.parent}",
+            soft_wrap=True,
+        )
 
 
 def _without_value(study: Study, failures: Sequence[Failure]) -> list[results.Record]:

@@ -11,6 +11,7 @@ import torch
 from hydra.utils import get_class
 from torch import Tensor
 
+from vwtransfer.cache import Cache
 from vwtransfer.config import Config, Node, Training
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.grid import Cell
@@ -78,7 +79,7 @@ class Suite:
 def build(config: Config, device: torch.device) -> Suite:
     """The models a config names; their weights are read when they are first used.
 
-    A task whose constructor asks for the judge or the safety checker is given it.
+    A task whose constructor asks for the judge, the safety checker or the cache is given it.
 
     Raises:
         UserError: a `_target_` does not exist or does not take the keys it is given.
@@ -92,6 +93,8 @@ def build(config: Config, device: torch.device) -> Suite:
             if config.model.judge is None:
                 raise UserError(f"model.judge: is missing, and {key} needs it.")
             arguments["judge"] = build_part(config.model.judge, "model.judge", device=device)
+        if "cache" in asked and config.cache.folder is not None:
+            arguments["cache"] = Cache(config.cache.folder, int(config.cache.gigabytes * 1e9))
         if "safety" in asked and config.model.safety is not None:
             arguments["safety"] = build_part(config.model.safety, "model.safety", device=device)
         tasks[name] = build_part(node, key, **arguments)

@@ -27,6 +27,8 @@ class TextEncoder:
         forward: ids [N, L] -> features, the library's own computation.
         pooled: `forward` reads the end-of-text token alone. Attention is causal, so prompts are
             cut behind that token: exact, and cheaper.
+        blocks: the transformer's blocks in their order, each giving [N, L, D]; None where there are
+            none to look into.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class TextEncoder:
         forward: Callable[[Tensor], Tensor],
         *,
         pooled: bool,
+        blocks: nn.ModuleList | None = None,
     ) -> None:
         self.vocabulary = vocabulary
         self.embedding = embedding
         self.forward = forward
         self.pooled = pooled
+        self.blocks = blocks
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Features of plain prompts, one row each."""

@@ -10,7 +10,7 @@ Shapes: N words, K vectors per word, D embedding width, B batch, S support.
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,15 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vwtransfer.chunks import job_folder, partition, words_that_fit
+from vwtransfer.chunks import Chunk, halve, job_folder, partition, words_that_fit
 from vwtransfer.config import TrainerConfig
 from vwtransfer.datasets import Dataset
+from vwtransfer.errors import UserError
 from vwtransfer.grid import Cell
 from vwtransfer.packs import NEVER, Pack
 from vwtransfer.tasks import Task
+from vwtransfer.tracking import Nowhere, Tracker
+from vwtransfer.transferable import OutsidePenalty
 from vwtransfer.words import Failure, Word, WordStore
 
 
@@ -40,6 +43,7 @@ class Job:
         store: where finished words lie; they are never trained again.
         folder: where checkpoints lie.
         config_of: hash of everything that determines a word.
+        tracker: who is told how it goes.
     """
 
     task: Task
@@ -50,6 +54,7 @@ class Job:
     store: WordStore
     folder: Path
     config_of: Callable[[Cell], str]
+    tracker: Tracker = field(default_factory=Nowhere)
 
 
 def train(
@@ -75,44 +80,78 @@ def train(
     features = job.task.features(job.dataset)
 
     def fitting() -> int:
-        one = _start(job, waiting[:1])
+        one = _start(job, Chunk(tuple(waiting[:1])))
         images_NB = _batches(job, features, waiting[:1])[0]
         return words_that_fit(
             lambda: job.task.loss(one.vectors_NKD, features, images_NB, waiting[:1], 0),
             one.vectors_NKD.device,
         )
 
-    chunks = partition(folder, waiting, job.settings.max_words_in_flight, fitting)
-    for number, chunk in enumerate(chunks):
-        if all(_settled(job.store, cell) for cell in chunk):
-            continue
-        _train_chunk(
-            job, features, chunk, folder / f"chunk-{number:03}.safetensors", advance, stopping
-        )
-    shutil.rmtree(folder)
+    try:
+        limit = job.settings.max_words_in_flight
+        for chunk in partition(folder, job.cells, waiting, limit, fitting):
+            _train_in_parts(job, features, chunk, folder, advance, stopping)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the device's memory does not hold a single word of {job.task.name} in training "
+            f"({error}). Take a half type (model.{job.task.name}.dtype), what trades memory for "
+            "time (model.generation.memory) or a larger device."
+        ) from error
+    # another process of the same job, which a failing node left behind, may write here still
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _settled(store: WordStore, cell: Cell) -> bool:
     return cell in store or store.failure(cell) is not None
 
 
+def _train_in_parts(
+    job: Job,
+    features: Any,
+    chunk: Chunk,
+    folder: Path,
+    advance: Callable[[int], None],
+    stopping: Callable[[], bool],
+) -> None:
+    """Trains a chunk; where memory does not hold it, one half after the other."""
+    if all(_settled(job.store, cell) for cell in chunk.cells):
+        return
+    try:
+        _train_chunk(job, features, chunk, chunk.checkpoint(folder), advance, stopping)
+        return
+    except torch.OutOfMemoryError:
+        if len(chunk.cells) == 1:
+            raise
+    # here the failed step's tensors are free
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    for half in halve(folder, chunk):
+        _train_in_parts(job, features, half, folder, advance, stopping)
+
+
 def _train_chunk(
     job: Job,
     features: Any,
-    cells: Sequence[Cell],
+    chunk: Chunk,
     checkpoint: Path,
     advance: Callable[[int], None],
     stopping: Callable[[], bool],
 ) -> None:
-    pack = _resume(_start(job, cells), checkpoint) or _start(job, cells)
+    pack = _resume(_start(job, chunk), checkpoint) or _start(job, chunk)
+    cells = pack.cells
     advance(pack.step * len(cells))
     images_SNB = _batches(job, features, cells)
     steps = job.task.training.steps
+    weight, device = job.settings.outside_penalty, pack.vectors_NKD.device
+    penalty = OutsidePenalty.of(weight, job.support_SD, device) if weight else None
     while pack.step < steps:
         began = time.perf_counter()
         loss_N = job.task.loss(pack.vectors_NKD, features, images_SNB[pack.step], cells, pack.step)
+        if penalty is not None:
+            loss_N = loss_N + penalty(pack.vectors_NKD, pack.centre_ND)
         pack.update(loss_N, in_tail=pack.step >= steps - _tail(steps))
         pack.seconds += time.perf_counter() - began
+        job.tracker.step(pack, loss_N.detach())
         advance(len(cells))
         stop = stopping()
         if stop or pack.step % job.settings.checkpoint_every == 0 or pack.step == steps:
@@ -120,24 +159,27 @@ def _train_chunk(
         if stop:
             raise KeyboardInterrupt
     _finish(job, pack)
-    checkpoint.unlink()
+    job.tracker.settled(cells)
+    checkpoint.unlink(missing_ok=True)
 
 
-def _start(job: Job, cells: Sequence[Cell]) -> Pack:
+def _start(job: Job, chunk: Chunk) -> Pack:
     settings = job.settings
     optimiser = {
         "lr": job.task.training.learning_rate,
         "betas": tuple(settings.betas),
         "eps": settings.eps,
     }
-    return Pack.start(cells, job.task.text, job.support_SD, settings.vectors, optimiser)
+    pack = Pack.start(chunk.cells, job.task.text, job.support_SD, settings.vectors, optimiser)
+    pack.note = chunk.note
+    return pack
 
 
 def _resume(pack: Pack, checkpoint: Path) -> Pack | None:
     """The pack at its last checkpoint; None where there is none that can be read."""
     try:
         return pack if checkpoint.exists() and pack.restore(checkpoint) else None
-    except (SafetensorError, KeyError, ValueError):
+    except (SafetensorError, KeyError, ValueError, FileNotFoundError):
         return None
 
 
@@ -166,6 +208,7 @@ def _finish(job: Job, pack: Pack) -> None:
                 config=job.config_of(cell),
                 loss=float(tail_N[n]),
                 seconds=pack.seconds / len(pack.cells),
+                note=pack.note,
             )
             job.store.save(word)
         else:

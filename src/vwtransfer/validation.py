@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,14 +14,20 @@ from omegaconf.errors import MissingMandatoryValue
 from vwtransfer import selection
 from vwtransfer.config import (
     SCHEMAS,
+    BenchmarkConfig,
+    CacheConfig,
+    ClusterConfig,
     Config,
     Count,
     DatasetConfig,
     EvaluationConfig,
     ModelConfig,
     Node,
+    StatusConfig,
+    SubmitConfig,
     TrainerConfig,
     Training,
+    WandbConfig,
     WordFormat,
 )
 from vwtransfer.datasets.config import SCHEMAS as DATASETS
@@ -28,10 +35,11 @@ from vwtransfer.errors import UserError, nearest
 from vwtransfer.schema import Bounds, build, convert
 
 _KEYS = (
-    *("action", "name", "outputs", "seed", "device", "threads", "progress", "debug"),
+    *("action", "name", "outputs", "kept", "seed", "device", "threads", "progress", "debug"),
     *("task", "direction", "concept", "anchor", "delta", "extra"),
-    *("dataset", "model", "trainer", "evaluation", "transfer"),
-    *("word", "images", "format"),
+    *("dataset", "model", "trainer", "evaluation", "transfer", "benchmark", "wandb"),
+    *("word", "images", "format", "cache"),
+    *("cluster", "submit", "status"),
 )
 _SUITE = ("name", "support", "judge", "safety")  # what a suite of models has beside its tasks
 _FILE_SAFE = re.compile(r"\w[\w.+-]*")
@@ -65,6 +73,7 @@ def validated(composed: DictConfig) -> Config:
         action=convert(str, values["action"], "action"),
         name=_file_safe(values["name"], "name"),
         outputs=convert(Path, values["outputs"], "outputs"),
+        kept=convert(Path, values["kept"], "kept"),
         seed=convert(Annotated[int, Bounds(least=0)], values["seed"], "seed"),
         device=_device(values["device"]),
         threads=convert(Count | None, values["threads"], "threads"),
@@ -75,10 +84,16 @@ def validated(composed: DictConfig) -> Config:
         model=model,
         trainer=_trainer(values["trainer"]),
         evaluation=build(EvaluationConfig, values["evaluation"], "evaluation"),
-        transfer=_transfer(values["transfer"]),
+        transfer=_transfer(values["transfer"], "transfer"),
+        benchmark=_benchmark(values["benchmark"]),
+        wandb=_wandb(values["wandb"]),
         word=convert(Path | None, values["word"], "word"),
         images=_paths(values["images"]),
         format=convert(WordFormat, values["format"], "format"),
+        cluster=build(ClusterConfig, values["cluster"], "cluster"),
+        submit=build(SubmitConfig, values["submit"], "submit"),
+        status=build(StatusConfig, values["status"], "status"),
+        cache=build(CacheConfig, values["cache"], "cache"),
         progress=convert(bool, values["progress"], "progress"),
         debug=convert(bool, values["debug"], "debug"),
         composed=values,
@@ -223,9 +238,28 @@ def _trainer(value: Any) -> TrainerConfig:
     return trainer
 
 
-def _transfer(value: Any) -> Node:
-    checked = _component(value, "transfer")
+def _wandb(value: Any) -> WandbConfig:
+    wandb = build(WandbConfig, value, "wandb")
+    _file_safe(wandb.project, "wandb.project")
+    return wandb
+
+
+def _transfer(value: Any, key: str) -> Node:
+    checked = _component(value, key)
     if checked.get("name") is None:
-        raise UserError("transfer.name: is missing; results are filed under it.")
-    _file_safe(checked["name"], "transfer.name")
+        raise UserError(f"{key}.name: is missing; results are filed under it.")
+    _file_safe(checked["name"], f"{key}.name")
     return checked
+
+
+def _benchmark(value: Any) -> BenchmarkConfig:
+    benchmark = build(BenchmarkConfig, value, "benchmark")
+    methods = {}
+    for name, node in benchmark.methods.items():
+        methods[name] = _transfer(node, f"benchmark.methods.{name}")
+        if methods[name]["name"] != name:
+            raise UserError(
+                f"benchmark.methods.{name}.name={methods[name]['name']}: must be {name}, as the "
+                "key it stands under."
+            )
+    return replace(benchmark, methods=methods)

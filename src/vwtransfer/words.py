@@ -2,8 +2,9 @@
 
 A word lies at words/<dataset>/<task>/<concept>/<anchor>-<delta>-<seed>.safetensors of its run.
 The tensor `vectors` is [K, D] float32; the metadata (strings) hold concept, anchor, delta, seed,
-dataset, task, the identity of the model and of the word's config, its last loss and the seconds
-it took. A word that diverged leaves a .failed.json of the same name instead.
+dataset, task, the identity of the model and of the word's config, its last loss, the seconds it
+took and, where its bits may differ from those of an undisturbed job, a note that says why. A word
+that diverged leaves a .failed.json of the same name instead.
 """
 
 import json
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vwtransfer.errors import UserError
-from vwtransfer.files import write_atomically, write_json
+from vwtransfer.files import write_json, write_once
 from vwtransfer.grid import Cell
 
 
@@ -31,6 +32,7 @@ class Word:
         config: hash of everything that determined the word.
         loss: mean training loss over the last tenth of the steps.
         seconds: wall time of its training, its share of the pack it was trained in.
+        note: why its bits may differ from those of an undisturbed job, where they may.
     """
 
     cell: Cell
@@ -39,6 +41,7 @@ class Word:
     config: str
     loss: float
     seconds: float
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,11 @@ class WordStore:
             "config": word.config,
             "loss": repr(word.loss),
             "seconds": repr(word.seconds),
+            **({"note": word.note} if word.note else {}),
             "format": "pt",
         }
         tensors = {"vectors": word.vectors_KD.float().contiguous().cpu()}
-        write_atomically(self.path(word.cell), lambda path: save_file(tensors, path, metadata))
+        write_once(self.path(word.cell), lambda path: save_file(tensors, path, metadata))
         self._failed(word.cell).unlink(missing_ok=True)
 
     def load(self, cell: Cell, width: int | None = None) -> Word:
@@ -132,6 +136,7 @@ def load_word(path: Path, width: int | None = None) -> Word:
         )
         rest = metadata["model"], metadata["config"]
         numbers = float(metadata["loss"]), float(metadata["seconds"])
+        note = metadata.get("note", "")
     except FileNotFoundError as error:
         raise UserError(f"there is no word at {path}") from error
     except (SafetensorError, KeyError, ValueError, OSError) as error:
@@ -143,4 +148,4 @@ def load_word(path: Path, width: int | None = None) -> Word:
             f"{path} holds vectors of width {vectors_KD.shape[1]}, but the model reads {width}. "
             "It was trained for another model: map it with a transfer, or name the model it is of."
         )
-    return Word(cell, vectors_KD.to(torch.float32), *rest, *numbers)
+    return Word(cell, vectors_KD.to(torch.float32), *rest, *numbers, note)

@@ -4,7 +4,7 @@ The trainer, the evaluator and the grid know no task by name: a fourth task is a
 these and a config that names it.
 
 Shapes: N words, K vectors per word, D embedding width, B batch, M images, R regions,
-E joint image-text width, L tokens.
+E joint image-text width, L tokens, T boxes of an image.
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,21 @@ from vwtransfer.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
+class Detected:
+    """What a model found in one image.
+
+    Attributes:
+        example: the image, with what is annotated in it.
+        box_T4: corners (x0, y0, x1, y1) in its pixels, the best first.
+        score_T: their scores.
+    """
+
+    example: Example
+    box_T4: Tensor
+    score_T: Tensor
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What one word reached in one model.
 
@@ -32,12 +47,14 @@ class Measurement:
         examples: images the values were measured on.
         images: what the model made of the word, where it makes images.
         unsafe: whether the safety checker flags any of them; None where it was not asked.
+        detected: what it found in some of the images, where it finds things, for a person to see.
     """
 
     values: dict[str, float]
     examples: int
     images: list[Image.Image] = field(default_factory=list)
     unsafe: bool | None = None
+    detected: list[Detected] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vwtransfer.cache import Cache, Encoder
 from vwtransfer.checkpoints import Checkpoint, freeze, hub_folder
 from vwtransfer.config import Training
 from vwtransfer.datasets import HELD_OUT, NEGATIVES, Dataset, Example
 from vwtransfer.errors import UserError
 from vwtransfer.grid import Cell
-from vwtransfer.open_clip_text import text_forward, token_embedding
+from vwtransfer.open_clip_text import text_blocks, text_forward, token_embedding
 from vwtransfer.tasks import (
     Applied,
     Measurement,
@@ -53,6 +54,15 @@ class ImageFeatures:
         return [i for i, c in enumerate(self.concepts) if c != concept]
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What metrics are measured on: images, and the features [C, E] of the concepts' names."""
+
+    dataset: Dataset
+    images: ImageFeatures
+    names_CE: Tensor
+
+
 class Classification:
     """A word that makes an open_clip CLIP recognise a concept.
 
@@ -65,6 +75,7 @@ class Classification:
         template: the prompt, `{}` where the word stands.
         training: learning rate, steps and batch size.
         target_share: share of target images in a batch.
+        cache: keeps the features of images; None: every process computes them.
     """
 
     name = "classification"
@@ -83,6 +94,7 @@ class Classification:
         target_share: float,
         revision: str | None = None,
         compiled: bool = False,
+        cache: Cache | None = None,
     ) -> None:
         self.checkpoint = Checkpoint("model.classification", checkpoint, revision, FILES)
         self.dtype = dtype
@@ -91,8 +103,8 @@ class Classification:
         self.template = template
         self.training = training
         self.target_share = target_share
-        self._names_CE: dict[str, Tensor] = {}
-        self._held_out: dict[str, ImageFeatures] = {}
+        self.cache = cache
+        self._latest: HeldOut | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -134,7 +146,8 @@ class Classification:
     def text(self) -> TextEncoder:
         with self.checkpoint.loading():
             forward = text_forward(self.model, self.compiled)
-        return TextEncoder(self.vocabulary, token_embedding(self.model), forward, pooled=True)
+        embedding, blocks = token_embedding(self.model), text_blocks(self.model)
+        return TextEncoder(self.vocabulary, embedding, forward, pooled=True, blocks=blocks)
 
     def chance(self, concepts: int) -> dict[str, float]:
         return {"classifier_accuracy": 1 / concepts, "classifier_balanced_accuracy": 0.5}
@@ -175,12 +188,11 @@ class Classification:
         self, text_N: Tensor, dataset: Dataset, concepts: Sequence[str]
     ) -> list[Measurement]:
         """Ten-way: the word stands for the target, the other concepts go by their names."""
-        held_out = self._held_out_features(dataset)
-        names_CE = self._names_features(dataset)
-        order = list(dataset.concepts)
-        labels_M = torch.tensor([order.index(c) for c in held_out.concepts], device=self.device)
-        by_name_MC = held_out.image_ME @ names_CE.T
-        by_word_MN = held_out.image_ME @ text_N.float().T
+        held_out = self._held_out(dataset)
+        images, order = held_out.images, list(dataset.concepts)
+        labels_M = torch.tensor([order.index(c) for c in images.concepts], device=self.device)
+        by_name_MC = images.image_ME @ held_out.names_CE.T
+        by_word_MN = images.image_ME @ text_N.float().T
         results = []
         for n, concept in enumerate(concepts):
             column = order.index(concept)
@@ -205,35 +217,40 @@ class Classification:
         """The images in the order in which the word fits them."""
         if not images:
             raise UserError("task=classification: name images to rank with images=PATH.")
-        image_ME = self._image_features(list(images.values()))
+        image_ME = look(self.model, self.transform, list(images.values()))["image_ME"]
         cosine_M = (image_ME @ text_1E[0].float()).tolist()
         ranked = sorted(zip(cosine_M, images, strict=True), reverse=True)
         rows = [(str(i), name, f"{cosine:.4f}") for i, (cosine, name) in enumerate(ranked, 1)]
         return Applied(("place", "image", f"cosine with {label}"), rows)
 
-    def _held_out_features(self, dataset: Dataset) -> ImageFeatures:
-        if dataset.name not in self._held_out:
-            self._held_out[dataset.name] = self._encode_images(held_out_examples(dataset))
-        return self._held_out[dataset.name]
-
-    def _names_features(self, dataset: Dataset) -> Tensor:
-        if dataset.name not in self._names_CE:
+    def _held_out(self, dataset: Dataset) -> HeldOut:
+        if self._latest is None or self._latest.dataset is not dataset:
             prompts = [self.template.format(name) for name in dataset.concepts.values()]
             with torch.no_grad():
-                self._names_CE[dataset.name] = self.text.encode_text(prompts).float()
-        return self._names_CE[dataset.name]
+                names_CE = self.text.encode_text(prompts).float()
+            images = self._encode_images(held_out_examples(dataset))
+            self._latest = HeldOut(dataset, images, names_CE)
+        return self._latest
 
     def _encode_images(self, examples: Sequence[Example]) -> ImageFeatures:
-        parts = [
-            self._image_features([example.load() for example in examples[start : start + 32]])
-            for start in range(0, len(examples), 32)
-        ]
+        parts = [tensors["image_ME"] for tensors in self._eye.batches(examples)]
         return ImageFeatures(torch.cat(parts), [example.concept for example in examples])
 
-    @torch.no_grad()
-    def _image_features(self, images: Sequence[Image.Image]) -> Tensor:
-        """Unit features [M, E], float32."""
-        pixels = torch.stack([self.transform(image) for image in images])
-        pixels = pixels.to(self.device, getattr(torch, self.dtype))
-        features_ME: Tensor = self.model.encode_image(pixels, normalize=True).float()
-        return features_ME
+    @cached_property
+    def _eye(self) -> Encoder:
+        config = (self.folder / "open_clip_config.json").read_text(encoding="utf-8")
+        return Encoder(look, self.model, self.transform, 32, (config, self.transform), self.cache)
+
+
+@torch.no_grad()
+def look(model: Any, transform: Any, images: Sequence[Image.Image]) -> dict[str, Tensor]:
+    """Unit features "image_ME" of images, float32.
+
+    Args:
+        model: an open_clip CLIP.
+        transform: its own, that makes a tensor of an image.
+        images: M images of any sizes.
+    """
+    weight = token_embedding(model).weight
+    pixels = torch.stack([transform(image) for image in images]).to(weight.device, weight.dtype)
+    return {"image_ME": model.encode_image(pixels, normalize=True).float()}

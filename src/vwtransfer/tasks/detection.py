@@ -4,7 +4,7 @@ Shapes: N words, K vectors per word, D embedding width, B batch, M images, R reg
 E width of the class embeddings, L tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,15 +16,17 @@ from torch import Tensor
 from torchvision.ops import box_iou, nms
 
 from vwtransfer.average_precision import Truth, average_precision
+from vwtransfer.cache import Cache, Encoder
 from vwtransfer.checkpoints import Checkpoint, pretrained
 from vwtransfer.config import Training
 from vwtransfer.datasets import BOXES, HELD_OUT, Dataset, Example
 from vwtransfer.errors import UserError
 from vwtransfer.grid import Cell
-from vwtransfer.owlv2 import FILES, Regions, joined, see
+from vwtransfer.owlv2 import FILES, Regions, see
 from vwtransfer.pictures import draw_boxes
 from vwtransfer.tasks import (
     Applied,
+    Detected,
     Measurement,
     batch_stream,
     held_out_examples,
@@ -57,6 +59,16 @@ class TrainingRegions:
     concepts: list[str]
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What metrics are measured on: images, what is seen in them, and the true boxes."""
+
+    dataset: Dataset
+    examples: list[Example]
+    parts: list[Regions]
+    truths: list[Truth]
+
+
 class Detection:
     """A word that makes OWL-v2 find a concept.
 
@@ -73,6 +85,7 @@ class Detection:
             the best one always is.
         negatives: None for all other regions, or how many of them by objectness.
         max_boxes: boxes of an image that count for the average precision.
+        cache: keeps the regions of images; None: every process computes them.
     """
 
     name = "detection"
@@ -98,6 +111,7 @@ class Detection:
         revision: str | None = None,
         attention: str | None = None,
         compiled: bool = False,
+        cache: Cache | None = None,
     ) -> None:
         self.checkpoint = Checkpoint("model.detection", checkpoint, revision, FILES)
         self.dtype = dtype
@@ -109,7 +123,8 @@ class Detection:
         self.positive_iou = positive_iou
         self.negatives = negatives
         self.max_boxes = max_boxes
-        self._held_out: dict[str, Regions] = {}
+        self.cache = cache
+        self._latest: HeldOut | None = None
 
     @cached_property
     def processor(self) -> Any:
@@ -147,7 +162,8 @@ class Detection:
             return F.normalize(owlv2.text_projection(pooled_ND), dim=-1)
 
         embedding = owlv2.text_model.embeddings.token_embedding
-        return TextEncoder(self.vocabulary, embedding, forward, pooled=True)
+        blocks = owlv2.text_model.encoder.layers
+        return TextEncoder(self.vocabulary, embedding, forward, pooled=True, blocks=blocks)
 
     def chance(self, concepts: int) -> dict[str, float]:
         return {}
@@ -156,23 +172,27 @@ class Detection:
     def features(self, dataset: Dataset) -> TrainingRegions:
         """Sorts the regions of each training image into the target's and the others (SPEC)."""
         examples = training_examples(dataset)
-        regions = self._see(examples)
-        sums: list[tuple[Tensor, ...]] = []
-        for m, example in enumerate(examples):
-            positive_R = self._positive(regions.box_MR4[m], example)
-            negative_R = self._negative(~positive_R, regions.objectness_MR[m])
-            class_RE = regions.class_MRE[m].float()
-            sums.append(
-                (
-                    class_RE[positive_R].sum(0),
-                    class_RE[negative_R].sum(0),
-                    positive_R.sum(),
-                    negative_R.sum(),
-                )
-            )
+        rest = iter(examples)
+        sums = [
+            self._sums(regions, m, next(rest))
+            for regions in self._regions(examples)
+            for m in range(len(regions.box_MR4))
+        ]
         positive, negative, positives, negatives = map(torch.stack, zip(*sums, strict=True))
         concepts = [example.concept for example in examples]
         return TrainingRegions(positive, negative, positives, negatives, concepts)
+
+    def _sums(self, regions: Regions, m: int, example: Example) -> tuple[Tensor, ...]:
+        """Of the positive and the negative regions of an image, and how many these are."""
+        positive_R = self._positive(regions.box_MR4[m], example)
+        negative_R = self._negative(~positive_R, regions.objectness_MR[m])
+        class_RE = regions.class_MRE[m].float()
+        return (
+            class_RE[positive_R].sum(0),
+            class_RE[negative_R].sum(0),
+            positive_R.sum(),
+            negative_R.sum(),
+        )
 
     def _positive(self, box_R4: Tensor, example: Example) -> Tensor:
         own = [
@@ -224,14 +244,17 @@ class Detection:
         self, text_N: Tensor, dataset: Dataset, concepts: Sequence[str]
     ) -> list[Measurement]:
         """Average precision of the boxes found for each word, on all concepts' held-out images."""
-        examples = held_out_examples(dataset)
-        regions = self._held_out_regions(dataset)
-        truths = [Truth.of(example) for example in examples]
-        boxes_NMT4, scores_NMT = self._detect(text_N, regions)
-        return [
-            Measurement(values, examples=len(examples))
-            for values in average_precision(boxes_NMT4, scores_NMT, truths, concepts)
-        ]
+        held_out = self._held_out(dataset)
+        examples = held_out.examples
+        boxes_NMT4, scores_NMT = self._detect(text_N, held_out.parts)
+        values_N = average_precision(boxes_NMT4, scores_NMT, held_out.truths, concepts)
+        measurements = []
+        for n, (values, concept) in enumerate(zip(values_N, concepts, strict=True)):
+            m = next((m for m, example in enumerate(examples) if example.concept == concept), 0)
+            best = _worth_showing(boxes_NMT4[n, m], scores_NMT[n, m])
+            shown = Detected(examples[m], boxes_NMT4[n, m, best], scores_NMT[n, m, best])
+            measurements.append(Measurement(values, examples=len(examples), detected=[shown]))
+        return measurements
 
     def apply(self, text_1E: Tensor, images: Mapping[str, Image.Image], label: str) -> Applied:
         """The best box of each image, and every other one that is as good as a detection."""
@@ -240,9 +263,9 @@ class Detection:
         rows, pictures = [], {}
         for name, image in images.items():
             with torch.no_grad():
-                boxes, scores = self._detect(text_1E, see(self.model, self.processor, [image]))
-            kept = nms(boxes[0, 0], scores[0, 0].float(), SAME_THING)
-            best = [i for place, i in enumerate(kept) if place == 0 or scores[0, 0, i] >= SHOWN]
+                regions = Regions(**see(self.model, self.processor, [image]))
+                boxes, scores = self._detect(text_1E, [regions])
+            best = _worth_showing(boxes[0, 0], scores[0, 0])
             found = [(boxes[0, 0, i].tolist(), float(scores[0, 0, i])) for i in best]
             pictures[name] = draw_boxes(image, found, label)
             rows += [(name, f"{score:.3f}", ", ".join(f"{v:.0f}" for v in b)) for b, score in found]
@@ -251,11 +274,17 @@ class Detection:
     @torch.no_grad()
     def detect(self, examples: Sequence[Example], prompt: str) -> tuple[Tensor, Tensor]:
         """The best T boxes [M, T, 4] for a prompt in each image, and their scores [M, T]."""
-        boxes_1MT4, scores_1MT = self._detect(self.text.encode_text([prompt]), self._see(examples))
+        regions = self._regions(examples)
+        boxes_1MT4, scores_1MT = self._detect(self.text.encode_text([prompt]), regions)
         return boxes_1MT4[0], scores_1MT[0]
 
-    def _detect(self, text_NE: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
+    def _detect(self, text_NE: Tensor, parts: Iterable[Regions]) -> tuple[Tensor, Tensor]:
         """The best T boxes [N, M, T, 4] of each image and their scores [N, M, T]."""
+        found = [self._best(text_NE, regions) for regions in parts]
+        boxes, scores = zip(*found, strict=True)
+        return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
+
+    def _best(self, text_NE: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
         cosine_NMR = torch.einsum("ne,mre->nmr", text_NE.to(regions.class_MRE), regions.class_MRE)
         logit_NMR = (cosine_NMR + regions.shift_MR) * regions.scale_MR
         top = logit_NMR.float().topk(min(self.max_boxes, logit_NMR.shape[-1]), dim=-1)
@@ -263,14 +292,26 @@ class Detection:
         box_NMR4 = regions.box_MR4.expand(len(text_NE), -1, -1, -1)
         return box_NMR4.gather(2, index_NMT4), top.values.sigmoid()
 
-    def _held_out_regions(self, dataset: Dataset) -> Regions:
-        if dataset.name not in self._held_out:
-            self._held_out[dataset.name] = self._see(held_out_examples(dataset))
-        return self._held_out[dataset.name]
+    def _held_out(self, dataset: Dataset) -> HeldOut:
+        if self._latest is None or self._latest.dataset is not dataset:
+            examples = held_out_examples(dataset)
+            truths = [Truth.of(example) for example in examples]
+            self._latest = HeldOut(dataset, examples, list(self._regions(examples)), truths)
+        return self._latest
 
-    def _see(self, examples: Sequence[Example]) -> Regions:
-        parts = [
-            see(self.model, self.processor, [example.load() for example in examples[i : i + 16]])
-            for i in range(0, len(examples), 16)
-        ]
-        return joined(parts)
+    def _regions(self, examples: Sequence[Example]) -> Iterator[Regions]:
+        """What the vision tower sees, in the batches that it sees at once."""
+        return (Regions(**tensors) for tensors in self._eye.batches(examples))
+
+    @cached_property
+    def _eye(self) -> Encoder:
+        settings = (self.model.config, self.processor.image_processor, self.attention)
+        return Encoder(see, self.model, self.processor, 16, settings, self.cache)
+
+
+def _worth_showing(box_T4: Tensor, score_T: Tensor) -> Tensor:
+    """Which boxes a person is shown: the best, and every other that is as good as a detection."""
+    kept = nms(box_T4.float(), score_T.float(), SAME_THING)
+    good = score_T[kept] >= SHOWN
+    good[:1] = True
+    return kept[good]

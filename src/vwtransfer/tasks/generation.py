@@ -4,15 +4,16 @@ Shapes: N words, K vectors per word, D embedding width, B batch, M images, L tok
 C, H, W channels and sides of a latent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from vwtransfer.cache import Cache, Encoder
 from vwtransfer.checkpoints import Checkpoint
 from vwtransfer.config import Training
 from vwtransfer.datasets import NEGATIVES, Dataset
@@ -60,6 +61,7 @@ class Generation:
         guidance_scale: weight of classifier-free guidance.
         images_per_word: generations that the accuracy of one word is measured on.
         image_size: side in pixels; None for what the checkpoint was trained for.
+        cache: keeps the latents of images; None: every process computes them.
     """
 
     name = "generation"
@@ -84,6 +86,7 @@ class Generation:
         attention: str | None = None,
         compiled: bool = False,
         memory: Sequence[str] = (),
+        cache: Cache | None = None,
     ) -> None:
         self.checkpoint = Checkpoint("model.generation", checkpoint, revision, FILES)
         self.judge = judge
@@ -99,6 +102,7 @@ class Generation:
         self.guidance_scale = guidance_scale
         self.images_per_word = images_per_word
         self.image_size = image_size
+        self.cache = cache
         self.measured_at_once = max(1, 8 // images_per_word)
 
     @cached_property
@@ -130,23 +134,24 @@ class Generation:
             embedding,
             lambda ids_NL: encoder(input_ids=ids_NL).last_hidden_state,
             pooled=False,
+            blocks=encoder.encoder.layers,
         )
 
     def chance(self, concepts: int) -> dict[str, float]:
         return {"generation_accuracy": 1 / concepts}
 
-    @torch.no_grad()
     def features(self, dataset: Dataset) -> Latents:
-        pipeline, size = self.pipeline, self._size
         examples = training_examples(dataset)
-        mean, std = [], []
-        for start in range(0, len(examples), 8):
-            images = [example.load() for example in examples[start : start + 8]]
-            pixels = pipeline.image_processor.preprocess(images, height=size, width=size)
-            posterior = pipeline.vae.encode(pixels.to(self.device, pipeline.vae.dtype)).latent_dist
-            mean.append(posterior.mean.float())
-            std.append(posterior.std.float())
-        return Latents(torch.cat(mean), torch.cat(std), [example.concept for example in examples])
+        parts = list(self._eye.batches(examples))
+        mean, std = (torch.cat([part[name] for part in parts]) for name in ("mean", "std"))
+        return Latents(mean, std, [example.concept for example in examples])
+
+    @cached_property
+    def _eye(self) -> Encoder:
+        pipeline, size = self.pipeline, self._size
+        prepare = partial(pipeline.image_processor.preprocess, height=size, width=size)
+        settings = (pipeline.vae.config, pipeline.image_processor.config, size, self.memory)
+        return Encoder(look, pipeline.vae, prepare, 8, settings, self.cache)
 
     @property
     def _size(self) -> int:
@@ -253,10 +258,9 @@ class Generation:
     @torch.no_grad()
     def draw(self, text_NLD: Tensor, streams: Sequence[torch.Generator]) -> list[Image.Image]:
         """An image for each encoded prompt, from noise of its own stream."""
-        nothing_1LD = self.text.encode_text([""])
         images: list[Image.Image] = self.pipeline(
             prompt_embeds=text_NLD,
-            negative_prompt_embeds=nothing_1LD.expand(len(streams), -1, -1),
+            negative_prompt_embeds=self._nothing_1LD.expand(len(streams), -1, -1),
             height=self._size,
             width=self._size,
             num_inference_steps=self.denoising_steps,
@@ -264,3 +268,25 @@ class Generation:
             generator=list(streams),
         ).images
         return images
+
+    @cached_property
+    def _nothing_1LD(self) -> Tensor:
+        """The prompt that guidance leads away from."""
+        with torch.no_grad():
+            return self.text.encode_text([""])
+
+
+@torch.no_grad()
+def look(
+    vae: Any, prepare: Callable[..., Tensor], images: Sequence[Image.Image]
+) -> dict[str, Tensor]:
+    """The "mean" and "std" [M, C, H, W] of the posterior of each image's latent, float32.
+
+    Args:
+        vae: an AutoencoderKL.
+        prepare: makes a tensor of images.
+        images: M images of any sizes.
+    """
+    pixels = prepare(list(images)).to(vae.device, vae.dtype)
+    posterior = vae.encode(pixels).latent_dist
+    return {"mean": posterior.mean.float(), "std": posterior.std.float()}

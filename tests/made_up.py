@@ -1,0 +1,154 @@
+"""A study's folder that no model was trained for, of any size, to draw figures and reports from.
+
+Its numbers are drawn at random and its experiment is called "made-up".
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from PIL import Image
+
+from vwtransfer.composition import compose
+from vwtransfer.config import Config
+from vwtransfer.grid import cells
+from vwtransfer.kept_images import image_path
+from vwtransfer.results import Record, finish, write_part
+from vwtransfer.suite import build
+from vwtransfer.words import Word, WordStore
+
+TASKS = ("generation", "detection", "classification")
+METRICS = {
+    "generation": ["generation_accuracy"],
+    "detection": ["mean_average_precision", "mean_average_precision_50_95"],
+    "classification": ["classifier_accuracy", "classifier_balanced_accuracy"],
+}
+OWN, MOVED, ANCHOR, NAME = 0.9, 0.35, 0.1, 0.95
+
+
+def config_of(folder: Path, *overrides: str) -> Config:
+    """The config of a made-up study in `folder`."""
+    return compose(
+        [f"outputs={folder.parent}", f"name={folder.name}", "progress=false", *overrides]
+    )
+
+
+def make_up(folder: Path, *overrides: str, pictures: bool = False) -> Config:
+    """Writes config, results and, if asked, kept generations of the study that `overrides` name."""
+    config = config_of(folder, *overrides)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.composed, sort_keys=False))
+    rows = rows_of(config)
+    for dataset, part in rows.groupby("dataset"):
+        write_part(folder, [Record(**row) for row in part.to_dict("records")], str(dataset))
+    finish(folder)
+    if pictures:
+        _pictures(folder, rows)
+    return config
+
+
+def rows_of(config: Config) -> pd.DataFrame:
+    """Results of all words and their anchors and names, complete."""
+    rng = np.random.default_rng(0)
+    words = pd.DataFrame(
+        [(c.dataset, c.concept, c.anchor, c.delta, c.task, c.seed) for c in cells(config)],
+        columns=["dataset", "concept", "anchor", "delta", "trained_for", "seed"],
+    )
+    anchors = words[["dataset", "concept", "anchor", "seed"]].drop_duplicates()
+    anchors = anchors.assign(trained_for="anchor", delta=math.inf)
+    names = anchors.drop_duplicates(["dataset", "concept"]).assign(trained_for="name", anchor="")
+    parts = []
+    for task, metrics in METRICS.items():
+        for metric in metrics:
+            part = pd.concat([words, anchors, names], ignore_index=True)
+            parts.append(part.assign(evaluated_on=task, metric=metric))
+    frame = pd.concat(parts, ignore_index=True)
+    own = frame["trained_for"] == frame["evaluated_on"]
+    baseline = frame["trained_for"].isin(["anchor", "name"])
+    level = np.where(own, OWN, MOVED) * np.where(np.isinf(frame["delta"]), 1, frame["delta"])
+    level = np.where(baseline, np.where(frame["trained_for"] == "anchor", ANCHOR, NAME), level)
+    spread = np.clip(rng.normal(level, 0.1), 0, 1)
+    drawn = (rng.random(len(frame)) < level).astype(float)
+    value = np.where(frame["metric"] == "generation_accuracy", drawn, spread)
+    return frame.assign(
+        experiment="made-up",
+        transfer=np.where(own | baseline, "none", "least_squares"),
+        value=value,
+        examples=20,
+        seconds=0.5,
+    )
+
+
+def make_up_words(config: Config) -> None:
+    """Writes every word of the study: the vectors of its anchor and of three words of its name."""
+    suite = build(config, torch.device("cpu"))
+    store = WordStore(config.folder / "words")
+    for cell in cells(config):
+        text = suite.tasks[cell.task].text
+        name = config.dataset[cell.dataset].concepts[cell.concept].split()
+        anchor_D = text.word_row(cell.anchor)
+        part = min(1.0, cell.delta)
+        vectors = [anchor_D, *(anchor_D + part * (text.word_row(w) - anchor_D) for w in name)]
+        store.save(Word(cell, torch.stack(vectors), text.identity, "made-up", 0.0, 1.0))
+
+
+def _pictures(folder: Path, rows: pd.DataFrame, side: int = 64) -> None:
+    """A noisy gradient for each generation, different for every word."""
+    rng = np.random.default_rng(1)
+    drawn = rows[(rows["metric"] == "generation_accuracy") & (rows["trained_for"] != "name")]
+    ramp = np.linspace(0, 200, side)
+    for row in drawn.itertuples():
+        colours = rng.integers(0, 256, 3)
+        pixels = (ramp[:, None, None] + colours + rng.integers(0, 40, (side, side, 3))) % 256
+        path = image_path(
+            folder / "images",
+            row.dataset,
+            row.concept,
+            row.trained_for,
+            row.transfer,
+            row.anchor,
+            row.delta,
+            row.seed,
+            0,
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+def made_up_activations(
+    dataset: str, concepts: Sequence[str], anchors: Sequence[str], layers: int = 3
+) -> dict[str, list[object]]:
+    """Columns as in activations/: words lie by anchor in the first layer, by concept at last."""
+    rng = np.random.default_rng(2)
+    rows: list[dict[str, object]] = []
+    for layer, (i, concept), (j, anchor) in product(
+        range(1, layers + 1), enumerate(concepts), enumerate(anchors)
+    ):
+        turned = (layer - 1) / max(1, layers - 1)
+        place = (1 - turned) * j + turned * i
+        rows.append(
+            {
+                "dataset": dataset,
+                "trained_for": "classification",
+                "transfer": "none",
+                "evaluated_on": "classification",
+                "delta": math.inf,
+                "seed": 0,
+                "concept": concept,
+                "anchor": anchor,
+                "layer": layer,
+                "layers": layers,
+                "x": 10 * place + rng.normal(),
+                "y": rng.normal(),
+                "anchor_purity": 1 - turned,
+                "anchor_silhouette": 0.5 - turned,
+                "concept_purity": turned,
+                "concept_silhouette": turned - 0.5,
+            }
+        )
+    return {name: [row[name] for row in rows] for name in rows[0]}
