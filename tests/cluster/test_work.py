@@ -1,5 +1,6 @@
 """Shards done by one process, kept in few files, and looked at: no scheduler needed."""
 
+import io
 import json
 import math
 import shutil
@@ -43,7 +44,7 @@ def config(folder: Path, *more: str) -> Config:
 
 
 def shown(study: Config) -> str:
-    console = Console(width=200, record=True, quiet=True)
+    console = Console(width=200, file=io.StringIO(), record=True)
     console.print(look(study)[0])
     return console.export_text()
 

@@ -264,7 +264,7 @@ class _Elsewhere:
 def _listed(folder: Path) -> set[str]:
     try:
         return set(os.listdir(folder))  # noqa: PTH208  a million names, as plain strings
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return set()
 
 
