@@ -39,7 +39,9 @@ def kept_share(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Share:
     rng = np.random.default_rng(0)
     with np.errstate(divide="ignore", invalid="ignore"):  # a resample may hold zeros only
         ratios = [_resampled(moved, rng) / _resampled(own, rng) for moved, own in pairs]
-    low, high = np.nanquantile(np.mean(ratios, axis=0), [0.025, 0.975])
+    # an order statistic: between two infinite ratios there is nothing to interpolate
+    means = np.mean(ratios, axis=0)
+    low, high = np.nanquantile(means, [0.025, 0.975], method="inverted_cdf")
     return Share(mean, float(low), float(high))
 
 
