@@ -6,7 +6,7 @@ What it leaves is described in `word_tables` and `word_pictures`.
 Shapes: N words, K vectors per word, D embedding width.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import torch
@@ -58,7 +58,7 @@ def run(config: Config) -> None:
         proceed = _stopper(stopping)
         for dataset in datasets.values():
             write_targets(config.folder, dataset)
-        for task, groups in _words(config, suite, store):
+        for task, groups in _words(config, suite, store, material.descriptions(datasets)):
             with bars.stage(f"activations in {task.name}", len(groups)) as advance:
                 for group, vectors_NKD in groups:
                     write_tables(config.folder, task, suite.support, group, vectors_NKD)
@@ -81,14 +81,16 @@ def run(config: Config) -> None:
     console.print(f"figures: {config.folder / 'figures'}; report: {report}", soft_wrap=True)
 
 
-def _words(config: Config, suite: Suite, store: WordStore) -> Iterator[tuple[Task, Groups]]:
+def _words(
+    config: Config, suite: Suite, store: WordStore, excluded: Sequence[str]
+) -> Iterator[tuple[Task, Groups]]:
     """Each model with the words that are looked at in it."""
     trained = [cell for cell in cells(config) if cell in store]
     sources = {cell.task for cell in trained}
     method = build_part(config.transfer, "transfer")
     for name, task in suite.tasks.items():
         maps = {
-            source: method.fit(suite.tasks[source].text, task.text, suite.support)
+            source: method.fit(suite.tasks[source].text, task.text, suite.support, excluded)
             for source, target in config.direction
             if target == name and source in sources
         }

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vwtransfer.config import Config
-from vwtransfer.datasets import Dataset, remarks_of
+from vwtransfer.datasets import Dataset, descriptions_of, remarks_of
 from vwtransfer.datasets.manifest import Manifest, read_manifest, write_manifest
 from vwtransfer.datasets.photos import Photos
 from vwtransfer.errors import UserError
@@ -41,6 +41,11 @@ def _keep(manifest: Manifest, path: Path, given: str) -> None:
             f"{given}: names other images than {path}, with which this experiment was begun. "
             "Leave it out, or choose another name: name=..."
         )
+
+
+def descriptions(datasets: Mapping[str, Dataset]) -> list[str]:
+    """All that the concepts of a study are called: what no map may be fitted on."""
+    return [name for dataset in datasets.values() for name in descriptions_of(dataset)]
 
 
 def trains(task: Task, dataset: Dataset) -> bool:

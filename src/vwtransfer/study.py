@@ -11,7 +11,7 @@ from rich.console import Console
 
 from vwtransfer import material, provenance, results, tracking
 from vwtransfer.config import Config
-from vwtransfer.datasets import Dataset, descriptions_of
+from vwtransfer.datasets import Dataset
 from vwtransfer.devices import torch_device
 from vwtransfer.evaluator import NO_TRANSFER, Evaluation, Query, evaluate, queries
 from vwtransfer.files import write_json, write_text
@@ -171,7 +171,7 @@ def _map(study: Study, source: str, target: str) -> Map:
     folder = study.config.folder / "transfer"
     method = build_part(study.config.transfer, "transfer")
     tasks = study.suite.tasks
-    excluded = [d for dataset in study.datasets.values() for d in descriptions_of(dataset)]
+    excluded = material.descriptions(study.datasets)
     fitted: Map = method.fit(tasks[source].text, tasks[target].text, study.suite.support, excluded)
     write_json(folder / f"{method.name}-{source}_to_{target}.json", dict(fitted.report))
     return fitted

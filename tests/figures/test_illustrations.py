@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 
 from made_up import config_of, make_up, make_up_words
+from own_transfer import EXCLUDED
+from vwtransfer import material
 from vwtransfer.config import Config
+from vwtransfer.datasets import descriptions_of
 from vwtransfer.errors import UserError
 from vwtransfer.illustrations import run
 from vwtransfer.kept_images import kept_images
@@ -22,6 +25,7 @@ SMALL = [
     "direction=[classification_to_generation,classification_to_detection]",
     "model.generation.denoising_steps=2",
     "dataset.tiny_shapes.held_out_images=2",
+    "transfer._target_=own_transfer.Recorded",
     "threads=1",
 ]
 
@@ -32,6 +36,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     make_up_words(made)
     run(made)
     return made
+
+
+def test_no_map_is_fitted_on_what_the_concepts_are_called(config: Config) -> None:
+    (dataset,) = material.opened(config).values()
+    assert descriptions_of(dataset) == EXCLUDED
 
 
 def test_every_word_has_a_picture_in_the_models_that_make_them(config: Config) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from vwtransfer import material, provenance, results
 from vwtransfer.config import Config, Node
-from vwtransfer.datasets import Dataset, descriptions_of
+from vwtransfer.datasets import Dataset
 from vwtransfer.devices import torch_device
 from vwtransfer.errors import UserError
 from vwtransfer.evaluator import UNCONSTRAINED, Evaluation, Query, evaluate, queries
@@ -123,7 +123,7 @@ def _carry(work: Study, node: Node) -> None:
                 direction,
                 (models[0], models[1]),
                 work.suite.support,
-                _excluded(work),
+                material.descriptions(work.datasets),
                 work.store,
                 mine,
                 advance,
@@ -208,7 +208,7 @@ def _conclude(work: Study, console: Console) -> None:
 
 def _causes(work: Study) -> pd.DataFrame:
     """For every trained word, what may explain that it is lost on the way."""
-    support, described = work.suite.support, _excluded(work)
+    support, described = work.suite.support, material.descriptions(work.datasets)
     tables = []
     for name in dict.fromkeys(source for source, _ in work.config.direction):
         task, mine = work.suite.tasks[name], [cell for cell in work.cells if cell.task == name]
@@ -227,11 +227,6 @@ def _causes(work: Study) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _excluded(work: Study) -> list[str]:
-    """What no fit may spell out: all that the concepts of the study are called."""
-    return [d for dataset in work.datasets.values() for d in descriptions_of(dataset)]
-
-
 def _notes(work: Study) -> list[str]:
     """What a reader of the page should know of its making."""
     config = work.config
@@ -245,7 +240,7 @@ def _notes(work: Study) -> list[str]:
         f"and anchor, {len(work.cells)} words trained, unconstrained, seed {config.seed}.",
         f"Steps of a word's training: {steps}.",
         f"Descriptions that no fit may spell out: all of all concepts, "
-        f"{len(_excluded(work))} in all.",
+        f"{len(material.descriptions(work.datasets))} in all.",
         f"Times on {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads "
         f"of {made['machine']['cores']} cores, {memory:.0f} GB, on the "
         f"{torch_device(config.device).type}; torch {torch.__version__}.",
