@@ -114,3 +114,11 @@ def test_a_folder_that_cannot_be_made_is_said_before_a_sweep_starts(own: Path) -
     assert shown.returncode == 2
     assert "photos.py" in shown.stderr
     assert "Traceback" not in shown.stderr
+
+
+def test_a_reader_that_goes_away_is_no_fault() -> None:
+    command = [sys.executable, "-m", "vwtransfer", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as helped:
+        assert helped.stdout is not None and helped.stderr is not None
+        helped.stdout.close()
+        assert helped.stderr.read() == b""

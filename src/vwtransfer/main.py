@@ -1,6 +1,7 @@
 """The entry point: composes the config, checks it and hands it to what is to be done."""
 
 import os
+import select
 import sys
 import traceback
 from importlib import import_module
@@ -75,12 +76,24 @@ def main() -> None:
         sys.exit(130)
     except (Refused, Exception) as raised:
         error = raised.error if isinstance(raised, Refused) else raised
+        if isinstance(error, BrokenPipeError) and not _is_read():
+            sys.exit(1)
         line = explained(error, arguments)
         if line is None or with_traceback:
             traceback.print_exception(error)
         if line is not None:
             report(line)
         sys.exit(1 if line is None else 2)
+
+
+def _is_read() -> bool:
+    """Whether anybody still takes what is printed: `vwtransfer --help | head` does not."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), select.POLLOUT)
+    if any(event & select.POLLERR for _, event in watch.poll(0)):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def _composed(composed: DictConfig) -> None:
