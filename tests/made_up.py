@@ -98,7 +98,11 @@ def make_up_words(config: Config) -> None:
 
 
 def _pictures(folder: Path, rows: pd.DataFrame, side: int = 64) -> None:
-    """A noisy gradient for each generation, different for every word."""
+    """A noisy gradient for each generation, different for every word; targets of one colour."""
+    for dataset, concept in rows[["dataset", "concept"]].drop_duplicates().itertuples(index=False):
+        path = folder / "targets" / dataset / f"{concept}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (side, side), "white").save(path)
     rng = np.random.default_rng(1)
     drawn = rows[(rows["metric"] == "generation_accuracy") & (rows["trained_for"] != "name")]
     ramp = np.linspace(0, 200, side)

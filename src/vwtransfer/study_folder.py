@@ -91,17 +91,38 @@ class StudyFolder:
         return published.of_study(self.world, self.datasets)
 
     @cached_property
-    def failures(self) -> list[tuple[Cell, int, str]]:
-        """Words that diverged: which, at what step, and why."""
-        found = []
+    def words(self) -> pd.DataFrame:
+        """Trained words that have rows: OURS, each once."""
+        frame = self.frame
+        return frame.loc[~frame["trained_for"].isin(BASELINES), OURS].drop_duplicates()
+
+    @cached_property
+    def failures(self) -> list[tuple[Cell, str, str]]:
+        """Words that diverged: which, at what step, and why; as far as the folder tells."""
+        rows = self.frame[self.frame["value"].isna() & ~self.frame["trained_for"].isin(BASELINES)]
+        failed = rows[OURS].drop_duplicates().itertuples(index=False, name=None)
+        found = {Cell(*row): ("not recorded", "not recorded") for row in failed}
         for path in sorted((self.folder / "words").rglob("*.failed.json")):
             key = path.relative_to(self.folder / "words").as_posix().removesuffix(".failed.json")
             try:
                 record = json.loads(path.read_text(encoding="utf-8"))
-                found.append((parse_key(key), int(record["step"]), str(record["reason"])))
+                found[parse_key(key)] = str(record["step"]), str(record["reason"])
             except (ValueError, KeyError, TypeError):
                 continue
-        return found
+        return [(cell, *how) for cell, how in sorted(found.items())]
+
+    def lacking(self, shown: pd.DataFrame, model: str) -> str:
+        """How many words measured in a model a table or pictures of it hold; empty where all."""
+        key = [*OURS, "transfer"]
+        rows = self.frame[self.frame["evaluated_on"] == model].dropna(subset="value")
+        measured = rows.loc[~rows["trained_for"].isin(BASELINES), key].drop_duplicates()
+        held = len(measured.merge(shown[key].drop_duplicates(), on=key))
+        if held == len(measured):
+            return ""
+        return (
+            f"Of the {len(measured):,} words measured in {model}, {held:,} are shown here: "
+            "action=figures makes the others."
+        )
 
 
 def read_study(folder: Path) -> StudyFolder:

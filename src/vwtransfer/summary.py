@@ -163,7 +163,7 @@ def print_summary(
     )
     for dataset in sorted(table["dataset"].unique()):
         of_dataset = table[table["dataset"] == dataset]
-        for delta in sorted(of_dataset["delta"].unique(), key=_delta_rank):
+        for delta in sorted(of_dataset["delta"].unique(), key=delta_rank):
             part = of_dataset[of_dataset["delta"] == delta]
             console.print(_drawn(part, f"{dataset}, {delta_name(delta)}", shown))
     for method, (share, cells) in kept(table).items():
@@ -231,14 +231,14 @@ def _cell(row: pd.DataFrame) -> str:
     return f"{mean:.2f}" if alone else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _delta_rank(delta: float) -> tuple[bool, float]:
-    """Sorts unconstrained first, then by delta."""
+def delta_rank(delta: float) -> tuple[bool, float]:
+    """Sorts unconstrained words first, then by delta."""
     return not math.isinf(delta), delta
 
 
 def _rank(item: tuple[tuple[str, float, str], int]) -> tuple[object, ...]:
     (dataset, delta, task), _ = item
-    return dataset, _delta_rank(delta), in_order([*TASKS, task]).index(task)
+    return dataset, delta_rank(delta), in_order([*TASKS, task]).index(task)
 
 
 def _planned_words(

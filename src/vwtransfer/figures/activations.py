@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from vwtransfer.agreement import FEWEST, chance_of_purity
 from vwtransfer.figures import sheet
 from vwtransfer.figures.galleries import spoken
-from vwtransfer.figures.study import GREY
+from vwtransfer.figures.study import GREY, counted
 from vwtransfer.grid import delta_text
 from vwtransfer.intervals import bootstrap_mean
 from vwtransfer.summary import delta_name, in_order
@@ -121,6 +121,8 @@ def _sheet(group: pd.DataFrame, folder: Path, study: str) -> list[Path]:
         "words with 95 % bootstrap intervals. Purity: the share of a word's k nearest neighbours "
         "with its anchor or concept, k the number of other words that have it; dotted: by chance."
     ]
+    words = group.groupby([*ROW, "layer"], observed=True).size()
+    notes[0] += f" n = {counted(int(words.min()), int(words.max()))} words in each row."
     path = folder / sheet_name(dataset, model, delta, seed)
     sheet.finish(figure, _legend(concepts, anchors), title, notes)
     return sheet.write(figure, path, "\n".join([title, *notes]))

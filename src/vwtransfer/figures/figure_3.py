@@ -28,6 +28,7 @@ from vwtransfer.grid import Cell
 from vwtransfer.summary import means, panels, shortfalls
 
 OWN: dict[str, Any] = {"edgecolor": "black", "linewidth": 1.4}
+TOO_LOW = 0.01  # bars beneath are not seen: their value is written
 TRANSFERRED: dict[str, Any] = {"edgecolor": "white", "linewidth": 0, "hatch": "////"}
 
 
@@ -45,7 +46,8 @@ def figure_3(
     """Figure 3: unconstrained words in their own model and transferred, against the baselines.
 
     A panel for each model and metric, a group of bars for each dataset, a bar for each task that
-    words were trained for; whiskers are 95 % intervals over words.
+    words were trained for; whiskers are 95 % intervals over words. A bar too low to be seen has its
+    value written above it.
 
     Args:
         frame: results as `results.read` gives them.
@@ -109,6 +111,9 @@ def _bars(
             row = rows.loc[task]
             style = OWN if task == own else TRANSFERRED
             ax.bar(centre, row["mean"], 0.9 * width, color=COLOURS[i], **style)
+            if row["mean"] < TOO_LOW:
+                said = f"{row['mean']:.1g}"
+                ax.text(centre, 0.015, said, ha="center", va="bottom", fontsize=8, color="black")
             if math.isfinite(row["low"]):
                 ends = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
                 ax.errorbar(centre, row["mean"], ends, color="black", linewidth=1, capsize=2.5)

@@ -90,20 +90,14 @@ def _figure_5(folder: Path, kind: str, group: pd.DataFrame, study: str) -> list[
 def _figure_4(folder: Path, group: pd.DataFrame, study: str) -> list[Path]:
     """Target images, and what words of each task draw (figure 4)."""
     dataset, delta, seed = group[CHOSEN].iloc[0]
-    words = paired(group)[:MOST_WORDS]
-    origins = [
-        (task, transfer)
-        for task in in_order(group["trained_for"].unique())
-        for transfer in sorted(group.loc[group["trained_for"] == task, "transfer"].unique())
-    ]
+    words, origins = paired(group)[:MOST_WORDS], origins_of(group)
     found = group.drop_duplicates(["trained_for", "transfer", "concept", "anchor"]).set_index(
         ["trained_for", "transfer", "concept", "anchor"]
     )["path"]
 
     def picture(i: int, j: int) -> Path | None:
         if i == 0:
-            target = folder / "targets" / dataset / f"{words[j][0]}.png"
-            return target if target.is_file() else None
+            return target(folder, dataset, words[j][0])
         return found.get((*origins[i - 1], *words[j]))
 
     return draw_grid(
@@ -117,6 +111,21 @@ def _figure_4(folder: Path, group: pd.DataFrame, study: str) -> list[Path]:
         across="target concept / anchor word",
         down="trained for",
     )
+
+
+def origins_of(group: pd.DataFrame) -> list[tuple[str, str]]:
+    """(trained_for, transfer) of kept pictures, in the order of tasks."""
+    return [
+        (task, transfer)
+        for task in in_order(group["trained_for"].unique())
+        for transfer in sorted(group.loc[group["trained_for"] == task, "transfer"].unique())
+    ]
+
+
+def target(folder: Path, dataset: str, concept: str) -> Path | None:
+    """The training image of a concept that `action=figures` keeps; None where it does not lie."""
+    path = folder / "targets" / dataset / f"{concept}.png"
+    return path if path.is_file() else None
 
 
 def paired(group: pd.DataFrame) -> list[tuple[str, str]]:

@@ -46,9 +46,13 @@ def title_of(what: str, frame: pd.DataFrame, world: str) -> str:
 def trials_note(table: pd.DataFrame) -> str:
     """How many words the means are over."""
     trials = table.loc[~table["trained_for"].isin(BASELINES), "trials"]
-    fewest, most = int(trials.min()), int(trials.max())
-    words = f"{most}" if fewest == most else f"{fewest} to {most}"
+    words = counted(int(trials.min()), int(trials.max()))
     return f"Means over n = {words} words, with 95 % bootstrap intervals."
+
+
+def counted(fewest: int, most: int) -> str:
+    """`10`, or `8 to 10`."""
+    return f"{most}" if fewest == most else f"{fewest} to {most}"
 
 
 def baseline_legend(table: pd.DataFrame) -> list[Line2D]:

@@ -10,15 +10,23 @@ graphics, to within 0.0002. Its columns:
     interpolated           1 where the value was interpolated, as no marker could be read
 """
 
+import math
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from vwtransfer.summary import BASELINES
 
 KEY = ["dataset", "metric", "trained_for", "delta"]
+TASK = {
+    "generation_accuracy": "generation",
+    "mean_average_precision": "detection",
+    "classifier_accuracy": "classification",
+}
+"""The task whose model a metric is of."""
 WORLD = "paper"
 """The name of the suite of models that the published values are of."""
 
@@ -27,6 +35,28 @@ WORLD = "paper"
 def values() -> pd.DataFrame:
     """All published values; the module's docstring says what the columns are."""
     return pd.read_csv(Path(__file__).with_name("results.csv"))
+
+
+def _own() -> pd.DataFrame:
+    """In-domain means: a row for each dataset and metric, a column for each delta."""
+    own = values()[values()["trained_for"] == values()["metric"].map(TASK)]
+    return own.pivot(index=["dataset", "metric"], columns="delta", values="mean")
+
+
+def kept() -> float:
+    """Share of in-domain performance that transferred words keep, unconstrained, as in figure 3.
+
+    The mean over the 24 pairs of dataset and direction of (transferred) / (in-domain).
+    """
+    free = values()[np.isinf(values()["delta"])]
+    moved = free[free["trained_for"] != free["metric"].map(TASK)]
+    both = moved.join(_own()[math.inf].rename("own"), on=["dataset", "metric"])
+    return float((both["mean"] / both["own"]).mean())
+
+
+def reached(delta: float) -> float:
+    """In-domain performance at a delta over the unconstrained: the mean over datasets and tasks."""
+    return float((_own()[delta] / _own()[math.inf]).mean())
 
 
 def of_study(world: str, datasets: Iterable[str]) -> pd.DataFrame | None:

@@ -7,6 +7,7 @@
   const FREE = Infinity;
   const RESAMPLES = 2000;
   const PER_PAGE = 50;
+  const TOO_LOW = 0.01; // bars beneath are not seen: their value is written
   const GREYS = { anchor: "solid", name: "dash", random: "dot", chance: "dashdot" };
 
   // ---- the data: columns of names and numbers into rows -------------------------------------
@@ -122,7 +123,9 @@
   function figure3Cells() {
     const delta = chosenDelta() ?? deltas[deltas.length - 1];
     const wanted = (row) => row.delta === delta || (isBaseline(row.trained_for) && row.delta === FREE);
-    if (subset()) return cellsOf(wanted);
+    return subset() ? cellsOf(wanted) : printedCells(wanted);
+  }
+  function printedCells(wanted) {
     return means
       .filter((row) => ["none", state.method].includes(row.transfer) && row.trials && wanted(row) && keeps(row))
       .map((row) => ({ ...row, panel: panelOf(row) }))
@@ -130,8 +133,12 @@
   }
   const wordKey = (w) => `${w.dataset}\n${w.concept}\n${w.anchor}`;
   const constrained = new Set(trained.filter((w) => w.delta !== FREE).map(wordKey));
-  const figure6Cells = () =>
-    cellsOf((w) => constrained.has(wordKey(w)) && (!isBaseline(w.trained_for) || w.trained_for === "anchor"));
+  const allConstrained = trained.every((w) => constrained.has(wordKey(w)));
+  function figure6Cells() {
+    const kind = (row) => !isBaseline(row.trained_for) || row.trained_for === "anchor";
+    if (allConstrained && !subset()) return printedCells(kind);
+    return cellsOf((w) => constrained.has(wordKey(w)) && kind(w));
+  }
 
   // ---- charts: drawn when they come into view ----------------------------------------------
 
@@ -202,6 +209,8 @@
     }
     return element("ul", { className: "legend" }, ...items, ...extra.map((text) => element("li", {}, text)));
   }
+  // published means are of all words: beside some of them they would mislead
+  const theirs = (wanted) => (subset() ? [] : published.filter((row) => wanted(row) && keeps(row)));
   const noteOnSubset = () =>
     subset() ? [element("p", { className: "aside" }, "Means of the chosen words alone, with intervals computed here.")] : [];
 
@@ -211,8 +220,8 @@
     const datasets = data.datasets.filter((d) => !state.dataset || d === state.dataset);
     const delta = chosenDelta() ?? deltas[deltas.length - 1];
     const baselines = data.baselines.filter((b) => cells.some((c) => c.trained_for === b));
-    const marks = published.filter((row) => row.delta === delta && keeps({ ...row, concept: state.concept, anchor: state.anchor }));
-    place.append(legend(baselines, ["black edge: in its own model; hatched: transferred", ...(marks.length ? ["◇ published"] : [])]), ...noteOnSubset());
+    const marks = theirs((row) => row.delta === delta);
+    place.append(legend(baselines, [`${deltaName(delta)}; black edge: in its own model; hatched: transferred`, ...(marks.length ? ["◇ published"] : [])]), ...noteOnSubset());
     if (!cells.some((c) => !isBaseline(c.trained_for))) place.append(element("p", {}, "No word fits these filters."));
     data.panels.forEach((panel, p) => {
       const here = cells.filter((c) => c.panel === p && datasets.includes(c.dataset));
@@ -231,20 +240,22 @@
               line: { color: task === panel.task ? "#000" : "#fff", width: task === panel.task ? 1.5 : 0 },
               pattern: { shape: task === panel.task ? "" : "/", fillmode: "overlay", fgcolor: "#fff", size: 7, solidity: 0.25 },
             },
-            text: bars.map(said),
-            textposition: "none",
-            hovertemplate: "%{x}: %{text}<extra></extra>",
+            customdata: bars.map(said),
+            text: bars.map((c) => (c.mean < TOO_LOW ? Number(c.mean.toPrecision(1)) : "")),
+            textposition: "outside",
+            cliponaxis: false,
+            hovertemplate: "%{x}: %{customdata}<extra></extra>",
           });
         }
-        const theirs = marks.filter((row) => row.metric === panel.metric && row.trained_for === task);
-        if (theirs.length) {
+        const marked = marks.filter((row) => row.metric === panel.metric && row.trained_for === task);
+        if (marked.length) {
           traces.push({
             type: "scatter",
             mode: "markers",
-            x: theirs.map((row) => row.dataset),
-            y: theirs.map((row) => row.mean),
+            x: marked.map((row) => row.dataset),
+            y: marked.map((row) => row.mean),
             offsetgroup: task,
-            error_y: whiskers(theirs.map((row) => ({ mean: row.mean, low: row.ci_low, high: row.ci_high })), "#000"),
+            error_y: whiskers(marked.map((row) => ({ mean: row.mean, low: row.ci_low, high: row.ci_high })), "#000"),
             marker: { symbol: "diamond", size: 8, color: "#fff", line: { color: "#000", width: 1.3 } },
             hovertemplate: `published, trained for ${task}: %{y:.3f}<extra></extra>`,
           });
@@ -290,9 +301,10 @@
     const largest = Math.max(...finite);
     const at = (delta) => (delta === FREE ? 2 * largest : delta);
     const datasets = data.datasets.filter((d) => (!state.dataset || d === state.dataset) && cells.some((c) => c.dataset === d));
-    place.append(legend(cells.some((c) => c.trained_for === "anchor") ? ["anchor"] : [], ["thick: in its own model; bands: 95 % intervals", ...(published.length ? ["◇ published"] : [])]), ...noteOnSubset());
+    place.append(legend(cells.some((c) => c.trained_for === "anchor") ? ["anchor"] : [], ["thick: in its own model; bands: 95 % intervals", ...(theirs(() => true).length ? ["◇ published"] : [])]), ...noteOnSubset());
     if (!datasets.length) place.append(element("p", {}, "No word fits these filters."));
     for (const dataset of datasets) {
+      if (data.datasets.length > 1) place.append(element("h3", {}, dataset));
       data.panels.forEach((panel, p) => {
         const here = cells.filter((c) => c.panel === p && c.dataset === dataset).sort((a, b) => a.delta - b.delta);
         const traces = [];
@@ -333,14 +345,14 @@
               hovertemplate: "unconstrained: %{text}<extra></extra>",
             },
           );
-          const theirs = published.filter((row) => row.dataset === dataset && row.metric === panel.metric && row.trained_for === task && row.delta !== FREE);
-          if (theirs.length && (!state.task || state.task === task)) {
+          const marked = theirs((row) => row.dataset === dataset && row.metric === panel.metric && row.trained_for === task && row.delta !== FREE);
+          if (marked.length) {
             traces.push({
               type: "scatter",
               mode: "markers",
-              x: theirs.map((row) => row.delta),
-              y: theirs.map((row) => row.mean),
-              error_y: whiskers(theirs.map((row) => ({ mean: row.mean, low: row.ci_low, high: row.ci_high })), colour(task)),
+              x: marked.map((row) => row.delta),
+              y: marked.map((row) => row.mean),
+              error_y: whiskers(marked.map((row) => ({ mean: row.mean, low: row.ci_low, high: row.ci_high })), colour(task)),
               marker: { symbol: "diamond", size: 8, color: "#fff", line: { color: colour(task), width: 1.5 } },
               hovertemplate: `published, trained for ${task}: %{y:.3f}<extra></extra>`,
             });
@@ -348,7 +360,7 @@
         }
         const anchor = here.find((c) => c.trained_for === "anchor");
         plot(place, `Lines: ${dataset}, ${panel.task}, ${panel.label} against delta. The numbers are in the table above.`, traces, {
-          name: `${dataset}; ${panel.task}: ${panel.label}`,
+          name: `${panel.task}: ${panel.label}`,
           xaxis: {
             type: Math.min(...finite) > 0 ? "log" : "linear",
             tickvals: [...finite, at(FREE)],
@@ -376,7 +388,7 @@
       if (chosenDelta() !== null && delta !== chosenDelta()) continue;
       const open = element("details", { open: first });
       first = false;
-      open.append(element("summary", {}, `${sheet.dataset}, ${deltaName(delta)}: text encoder for ${sheet.model}`));
+      open.append(element("summary", {}, `${sheet.dataset}, ${deltaName(delta)}: text encoder for ${sheet.model}`), mapLegend(sheet));
       for (const o of sheet.origins) {
         if (state.task && o.trained_for !== state.task) continue;
         if (o.transfer !== "none" && o.transfer !== state.method) continue;
@@ -389,10 +401,29 @@
       place.append(open);
     }
   }
+  // of all origins of a sheet, so that a concept has one colour in all of its maps
+  function marksOf(sheet) {
+    const held = (name) => ordered(sheet.origins.flatMap((o) => o.maps.flatMap((map) => map.words[name].names)));
+    return [held("concept"), held("anchor")];
+  }
+  const GLYPHS = { circle: "●", square: "■", "triangle-up": "▲", "triangle-down": "▼", diamond: "◆", cross: "✚", x: "✖", "triangle-left": "◀", "triangle-right": "▶", star: "★" };
+  function mapLegend(sheet) {
+    const [concepts, anchors] = marksOf(sheet);
+    const items = concepts.map((concept, i) => {
+      const dot = element("i", { className: "dot" });
+      dot.style.background = data.palette.concepts[i % data.palette.concepts.length];
+      return element("li", {}, dot, spoken(concept));
+    });
+    anchors.forEach((anchor, i) => {
+      const glyph = GLYPHS[data.palette.anchors[i % data.palette.anchors.length]];
+      items.push(element("li", {}, element("b", { "aria-hidden": "true" }, glyph), `from ${anchor}`));
+    });
+    return element("ul", { className: "legend" }, ...items);
+  }
   function drawMap(place, map, sheet, title) {
     const concepts = column(map.words.concept);
     const anchors = column(map.words.anchor);
-    const all = [ordered(concepts), ordered(anchors)];
+    const all = marksOf(sheet);
     const lit = concepts.map((c, i) => (!state.concept || c === state.concept) && (!state.anchor || anchors[i] === state.anchor));
     plot(
       place,
@@ -453,16 +484,15 @@
       gallery.hidden =
         (state.dataset && dataset !== state.dataset) ||
         (chosenDelta() !== null && (delta === "inf" ? FREE : Number(delta)) !== chosenDelta()) ||
-        (state.task && task !== state.task) ||
-        (method !== "none" && method !== state.method);
-      for (const part of gallery.querySelectorAll("[data-concept]")) {
-        part.hidden = (state.concept && part.dataset.concept !== state.concept) || (state.anchor && part.dataset.anchor && part.dataset.anchor !== state.anchor);
-      }
-      const heads = [...gallery.querySelectorAll("thead th")].map((th) => th.textContent);
-      if (!heads.includes(state.anchor) && state.anchor) continue;
-      for (const row of gallery.querySelectorAll("tr")) {
-        [...row.children].slice(1).forEach((cell, i) => (cell.hidden = Boolean(state.anchor) && heads[i] !== state.anchor));
-      }
+        (state.task && task && task !== state.task) ||
+        (method && method !== "none" && method !== state.method);
+      const away = (line) =>
+        (state.concept && line.dataset.concept && line.dataset.concept !== state.concept) ||
+        (state.anchor && line.dataset.anchor && line.dataset.anchor !== state.anchor);
+      for (const row of gallery.querySelectorAll("tbody tr, li")) row.hidden = away(row);
+      [...gallery.querySelectorAll("thead th")].forEach((head, i) => {
+        for (const row of gallery.querySelectorAll("tr")) row.children[i + 1].hidden = away(head);
+      });
     }
   }
   const viewer = document.getElementById("viewer");
@@ -471,10 +501,22 @@
     const image = thumb.querySelector("img");
     const where = thumb.closest(".gallery").querySelector("summary").textContent;
     shown = thumb;
-    viewer.querySelector("img").src = image.src;
-    viewer.querySelector("img").alt = image.alt;
+    const large = viewer.querySelector("img");
+    const link = viewer.querySelector("a");
+    large.src = image.src;
+    large.alt = image.alt;
+    large.className = "";
+    link.hidden = true;
+    // the picture itself, where the page still lies in its study's folder
+    const file = new Image();
+    file.onload = () => {
+      if (shown !== thumb) return;
+      large.src = file.src;
+      large.className = file.naturalWidth < 200 ? "pixels" : "";
+      link.hidden = false;
+    };
+    file.src = link.href = thumb.getAttribute("href");
     viewer.querySelector("figcaption").textContent = `${image.alt}. ${where}`;
-    viewer.querySelector("a").href = thumb.getAttribute("href");
     if (!viewer.open) viewer.showModal();
   }
   function step(by) {
@@ -547,7 +589,7 @@
     const pages = Math.max(1, Math.ceil(found.length / PER_PAGE));
     pageNumber = Math.min(pageNumber, pages - 1);
     const rows = found.slice(pageNumber * PER_PAGE, (pageNumber + 1) * PER_PAGE);
-    body.replaceChildren(...rows.map((w) => element("tr", {}, ...COLUMNS.map(([name]) => element("td", {}, written(w[name]))))));
+    body.replaceChildren(...rows.map((w) => element("tr", {}, ...COLUMNS.map(([name]) => element("td", { className: typeof w[name] === "number" ? "number" : "" }, written(w[name]))))));
     place.textContent = `${found.length.toLocaleString("en")} rows; page ${pageNumber + 1} of ${pages}`;
     back.disabled = pageNumber === 0;
     on.disabled = pageNumber === pages - 1;

@@ -16,10 +16,18 @@ from vwtransfer import __version__, published
 from vwtransfer.figures.activations import ANCHOR_MARKERS, CONCEPT_COLOURS, LABELS
 from vwtransfer.figures.study import COLOURS
 from vwtransfer.report.data import data, scripted, word_rows
-from vwtransfer.report.pictures import TITLES, Picture, galleries, whole
-from vwtransfer.report.story import story
-from vwtransfer.study_folder import StudyFolder
-from vwtransfer.summary import BASELINES, HEADLINES, delta_name
+from vwtransfer.report.pictures import (
+    MODEL,
+    TITLES,
+    Gallery,
+    Picture,
+    galleries,
+    side_by_side,
+    whole,
+)
+from vwtransfer.report.story import other_world, story
+from vwtransfer.study_folder import OURS, StudyFolder
+from vwtransfer.summary import BASELINES, HEADLINES, delta_name, delta_rank, in_order
 
 PLOTLY_MARKERS = {
     **{"o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "D": "diamond"},
@@ -47,11 +55,9 @@ def page(study: StudyFolder, drawn: Mapping[str, list[Path]]) -> str:
         figures={method: [whole(path) for path in paths] for method, paths in drawn.items()},
         numbers=_numbers(study),
         comparison=_comparison(study),
-        galleries={
-            title: list(galleries(study, kind))
-            for kind, title in TITLES.items()
-            if len(study.pictures[kind])
-        },
+        other_world=other_world(study),
+        coverage=_coverage(study),
+        galleries=_galleries(study),
         sheets=_sheets(study),
         words=_words(study),
         flagged=study.frame[study.frame["unsafe"] == "yes"],
@@ -81,12 +87,34 @@ def _resource(name: str) -> str:
     return (files("vwtransfer.report") / name).read_text(encoding="utf-8")
 
 
+def _galleries(study: StudyFolder) -> dict[str, list[Gallery]]:
+    found = {"Side by side": list(side_by_side(study))}
+    found |= {title: list(galleries(study, kind)) for kind, title in TITLES.items()}
+    return {title: shown for title, shown in found.items() if shown}
+
+
+def _coverage(study: StudyFolder) -> dict[str, list[str]]:
+    """Section -> what of the measured words it lacks: `action=figures` may be behind, or chosen."""
+    models = in_order(study.frame["evaluated_on"].unique())
+    tables = {"activations": study.activations, "neighbours": study.neighbours}
+    found = {
+        name: [study.lacking(table[table["evaluated_on"] == model], model) for model in models]
+        for name, table in tables.items()
+        if len(table)
+    }
+    found["pictures"] = [
+        study.lacking(study.pictures[kind], MODEL[kind]) for kind in ("images", "detections")
+    ]
+    return {name: [line for line in lines if line] for name, lines in found.items()}
+
+
 def _numbers(study: StudyFolder) -> list[dict[str, Any]]:
     """A table for each dataset and delta: rows by origin, columns by panel, with intervals."""
     found = []
     table = study.table
     columns = [f"{task}: {HEADLINES.get(metric, metric)}" for task, metric in study.panels]
-    for (dataset, delta), part in table.groupby(["dataset", "delta"], observed=True):
+    groups = table.groupby(["dataset", "delta"], observed=True)
+    for (dataset, delta), part in sorted(groups, key=lambda g: (g[0][0], delta_rank(g[0][1]))):
         rows = []
         trained = [task for task in study.tasks if (part["trained_for"] == task).any()]
         for origin in [*trained, *(b for b in BASELINES if (part["trained_for"] == b).any())]:
@@ -145,9 +173,8 @@ def _provenance(study: StudyFolder) -> dict[str, Any]:
     machine = known.get("machine") or {}
     git = known.get("git") or {}
     commit = git.get("commit")
-    seconds = study.frame.drop_duplicates(
-        ["dataset", "concept", "anchor", "delta", "trained_for", "transfer", "evaluated_on", "seed"]
-    )["seconds"].sum()
+    rows = study.frame.drop_duplicates([*OURS, "transfer", "evaluated_on"])
+    training, words = _training(study.folder)
     facts = {
         "command": known.get("command"),
         "date of the latest job": known.get("date"),
@@ -155,8 +182,8 @@ def _provenance(study: StudyFolder) -> dict[str, Any]:
         "seeds": ", ".join(f"{name} {seed}" for name, seed in (known.get("seeds") or {}).items()),
         "machine": ", ".join(str(value) for value in machine.values()),
         "python": known.get("python"),
-        "time of training": _duration(_training_seconds(study.folder)),
-        "time of measuring": _duration(float(seconds)),
+        "time of training": _duration(training, words),
+        "time of measuring": _duration(float(rows["seconds"].sum()), len(study.words)),
         "report written by": f"vwtransfer {__version__}",
     }
     models = (study.config or {}).get("model") or {}
@@ -172,21 +199,23 @@ def _provenance(study: StudyFolder) -> dict[str, Any]:
     }
 
 
-def _training_seconds(folder: Path) -> float:
-    """Sum over the words of their share of the time their pack took."""
-    total = 0.0
+def _training(folder: Path) -> tuple[float, int]:
+    """Seconds that words took (each its share of its pack's), and how many words there are."""
+    seconds = []
     for path in (folder / "words").rglob("*.safetensors"):
         try:
             with safe_open(path, framework="numpy") as file:
-                total += float((file.metadata() or {}).get("seconds", 0.0))
-        except (SafetensorError, OSError, ValueError):
+                seconds.append(float((file.metadata() or {})["seconds"]))
+        except (SafetensorError, OSError, ValueError, KeyError):
             continue
-    return total
+    return sum(seconds), len(seconds)
 
 
-def _duration(seconds: float) -> str:
-    """`2 h 05 min`, `3 min` or `12 s`, summed over words."""
+def _duration(seconds: float, words: int) -> str | None:
+    """`2 h 05 min: 75 s for each of 100 words`; None where no word tells."""
+    if not words:
+        return None
     minutes = round(seconds / 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min, summed over words"
-    return f"{minutes} min, summed over words" if minutes else f"{seconds:.0f} s, summed over words"
+    total = f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+    total = total if minutes else f"{seconds:.0f} s"
+    return f"{total}: {seconds / words:.3g} s for each of {words:,} words"

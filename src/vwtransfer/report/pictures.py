@@ -2,22 +2,23 @@
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from PIL import Image
 
-from vwtransfer.figures.galleries import made_by, spoken
+from vwtransfer.figures.galleries import MOST_WORDS, made_by, origins_of, paired, spoken, target
 from vwtransfer.grid import delta_text
 from vwtransfer.study_folder import StudyFolder
-from vwtransfer.summary import BASELINES, delta_name, in_order
+from vwtransfer.summary import BASELINES, delta_name, delta_rank, in_order
 
 SIDE = 96  # pixels of a thumbnail's longer side
 QUALITY = 80
-GROUP = ["dataset", "delta", "trained_for", "transfer", "seed"]
+CHOSEN = ["dataset", "delta", "seed"]
+ORIGIN = ["trained_for", "transfer"]
 TITLES = {
     "images": "Generations",
     "detections": "Detections",
@@ -34,17 +35,24 @@ class Picture(NamedTuple):
     file: str
 
 
+class Line(NamedTuple):
+    """What a row or a column shows, and the words that it is of; empty where it is of several."""
+
+    label: str
+    concept: str = ""
+    anchor: str = ""
+
+
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of words that share dataset, delta and origin.
+    """Pictures in rows and columns.
 
     Attributes:
         title: in words.
-        dataset, delta, trained_for, transfer: as in the results, delta "inf" when unconstrained.
-        concepts: of the rows.
-        columns: anchors, or "first N blocks"; empty where each concept has one picture.
-        cells: a row for each concept: for each column its picture or None.
-        anchors: where there are no columns, the anchor of each row.
+        dataset, delta: as in the results, delta "inf" when unconstrained.
+        trained_for, transfer: of all of its words; empty where they differ.
+        columns: none where each row has one picture, and the rows stand side by side.
+        rows: each with its pictures, None where there is none.
     """
 
     title: str
@@ -52,66 +60,119 @@ class Gallery:
     delta: str
     trained_for: str
     transfer: str
-    concepts: list[str]
-    columns: list[str]
-    cells: list[list[Picture | None]]
-    anchors: list[str]
+    columns: list[Line]
+    rows: list[tuple[Line, list[Picture | None]]]
+
+
+def side_by_side(study: StudyFolder) -> Iterator[Gallery]:
+    """Figure 4 for each dataset and delta: target images, and what words of each task generate."""
+    for (dataset, delta, _), group in _groups(study, "images", CHOSEN):
+        words, origins = paired(group)[:MOST_WORDS], origins_of(group)
+        found = group.drop_duplicates([*ORIGIN, "concept", "anchor"])
+        path = found.set_index([*ORIGIN, "concept", "anchor"])["path"].to_dict()
+        rows = [(Line("target"), [_target(study.folder, dataset, word[0]) for word in words])]
+        for origin in origins:
+            label = f"trained for {origin[0]}" + (f", {origin[1]}" if origin[1] != "none" else "")
+            pictures = [
+                _picture(study.folder, path.get((*origin, *word)), _said(*word)) for word in words
+            ]
+            rows.append((Line(label), pictures))
+        yield Gallery(
+            title=f"{dataset}, {delta_name(delta)}: words of each task side by side",
+            dataset=dataset,
+            delta=delta_text(delta),
+            trained_for="",
+            transfer="",
+            columns=[Line(f"{spoken(word[0])} from {word[1]}", *word) for word in words],
+            rows=rows,
+        )
 
 
 def galleries(study: StudyFolder, kind: str) -> Iterator[Gallery]:
-    """The galleries of one kind of pictures, in the order of tasks, deltas from the smallest."""
+    """The galleries of one kind of pictures, unconstrained words first, in the order of tasks."""
+    for key, group in _groups(study, kind, [*CHOSEN, *ORIGIN]):
+        dataset, delta, _, trained_for, transfer = key
+        shown = _blocks if kind == "cut" else _by_anchor
+        columns, rows = shown(study.folder, dataset, group, targets=kind == "images")
+        yield Gallery(
+            title=f"{dataset}, {delta_name(delta)}: {made_by(trained_for, transfer, MODEL[kind])}",
+            dataset=dataset,
+            delta=delta_text(delta),
+            trained_for=trained_for,
+            transfer=transfer,
+            columns=columns,
+            rows=rows,
+        )
+
+
+def _groups(
+    study: StudyFolder, kind: str, keys: list[str]
+) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
     kept = study.pictures[kind]
     kept = kept[~kept["trained_for"].isin(BASELINES)]
     tasks = in_order(kept["trained_for"].unique())
-    groups = sorted(
-        kept.groupby(GROUP),
-        key=lambda item: (item[0][0], item[0][1], tasks.index(item[0][2]), item[0][3:]),
-    )
-    for key, group in groups:
-        yield _gallery(study.folder, kind, tuple(map(str, key[:1] + key[2:4])), key[1], group)
+
+    def rank(item: tuple[tuple[Any, ...], pd.DataFrame]) -> tuple[Any, ...]:
+        dataset, delta, seed, *origin = item[0]
+        return dataset, delta_rank(delta), seed, [tasks.index(name) for name in origin[:1]], origin
+
+    return sorted(kept.groupby(keys), key=rank)
 
 
-def _gallery(
-    folder: Path, kind: str, names: Sequence[str], delta: float, group: pd.DataFrame
-) -> Gallery:
-    dataset, trained_for, transfer = names
-    if kind == "cut":
-        group = group.assign(column=[f"first {number}" for number in group["number"]])
-        group = group.sort_values(["concept", "number"])
-    else:
-        group = group[group["number"] == group["number"].min()].assign(column=group["anchor"])
-        group = group.sort_values(["concept", "anchor"])
-    concepts = list(dict.fromkeys(group["concept"]))
-    columns = list(dict.fromkeys(group["column"]))
-    if kind != "cut":
-        columns = sorted(columns)
-    alone = group.groupby("concept").size().max() == 1
-    found = {(row.concept, row.column): row for row in group.itertuples()}
+Grid = tuple[list[Line], list[tuple[Line, list[Picture | None]]]]
 
-    def picture(concept: str, column: str) -> Picture | None:
-        row = found.get((concept, column))
-        if row is None:
-            return None
-        what = f"{spoken(concept)} from {row.anchor}"
-        said = f"{what}, {column} blocks" if kind == "cut" else what
-        return Picture(thumbnail(row.path), said, row.path.relative_to(folder).as_posix())
 
-    if alone:
-        rows = list(group.itertuples())
-        cells = [[picture(row.concept, row.column)] for row in rows]
-    else:
-        cells = [[picture(concept, column) for column in columns] for concept in concepts]
-    return Gallery(
-        title=f"{dataset}, {delta_name(delta)}: {made_by(trained_for, transfer, MODEL[kind])}",
-        dataset=dataset,
-        delta=delta_text(delta),
-        trained_for=trained_for,
-        transfer=transfer,
-        concepts=concepts,
-        columns=[] if alone else columns,
-        cells=cells,
-        anchors=[row.anchor for row in group.drop_duplicates("concept").itertuples()],
-    )
+def _by_anchor(folder: Path, dataset: str, group: pd.DataFrame, targets: bool) -> Grid:
+    """Target concept by anchor word, with the target in front; or one picture of each concept."""
+    group = group[group["number"] == group["number"].min()].sort_values(["concept", "anchor"])
+    found = group.set_index(["concept", "anchor"])["path"].to_dict()
+    if not group["concept"].duplicated().any():
+        alone = [
+            (Line(_said(*word), *word), [_picture(folder, path, _said(*word))])
+            for word, path in found.items()
+        ]
+        return [], alone
+    concepts, anchors = group["concept"].unique(), sorted(group["anchor"].unique())
+    rows = [
+        (
+            Line(spoken(concept), concept),
+            [_target(folder, dataset, concept)] * targets
+            + [
+                _picture(folder, found.get((concept, anchor)), _said(concept, anchor))
+                for anchor in anchors
+            ],
+        )
+        for concept in concepts
+    ]
+    return [Line("target")] * targets + [Line(anchor, "", anchor) for anchor in anchors], rows
+
+
+def _blocks(folder: Path, dataset: str, group: pd.DataFrame, targets: bool) -> Grid:
+    """A word in each row, by how many blocks the text encoder was left."""
+    counts = sorted(group["number"].unique())
+    found = group.set_index(["concept", "anchor", "number"])["path"].to_dict()
+    rows = []
+    for word in sorted({key[:2] for key in found}):
+        pictures = [
+            _picture(folder, found.get((*word, count)), f"{_said(*word)}, {count} blocks")
+            for count in counts
+        ]
+        rows.append((Line(_said(*word), *word), pictures))
+    return [Line(f"first {count}") for count in counts], rows
+
+
+def _said(concept: str, anchor: str) -> str:
+    return f"{spoken(concept)} from {anchor}"
+
+
+def _picture(folder: Path, path: Path | None, said: str) -> Picture | None:
+    if path is None:
+        return None
+    return Picture(thumbnail(path), said, path.relative_to(folder).as_posix())
+
+
+def _target(folder: Path, dataset: str, concept: str) -> Picture | None:
+    return _picture(folder, target(folder, dataset, concept), f"target: {spoken(concept)}")
 
 
 def thumbnail(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from vwtransfer.published import compared
+from vwtransfer import published
 from vwtransfer.study_folder import StudyFolder
 from vwtransfer.summary import BASELINES, HEADLINES, delta_name, in_order
 
@@ -82,7 +82,7 @@ def story(study: StudyFolder) -> list[str]:
     lines += _anchor(study, level)
     lines += _deltas(study)
     if study.published is not None and len(study.methods) <= 1:
-        both = compared(study.table, study.published)
+        both = published.compared(study.table, study.published)
         if len(both):
             lines.append(
                 f"Of {len(both)} values that the paper published, "
@@ -143,9 +143,10 @@ def _transferred(study: StudyFolder, method: str, level: float) -> list[str]:
         f"words reach, on average over {len(shares)} directions: {_percent(1 - mean)} is lost."
     ]
     if len(shares) > 1:
+        by = f" of {method}" if len(study.methods) > 1 else ""
         lines.append(
-            f"{method}: best is {best[0]} to {best[1]}, which keeps {most}; worst is {worst[0]} to "
-            f"{worst[1]}, which keeps {least} (95 % intervals over words)."
+            f"The best direction{by} is {best[0]} to {best[1]}, which keeps {most}; the worst is "
+            f"{worst[0]} to {worst[1]}, which keeps {least} (95 % intervals over words)."
         )
     return lines
 
@@ -171,26 +172,68 @@ def _anchor(study: StudyFolder, level: float) -> list[str]:
 
 
 def _deltas(study: StudyFolder) -> list[str]:
+    """How far words get that are kept near their anchor."""
     deltas = sorted(delta for delta in study.table["delta"].unique() if math.isfinite(delta))
-    if len(deltas) < 2 or len(study.methods) != 1:
+    if not deltas:
         return []
+    lines = []
+    reached = [(share, delta) for delta in deltas if (share := _reached(study, delta)) is not None]
+    if reached:
+        said = [f"{_percent(share)} at {delta_name(delta)}" for share, delta in reached]
+        lines.append(
+            "Kept near its anchor, a word reaches in its own model, of what the same words reach "
+            f"unconstrained: {_listed(said)}."
+        )
     said = []
-    for delta in deltas:
+    for delta in deltas if len(study.methods) == 1 else []:
         shares = directions(study, study.methods[0], delta)
         if shares:
             mean = float(np.mean([share.mean for share in shares.values()]))
             said.append(f"{_percent(mean)} at {delta_name(delta)}")
-    if not said:
-        return []
-    return [
-        f"Kept near its anchor, a transferred word has of the in-domain value of the same delta: "
-        f"{_listed(said)}."
-    ]
+    if said:
+        lines.append(
+            "Of what in-domain words of the same delta reach, transferred words keep "
+            f"{_listed(said)}."
+        )
+    return lines
+
+
+def _reached(study: StudyFolder, delta: float) -> float | None:
+    """In-domain performance at a delta over that of the same words unconstrained.
+
+    The mean over datasets and tasks, in each task's first headline metric; None where no word has
+    both.
+    """
+    first = dict(reversed(study.panels))
+    frame = study.frame[study.frame["trained_for"] == study.frame["evaluated_on"]]
+    frame = frame[frame["metric"] == frame["evaluated_on"].map(first)].dropna(subset="value")
+    key = ["dataset", "trained_for", "concept", "anchor", "seed"]
+    free, kept = (frame[frame["delta"] == d].set_index(key)["value"] for d in (math.inf, delta))
+    both = pd.concat([free.rename("free"), kept.rename("kept")], axis=1, join="inner")
+    means = both.groupby(["dataset", "trained_for"]).mean()
+    means = means[means["free"] > 0]
+    return float((means["kept"] / means["free"]).mean()) if len(means) else None
+
+
+def other_world(study: StudyFolder) -> str:
+    """How the paper's values must not be held against those of other models; empty for its own."""
+    if study.published is not None:
+        return ""
+    models = f"The {study.world} models are" if study.world else "The models may be"
+    kept, theirs = _percent(published.kept()), _percent(published.reached(0.5))
+    line = (
+        f"{models} another world than the paper's, whose values are no measure of these. For "
+        f"orientation only: there unconstrained words keep {kept} of in-domain performance, and "
+        f"words of delta 0.5 reach {theirs} of what unconstrained ones do in their own model"
+    )
+    reached = _reached(study, 0.5)
+    return f"{line}; here it is {_percent(reached)}." if reached is not None else f"{line}."
 
 
 def _flaws(study: StudyFolder) -> str:
     failed = study.frame[study.frame["value"].isna()]
     words = failed[["dataset", "trained_for", "concept", "anchor", "delta"]].drop_duplicates()
+    counted = f"{len(words):,} word{'s' * (len(words) > 1)}" if len(words) else "No word"
     checked = study.frame[study.frame["unsafe"].isin(["yes", "no"])]
     flagged = int((checked["unsafe"] == "yes").sum())
     safety = (
@@ -198,7 +241,7 @@ def _flaws(study: StudyFolder) -> str:
         if len(checked)
         else "Generated images were not checked for safety."
     )
-    return f"{f'{len(words):,} words' if len(words) else 'No word'} failed. {safety}"
+    return f"{counted} failed. {safety}"
 
 
 def _percent(share: float) -> str:
