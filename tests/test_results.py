@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from fabricated import study
 from vwtransfer import results
 from vwtransfer.errors import UserError
 from vwtransfer.results import Record
@@ -55,6 +57,32 @@ def test_the_csv_holds_the_same_with_inf_and_nan_read_back(tmp_path: Path) -> No
     csv = pd.read_csv(tmp_path / "results.csv")
     pd.testing.assert_frame_equal(csv, finished)
     assert ",inf," in (tmp_path / "results.csv").read_text()
+
+
+def test_the_first_three_questions_are_answered_as_documented(tmp_path: Path) -> None:
+    frame = study(deltas=[0.5])
+    lost = (frame["trained_for"] == "detection") & (frame["concept"] == "concept_2")
+    frame["value"] = frame["value"].mask(lost)
+    results.write_part(tmp_path, [Record(**row) for row in frame.to_dict("records")], "all")
+    code = str(results.__doc__).partition("The three questions asked first:")[2]
+    answers: dict[str, Any] = {}
+    exec(textwrap.dedent(code).replace("outputs/demo", str(tmp_path)), answers)
+
+    moved = frame[(frame["trained_for"] == "generation") & (frame["delta"] == math.inf)]
+    expected = moved.loc[moved["metric"] == "classifier_accuracy", "value"].mean()
+    place = ("tiny_shapes", "generation", "least_squares")
+    assert answers["reached"].loc[place, "classifier_accuracy"] == pytest.approx(expected)
+    table = answers["table"].set_index(["trained_for", "metric", "delta"])
+    mean, low, high = table.loc[("generation", "classifier_accuracy", math.inf)][
+        ["mean", "low", "high"]
+    ]
+    assert mean == pytest.approx(expected)
+    assert low < mean < high
+    share, pairs = answers["kept"]["least_squares"]
+    assert 0 < share < 1
+    assert pairs == 6
+    assert answers["best"]["value"].is_monotonic_decreasing
+    assert set(answers["failed"]["concept"]) == {"concept_2"}
 
 
 def test_every_column_is_documented() -> None:

@@ -28,14 +28,24 @@ Columns, the same in the parts, in `results.parquet` and in `results.csv`:
     unsafe        whether the safety checker flags an image generated for this row: "yes", "no", or
                   "not checked" where there is no checker, or nothing was generated
 
-A trial is one word, and a mean is over trials (`vwtransfer.summary.means`). Three first questions:
+A trial is one word, and a mean is over trials. The three questions asked first:
 
-    frame = pandas.read_parquet("outputs/demo/results.parquet")
-    keys = ["dataset", "metric", "trained_for", "delta"]
+    from vwtransfer import results, summary
 
-    frame[frame.transfer != "none"].groupby(keys).value.mean()             # after transfer
-    frame[frame.trained_for == frame.evaluated_on].groupby(keys).value.mean()     # in-domain
-    frame[frame.value.isna()][["dataset", "concept", "anchor", "delta"]]   # what failed
+    frame = results.read("outputs/demo")        # or pandas.read_parquet of its results.parquet
+    free = frame[frame.delta == float("inf")]
+
+    # How well do words do in their own model (transfer none), and how well in the others?
+    reached = free.pivot_table("value", ["dataset", "trained_for", "transfer"], "metric")
+
+    # The same with 95 % intervals, at every delta, and what a transfer keeps of it
+    table = summary.means(frame)                # mean, low, high, trials, failed, missing
+    kept = summary.kept(table)                  # method -> (share, pairs it is the mean of)
+
+    # Which words survive a transfer best, and which failed?
+    moved = free[(free.transfer != "none") & (free.metric == "classifier_accuracy")]
+    best = moved.nlargest(10, "value")[["trained_for", "concept", "anchor", "value"]]
+    failed = frame[frame.value.isna()][["trained_for", "concept", "anchor", "delta"]]
 """
 
 import hashlib

@@ -25,6 +25,7 @@ from vwtransfer.summary import WIDTH, print_summary, write_summary
 from vwtransfer.tracking import Nowhere, Tracker
 from vwtransfer.trainer import Job, train
 from vwtransfer.transfer import Map
+from vwtransfer.word_pictures import write_targets
 from vwtransfer.words import Failure, WordStore
 
 
@@ -70,6 +71,9 @@ def run(config: Config) -> None:
             try:
                 train_words(study)
                 measure_words(study, measured(config.folder), config.folder)
+                if config.evaluation.keep_images:
+                    for dataset in datasets.values():
+                        write_targets(config.folder, dataset)
             except KeyboardInterrupt as interrupt:
                 raise KeyboardInterrupt(_saved(study)) from interrupt
         _conclude(study, console)

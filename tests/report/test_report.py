@@ -220,7 +220,9 @@ def test_a_cut_off_file_is_named(copy: Path) -> None:
     cut_off.write_bytes(whole_part.read_bytes()[:1000])
     part = copy / "activations" / "b.parquet"
     part.write_bytes((copy / "activations" / "a.parquet").read_bytes()[:1000])
+    (copy / "figures" / "activations-cut.png").write_bytes(b"\x89PNG")
     said = undrawn(copy).said
+    assert "figures/activations-cut.png cannot be read" in said
     assert "cut-off.parquet" in said
     assert "1 files cannot be read and are left out, such as b.parquet" in said
 

@@ -10,6 +10,8 @@
   const TOO_LOW = 0.01; // bars beneath are not seen: their value is written
   const GREYS = { anchor: "solid", name: "dash", random: "dot", chance: "dashdot" };
 
+  const DASHES = { solid: "", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3" };
+
   // ---- the data: columns of names and numbers into rows -------------------------------------
 
   const column = (values) => (Array.isArray(values) ? values : values.codes.map((c) => values.names[c] ?? ""));
@@ -204,10 +206,15 @@
     });
     for (const name of baselines) {
       const line = element("i");
-      line.style.cssText = `height:0;border-top:2px ${{ solid: "solid", dash: "dashed" }[GREYS[name]] ?? "dotted"} #555`;
+      line.innerHTML = `<svg width="26" height="12" aria-hidden="true"><path d="M0 6H26" stroke="#555" stroke-width="1.6" stroke-dasharray="${DASHES[GREYS[name]]}"/></svg>`;
       items.push(element("li", {}, line, data.baseline_labels[name]));
     }
     return element("ul", { className: "legend" }, ...items, ...extra.map((text) => element("li", {}, text)));
+  }
+  function trialsOf(cells) {
+    const counts = cells.filter((c) => !isBaseline(c.trained_for)).map((c) => c.trials);
+    const [fewest, most] = [Math.min(...counts), Math.max(...counts)];
+    return counts.length ? ` over ${fewest === most ? most : `${fewest} to ${most}`} words` : "";
   }
   // published means are of all words: beside some of them they would mislead
   const theirs = (wanted) => (subset() ? [] : published.filter((row) => wanted(row) && keeps(row)));
@@ -221,7 +228,7 @@
     const delta = chosenDelta() ?? deltas[deltas.length - 1];
     const baselines = data.baselines.filter((b) => cells.some((c) => c.trained_for === b));
     const marks = theirs((row) => row.delta === delta);
-    place.append(legend(baselines, [`${deltaName(delta)}; black edge: in its own model; hatched: transferred`, ...(marks.length ? ["◇ published"] : [])]), ...noteOnSubset());
+    place.append(legend(baselines, [`${deltaName(delta)}; black edge: in its own model; hatched: transferred; whiskers: 95 % intervals${trialsOf(cells)}`, ...(marks.length ? ["◇ published"] : [])]), ...noteOnSubset());
     if (!cells.some((c) => !isBaseline(c.trained_for))) place.append(element("p", {}, "No word fits these filters."));
     data.panels.forEach((panel, p) => {
       const here = cells.filter((c) => c.panel === p && datasets.includes(c.dataset));
@@ -301,7 +308,7 @@
     const largest = Math.max(...finite);
     const at = (delta) => (delta === FREE ? 2 * largest : delta);
     const datasets = data.datasets.filter((d) => (!state.dataset || d === state.dataset) && cells.some((c) => c.dataset === d));
-    place.append(legend(cells.some((c) => c.trained_for === "anchor") ? ["anchor"] : [], ["thick: in its own model; bands: 95 % intervals", ...(theirs(() => true).length ? ["◇ published"] : [])]), ...noteOnSubset());
+    place.append(legend(cells.some((c) => c.trained_for === "anchor") ? ["anchor"] : [], [`thick: in its own model; bands: 95 % intervals${trialsOf(cells)}`, ...(theirs(() => true).length ? ["◇ published"] : [])]), ...noteOnSubset());
     if (!datasets.length) place.append(element("p", {}, "No word fits these filters."));
     for (const dataset of datasets) {
       if (data.datasets.length > 1) place.append(element("h3", {}, dataset));

@@ -22,6 +22,7 @@ from vwtransfer.report.pictures import (
     Gallery,
     Picture,
     galleries,
+    sheet,
     side_by_side,
     whole,
 )
@@ -155,7 +156,7 @@ def _comparison(study: StudyFolder) -> dict[str, list[dict[str, Any]]]:
 def _sheets(study: StudyFolder) -> list[tuple[str, Picture]]:
     """The drawn sheets of activations, for readers without scripts."""
     found = sorted((study.folder / "figures").glob("activations-*.png"))
-    return [(path.stem, whole(path)) for path in found]
+    return [(path.stem, sheet(path)) for path in found]
 
 
 def _words(study: StudyFolder) -> dict[str, Any]:

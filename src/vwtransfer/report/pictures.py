@@ -15,8 +15,9 @@ from vwtransfer.grid import delta_text
 from vwtransfer.study_folder import StudyFolder
 from vwtransfer.summary import BASELINES, delta_name, delta_rank, in_order
 
-SIDE = 96  # pixels of a thumbnail's longer side
-QUALITY = 80
+SIDE = 80  # pixels of a thumbnail's longer side
+SHEET_WIDTH = 1400  # pixels
+QUALITY = 75
 CHOSEN = ["dataset", "delta", "seed"]
 ORIGIN = ["trained_for", "transfer"]
 TITLES = {
@@ -70,7 +71,8 @@ def side_by_side(study: StudyFolder) -> Iterator[Gallery]:
         words, origins = paired(group)[:MOST_WORDS], origins_of(group)
         found = group.drop_duplicates([*ORIGIN, "concept", "anchor"])
         path = found.set_index([*ORIGIN, "concept", "anchor"])["path"].to_dict()
-        rows = [(Line("target"), [_target(study.folder, dataset, word[0]) for word in words])]
+        targets = [_target(study.folder, dataset, word[0]) for word in words]
+        rows = [(Line("target"), targets)] if any(targets) else []
         for origin in origins:
             label = f"trained for {origin[0]}" + (f", {origin[1]}" if origin[1] != "none" else "")
             pictures = [
@@ -133,6 +135,7 @@ def _by_anchor(folder: Path, dataset: str, group: pd.DataFrame, targets: bool) -
         ]
         return [], alone
     concepts, anchors = group["concept"].unique(), sorted(group["anchor"].unique())
+    targets = targets and any(target(folder, dataset, concept) for concept in concepts)
     rows = [
         (
             Line(spoken(concept), concept),
@@ -177,22 +180,37 @@ def _target(folder: Path, dataset: str, concept: str) -> Picture | None:
 
 def thumbnail(path: Path) -> str:
     """A small WebP of an image file as a data URI; empty where the file cannot be read."""
+    return _webp(path, (SIDE, SIDE))
+
+
+def sheet(path: Path) -> Picture:
+    """A figure of which a study has many, as a WebP that can still be read."""
+    return Picture(_webp(path, (SHEET_WIDTH, 10_000)), _described(path), f"figures/{path.name}")
+
+
+def whole(path: Path) -> Picture:
+    """A figure's PNG as it is, and what it says of itself."""
+    return Picture(_uri("png", path.read_bytes()), _described(path), f"figures/{path.name}")
+
+
+def _described(path: Path) -> str:
+    try:
+        with Image.open(path) as image:
+            return str(image.info.get("Description", path.stem))
+    except OSError:
+        return path.stem
+
+
+def _webp(path: Path, size: tuple[int, int]) -> str:
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
     except OSError:
         return ""
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail(size)
     data = io.BytesIO()
     image.save(data, format="WEBP", quality=QUALITY)
     return _uri("webp", data.getvalue())
-
-
-def whole(path: Path) -> Picture:
-    """A figure's PNG as it is, and what it says of itself."""
-    with Image.open(path) as image:
-        said = str(image.info.get("Description", path.stem))
-    return Picture(_uri("png", path.read_bytes()), said, f"figures/{path.name}")
 
 
 def _uri(kind: str, data: bytes) -> str:

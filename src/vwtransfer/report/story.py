@@ -12,6 +12,7 @@ from vwtransfer.study_folder import StudyFolder
 from vwtransfer.summary import BASELINES, HEADLINES, delta_name, in_order
 
 RESAMPLES = 10_000
+LEARNED = 0.25  # of what unconstrained words reach: below it a share of it is a share of noise
 
 
 class Share(NamedTuple):
@@ -184,16 +185,20 @@ def _deltas(study: StudyFolder) -> list[str]:
             "Kept near its anchor, a word reaches in its own model, of what the same words reach "
             f"unconstrained: {_listed(said)}."
         )
+    learned = [delta for share, delta in reached if share >= LEARNED]
     said = []
-    for delta in deltas if len(study.methods) == 1 else []:
+    for delta in learned if len(study.methods) == 1 else []:
         shares = directions(study, study.methods[0], delta)
         if shares:
             mean = float(np.mean([share.mean for share in shares.values()]))
             said.append(f"{_percent(mean)} at {delta_name(delta)}")
     if said:
+        left_out = len(learned) < len(reached)
         lines.append(
             "Of what in-domain words of the same delta reach, transferred words keep "
             f"{_listed(said)}."
+            + " Smaller deltas, where in-domain words learn little, have little to keep."
+            * left_out
         )
     return lines
 
