@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from fabricated import study
+from made_up import made_up_activations
 from vwtransfer import results
 from vwtransfer.errors import UserError
 from vwtransfer.figures import figure_3, figure_6
+from vwtransfer.figures.activations import activation_figures
 from vwtransfer.grid import Cell
 
 BLUE, ORANGE, GREEN = (0, 114, 178), (230, 159, 0), (0, 158, 115)
@@ -119,6 +121,25 @@ def test_figure_6_compares_the_words_that_have_a_delta_with_themselves(tmp_path:
     all_words, _ = figure_6(frame, tmp_path / "all")
     same_words, _ = figure_6(few, tmp_path / "few")
     assert all_words.read_bytes() == same_words.read_bytes()
+
+
+def test_a_name_may_end_in_a_number(tmp_path: Path) -> None:
+    written = {
+        file.name
+        for delta in ("0.1", "0.5")
+        for file in figure_3(one_panel(study(words=2)), tmp_path / f"figure-{delta}-0")
+    }
+    assert written == {f"figure-{d}-0.{kind}" for d in ("0.1", "0.5") for kind in ("png", "pdf")}
+
+
+def test_activations_of_words_that_share_no_label_are_drawn_without_curves(tmp_path: Path) -> None:
+    columns = made_up_activations("tiny_shapes", [f"concept_{i}" for i in range(4)], ["zepu"])
+    rows = pd.DataFrame(columns).assign(anchor=lambda rows: "from_" + rows["concept"])
+    unshared = [name for name in rows if name.endswith(("_purity", "_silhouette"))]
+    rows[unshared] = np.nan
+    (draw,) = activation_figures(rows, tmp_path, "made-up")
+    png, _ = draw()
+    assert "n = 4 words in each row" in said(png)
 
 
 def test_several_datasets_share_a_figure(tmp_path: Path) -> None:

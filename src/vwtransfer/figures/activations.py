@@ -148,10 +148,15 @@ def _map(ax: Axes, words: pd.DataFrame, concepts: Sequence[str], anchors: Sequen
 def _curves(ax: Axes, agreement: pd.DataFrame, measure: str) -> None:
     for label, (colour, marker) in LABELS.items():
         line = agreement[agreement["label"] == label].sort_values("layer")
+        if line.empty:
+            continue
         ax.plot(line["layer"], line["mean"], marker + "-", color=colour, markersize=3.5)
         ax.fill_between(line["layer"], line["low"], line["high"], color=colour, alpha=0.2, lw=0)
-        if measure == "purity" and len(line):
+        if measure == "purity":
             ax.axhline(line["chance"].iat[0], color=colour, linestyle=":", linewidth=1)
+    if agreement.empty:
+        said = "no two words share\nan anchor or a concept"
+        ax.text(0.5, 0.5, said, ha="center", va="center", transform=ax.transAxes, color=GREY)
     ax.set_title(MEASURES[measure])
     ax.set_ylim((0, 1.03) if measure == "purity" else (-1, 1))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

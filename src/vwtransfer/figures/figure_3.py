@@ -51,7 +51,7 @@ def figure_3(
 
     Args:
         frame: results as `results.read` gives them.
-        path: where to write; the ending is replaced by .png and .pdf.
+        path: where to write, without an ending: .png and .pdf are added.
         transfer: the method to show; needed only when the results hold several.
         planned: the study's cells, to tell what is missing.
         published: values to mark beside ours, with the columns dataset, metric, trained_for,

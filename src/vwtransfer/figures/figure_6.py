@@ -28,6 +28,7 @@ from vwtransfer.grid import Cell
 from vwtransfer.summary import BASELINES, means, panels, shortfalls
 
 WORD = ["dataset", "concept", "anchor"]
+APART = 1.05  # a task's points beside the next one's, so that equal values do not hide each other
 
 
 @sheet.styled
@@ -124,11 +125,11 @@ def _line(ax: Axes, rows: pd.DataFrame, deltas: Sequence[float], i: int, own: bo
     style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "markersize": 5}
     rows = rows.set_index("delta").reindex([*deltas, math.inf])
     line = rows.loc[deltas]
-    ax.plot(deltas, line["mean"], linewidth=2.4 if own else 1.3, clip_on=False, **style)
-    ax.fill_between(deltas, line["low"], line["high"], color=COLOURS[i], alpha=0.18, linewidth=0)
+    places = [delta * APART ** (i - 1) for delta in deltas]
+    ax.plot(places, line["mean"], linewidth=2.4 if own else 1.3, clip_on=False, **style)
+    ax.fill_between(places, line["low"], line["high"], color=COLOURS[i], alpha=0.18, linewidth=0)
     free = rows.loc[math.inf]
     if math.isfinite(free["mean"]):
-        # beside one another, so that no whisker hides another
         x = _place(math.inf, deltas) * 1.1 ** (i - 1)
         ends = np.nan_to_num([[free["mean"] - free["low"]], [free["high"] - free["mean"]]])
         ax.errorbar(x, free["mean"], ends, capsize=2.5, linewidth=1.2, clip_on=False, **style)

@@ -33,7 +33,7 @@ def draw_grid(
         picture: the file of the picture in a row and column; None leaves the place grey.
         rows: their labels.
         columns: their labels.
-        path: where to write; the ending is replaced.
+        path: where to write, without an ending.
         title: of the sheet.
         notes: lines beneath it; how many pictures are missing is added.
         across: what the columns are.

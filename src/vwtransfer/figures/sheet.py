@@ -50,7 +50,7 @@ def finish(figure: Figure, legend: Sequence[Artist], title: str, notes: Sequence
 
 
 def write(figure: Figure, path: Path, description: str) -> list[Path]:
-    """Writes the sheet with the endings .png and .pdf; the same sheet gives the same bytes.
+    """Writes the sheet as `path` with .png and .pdf added; the same sheet gives the same bytes.
 
     Both files carry `description`, for readers that cannot see them.
     """
@@ -62,7 +62,7 @@ def write(figure: Figure, path: Path, description: str) -> list[Path]:
     figure.set_layout_engine("none")  # laid out once, not once more for each file
     written = []
     for kind, said in metadata.items():
-        file = path.with_suffix(f".{kind}")
+        file = path.with_name(f"{path.name}.{kind}")  # a name may end in a delta: -0.5-0
         save = partial(figure.savefig, format=kind, dpi=DOTS_PER_INCH, metadata=said)
         write_atomically(file, save)
         written.append(file)
