@@ -12,6 +12,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 .PHONY: demo test test-browser test-cluster test-published verify-published lint typecheck wheel clean
+# Libraries are compiled once, not in every process: an import then takes half as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DELETE_ON_ERROR:
 
 demo: .venv/ready

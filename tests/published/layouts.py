@@ -25,12 +25,13 @@ _SHALLOW: Mapping[str, Mapping[str, Any]] = {
         "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
         "block_out_channels": [320, 640],
         "layers_per_block": 1,
-        "sample_size": 8,
+        "sample_size": 4,
         "_diffusers_version": "0.10.0",  # of an older one diffusers takes small sizes for mistakes
     },
     "vae/config.json": {"layers_per_block": 1},
     "config.json": {
         "text_config": {"num_hidden_layers": 2},
+        "text_config_dict": {"num_hidden_layers": 2},  # where there is one, it is what counts
         "vision_config": {"num_hidden_layers": 2},
     },
     "open_clip_config.json": {
@@ -83,8 +84,11 @@ def _edit(path: Path, changes: Mapping[str, Any]) -> None:
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    inner = {k: _merged(values[k], v) for k, v in changes.items() if isinstance(v, Mapping)}
-    return {**values, **changes, **inner}
+    """Values with the changes made; a group that is not among the values stays away."""
+    groups = {k: v for k, v in changes.items() if isinstance(v, Mapping)}
+    plain = {k: v for k, v in changes.items() if k not in groups}
+    inner = {k: _merged(values[k], v) for k, v in groups.items() if k in values}
+    return {**values, **plain, **inner}
 
 
 def _write_vocabulary(folder: Path) -> None:

@@ -25,7 +25,7 @@ JUDGE, SAFETY = "clip-vit-large-patch14", "stable-diffusion-safety-checker"
 TOLERANCE = {"float32": 2e-5, "float16": 5e-3, "bfloat16": 4e-2}
 
 
-@lru_cache(maxsize=6)  # models are large
+@lru_cache(maxsize=3)  # models are large; conftest.py has the tests of each in a row
 def suite(model: str, dtype: str, folder: Path) -> Suite:
     """The paper's suite with one model taken from `folder`, where the layouts lie."""
     role, repository = REPOSITORIES[model]

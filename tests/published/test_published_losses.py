@@ -10,14 +10,19 @@ from published_models import REPOSITORIES, dataset, task
 import written_out
 from vwtransfer.grid import Cell
 
+PAPERS = ("sd21", "owlv2_base", "dfn_clip")
+
 pytestmark = pytest.mark.published
 
 # between losses that both run the frozen model in this precision, in batches of other sizes
 BOUND = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
 
-@pytest.mark.parametrize("dtype", BOUND)
-@pytest.mark.parametrize("model", REPOSITORIES)
+# bfloat16 in the paper's own models: rounding is no matter of a model's depth or width
+CASES = [(m, d) for m in REPOSITORIES for d in BOUND if d != "bfloat16" or m in PAPERS]
+
+
+@pytest.mark.parametrize(("model", "dtype"), CASES)
 def test_the_loss_is_the_one_written_out_with_the_librarys_classes(
     checkpoints: Path, model: str, dtype: str
 ) -> None:
