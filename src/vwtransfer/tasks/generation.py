@@ -198,7 +198,7 @@ class Generation:
                 target = latent
             case other:
                 raise ValueError(f"unknown prediction_type {other!r}")
-        return (predicted.float() - target).square().view(N, -1).mean(dim=1)
+        return (predicted.float() - target).square().reshape(N, -1).mean(dim=1)
 
     def _draw(
         self, cell: Cell, step: int, batch: int, shape: torch.Size

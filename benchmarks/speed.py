@@ -1,0 +1,323 @@
+"""The naive loop and ours side by side: seconds of a word-step, FLOPs, memory, and the whole grid.
+
+    python benchmarks/speed.py classification                      # the tiny models
+    python benchmarks/speed.py classification --published FOLDER   # the published sizes
+    python benchmarks/speed.py generation --published FOLDER --pixels 128 --words 1
+    python benchmarks/speed.py --help
+
+Both run in one process on the same loaded model, by turns. They begin at the same word, see the
+same images and noise, and must end at the same word. Published sizes have random weights: they are
+written to FOLDER where they are not there yet, and stay. A word-step is one word's step on a batch
+of 8 images. In the first step FLOPs are counted; it is not timed.
+"""
+
+import argparse
+import json
+import math
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from naive import NaiveWord
+from torch.utils.flop_counter import FlopCounterMode
+
+from vwtransfer.composition import compose
+from vwtransfer.devices import torch_device
+from vwtransfer.grid import Cell
+from vwtransfer.packs import Pack
+from vwtransfer.suite import build, build_part
+
+TESTS = Path(__file__).parents[1] / "tests"
+PUBLISHED = {  # task -> config of the model, and the repository that layouts.py knows
+    "classification": ("dfn_clip", "DFN2B-CLIP-ViT-L-14"),
+    "detection": ("owlv2_base", "owlv2-base-patch16-ensemble"),
+    "generation": ("sd21", "stable-diffusion-2-1"),
+}
+# words, of a gradient as large as an optimiser's first steps: Adam turns rounding into steps
+# wherever a gradient is nearly zero, so nearly all and not all entries must agree
+TOLERANCE = {"float32": 1e-3, "float16": 5e-2, "bfloat16": 2e-1}
+GRID_WORDS, GRID_STEPS, PAPERS_HOURS = 1600, 1000, 2400.0  # words of one task; section 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one loop took.
+
+    Attributes:
+        loop: "naive", or ours with so many words in a pack.
+        words: trained together.
+        seconds: of a word-step: median, least and most of the repetitions.
+        flop: of a word-step, as torch counts them.
+        rate: FLOP/s.
+        share: of the rate that the device reaches in a large matrix product of this precision.
+        memory: peak in bytes, of the device or else of the process, model included.
+        ratio: of the naive loop's seconds to these.
+        counted_ratio: the same of FLOPs.
+        grid_hours: what 1,600 words of 1,000 steps take at this speed.
+    """
+
+    loop: str
+    words: int
+    seconds: tuple[float, float, float]
+    flop: float
+    rate: float
+    share: float
+    memory: int
+    ratio: float
+    counted_ratio: float
+    grid_hours: float
+
+
+class Clock:
+    """Times a loop's steps, and notes its FLOPs and its peak memory."""
+
+    def __init__(self, name: str, words: int, step: Callable[[int], None], device: torch.device):
+        self.name, self.words, self._step, self._device = name, words, step, device
+        self.seconds: list[float] = []
+        self.flop, self.memory, self._number = 0.0, 0, 0
+
+    def count(self) -> None:
+        """Does the first step, counted."""
+        with FlopCounterMode(display=False) as counter:
+            self._step(0)
+        self.flop, self._number = counter.get_total_flops() / self.words, 1
+
+    def turn(self, steps: int) -> None:
+        """Does the next steps, timed."""
+        _forget_peak(self._device)
+        _synchronise(self._device)
+        began = time.perf_counter()
+        for _ in range(steps):
+            self._step(self._number)
+            self._number += 1
+        _synchronise(self._device)
+        self.seconds.append((time.perf_counter() - began) / steps / self.words)
+        self.memory = max(self.memory, _peak(self._device))
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _forget_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
+    return int(status.split()[0]) * 1024
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product, the best of several."""
+    side = 8192 if device.type == "cuda" else 2048
+    a = torch.randn(side, side, device=device).to(dtype)
+    best = 0.0
+    for _ in range(8):
+        _synchronise(device)
+        began = time.perf_counter()
+        a @ a
+        _synchronise(device)
+        best = max(best, 2 * side**3 / (time.perf_counter() - began))
+    return best
+
+
+def loaded(task: str, arguments: argparse.Namespace, device: torch.device) -> tuple[Any, Any, Any]:
+    """The task, a dataset of 8 images a concept, and the embeddings of the support."""
+    keys = ["cache.folder=null"]
+    if arguments.published:
+        model, repository = PUBLISHED[task]
+        folder = arguments.published / repository
+        if not folder.is_dir():
+            writing = [sys.executable, TESTS / "published/full.py", "--write", model]
+            path = {"PYTHONPATH": f"{TESTS}", "HF_HUB_OFFLINE": "1"}
+            subprocess.run([*writing, arguments.published], check=True, env=path)
+        keys += ["model=paper", f"model/{task}={model}", f"model.{task}.checkpoint={folder}"]
+        keys += [f"model.{task}.dtype={arguments.dtype}"]
+    else:
+        keys += [f"model.{task}.dtype={arguments.dtype}"]
+    if task == "generation" and arguments.pixels:
+        keys += [f"model.generation.image_size={arguments.pixels}"]
+    if arguments.compiled:
+        keys += [f"model.{task}.compiled=true"]
+    config = compose(keys)
+    found = build(config, device).tasks[task]
+    node = dict(config.dataset["tiny_shapes"].node)
+    count = 2 if task == "classification" else 1  # it needs images of another concept
+    node["concepts"] = dict(list(node["concepts"].items())[:count])
+    dataset = build_part(node | {"training_images": arguments.images}, "dataset.tiny_shapes")
+    tokens = [token for token in found.vocabulary.tokens if token.endswith("</w>")][:1000]
+    return found, dataset, found.text.rows(tokens)
+
+
+def ours(
+    task: Any, features: Any, cells: list[Cell], support_SD: Any, vectors: int
+) -> tuple[Pack, Callable[[int], None]]:
+    """A pack of words, and a step of them as the trainer does it."""
+    settings = {"lr": task.training.learning_rate}
+    pack = Pack.start(cells, task.text, support_SD, vectors, settings)
+    images_SNB = torch.stack([task.batches(features, cell) for cell in cells], dim=1)
+    images_SNB = images_SNB.to(task.device)
+
+    def step(number: int) -> None:
+        loss_N = task.loss(pack.vectors_NKD, features, images_SNB[number], cells, number)
+        pack.update(loss_N, in_tail=False)
+
+    return pack, step
+
+
+def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs both loops of one task by turns."""
+    device = torch_device(arguments.device)
+    task, dataset, support_SD = loaded(name, arguments, device)
+    began = time.perf_counter()
+    features = task.features(dataset)
+    _synchronise(device)
+    once = time.perf_counter() - began
+    anchor = "cat" if arguments.published else "zepu"
+    concept = next(iter(dataset.concepts))
+    cells = [
+        Cell(dataset.name, name, concept, anchor, math.inf, i) for i in range(max(arguments.words))
+    ]
+    clocks = []
+    if arguments.naive:
+        images_SB = task.batches(features, cells[0])
+        settings = {"lr": task.training.learning_rate}
+        word = NaiveWord(task, dataset, cells[0], images_SB, settings)
+        same, same_step = ours(task, features, cells[:1], support_SD, 4)
+        clocks.append(Clock("naive", 1, word.step, device))
+    for count in arguments.words:
+        _, step = ours(task, features, cells[:count], support_SD, arguments.vectors)
+        clocks.append(Clock(f"ours, {count} in a pack", count, step, device))
+    for clock in clocks:
+        clock.count()
+    for _ in range(arguments.repetitions):
+        for clock in clocks:
+            clock.turn(1 if clock.name == "naive" else arguments.steps)
+    difference = None
+    if arguments.naive:
+        for number in range(1 + arguments.repetitions):
+            same_step(number)
+        difference = _difference(same, word)
+        assert difference < TOLERANCE[arguments.dtype], (name, difference)
+    rate = matmul_rate(device, getattr(torch, arguments.dtype))
+    first = clocks[0]
+    rows = [_row(clock, first, rate) for clock in clocks]
+    return {
+        "task": name,
+        "models": "published sizes, random weights" if arguments.published else "tiny",
+        "pixels": arguments.pixels,
+        "dtype": arguments.dtype,
+        "compiled": arguments.compiled,
+        "images": len(dataset.concepts) * arguments.images,
+        "vectors": arguments.vectors,
+        "features_seconds": once,
+        "matmul_rate": rate,
+        "words_differ_by": difference,
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def _difference(pack: Pack, naive: NaiveWord) -> float:
+    """Of the two loops' words, as a part of the way they went: the root of the mean square."""
+    start_KD = pack.centre_ND[0]
+    ours_KD, theirs_KD = pack.vectors_NKD[0].detach(), naive.word_KD.detach()
+    return float((ours_KD - theirs_KD).norm() / (theirs_KD - start_KD).norm())
+
+
+def _row(clock: Clock, naive: Clock, rate: float) -> Row:
+    median = statistics.median(clock.seconds)
+    return Row(
+        loop=clock.name,
+        words=clock.words,
+        seconds=(median, min(clock.seconds), max(clock.seconds)),
+        flop=clock.flop,
+        rate=clock.flop / median,
+        share=clock.flop / median / rate,
+        memory=clock.memory,
+        ratio=statistics.median(naive.seconds) / median,
+        counted_ratio=naive.flop / clock.flop,
+        grid_hours=GRID_WORDS * GRID_STEPS * median / 3600,
+    )
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints a table in Markdown."""
+    size = f", {result['pixels']} px" if result["pixels"] else ""
+    print(f"\n{result['task']}, {result['models']}{size}, {result['dtype']}")
+    print(
+        f"features of {result['images']} images, once: {result['features_seconds']:.2f} s; ", end=""
+    )
+    print(f"matrix products: {result['matmul_rate'] / 1e9:,.0f} GFLOP/s", end="")
+    if result["words_differ_by"] is not None:
+        print(f"; the two words differ by {result['words_differ_by']:.0e} of their way", end="")
+    print(
+        "\n\n| loop | s per word-step (least - most) | ratio | counted | GFLOP | GFLOP/s | share |",
+        end="",
+    )
+    print(
+        " peak GB | 1,600 words, hours |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    )
+    for row in result["rows"]:
+        median, least, most = row["seconds"]
+        print(
+            f"| {row['loop']} | {median:.4g} ({least:.4g} - {most:.4g}) | {row['ratio']:.1f} |"
+            f" {row['counted_ratio']:.1f} | {row['flop'] / 1e9:,.2f} | {row['rate'] / 1e9:,.0f} |"
+            f" {row['share']:.0%} | {row['memory'] / 1e9:.2f} | {row['grid_hours']:,.1f} |"
+        )
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Measures what was asked, prints it, and writes it as JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tasks", nargs="+", choices=list(PUBLISHED))
+    parser.add_argument(
+        "--published", type=Path, metavar="FOLDER", help="instead of the tiny models"
+    )
+    parser.add_argument("--pixels", type=int, help="side of a generation; as published: 768")
+    parser.add_argument("--words", type=int, nargs="+", default=[1, 40], help="in a pack")
+    parser.add_argument("--images", type=int, default=8, help="of a concept")
+    parser.add_argument("--vectors", type=int, default=4, help="of a word, in our loop")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="of ours in a repetition")
+    parser.add_argument("--dtype", default="float32", choices=list(TOLERANCE))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--compiled", action="store_true", help="both loops, where the config can")
+    parser.add_argument("--no-naive", dest="naive", action="store_false", help="ours alone")
+    parser.add_argument("--json", type=Path, default=Path("speed.json"))
+    arguments = parser.parse_args()
+    machine = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "command": " ".join(["python", "benchmarks/speed.py", *sys.argv[1:]]),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+    }
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    results = []
+    for name in arguments.tasks:
+        results.append(compare(name, arguments))
+        show(results[-1])
+        arguments.json.write_text(json.dumps({**machine, "results": results}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
