@@ -140,6 +140,7 @@ def test_activations_of_words_that_share_no_label_are_drawn_without_curves(tmp_p
     (draw,) = activation_figures(rows, tmp_path, "made-up")
     png, _ = draw()
     assert "n = 4 words in each row" in said(png)
+    assert "No two words share an anchor or a concept" in said(png)
 
 
 def test_several_datasets_share_a_figure(tmp_path: Path) -> None:

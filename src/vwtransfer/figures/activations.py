@@ -27,6 +27,11 @@ CONCEPT_COLOURS = [
 ANCHOR_MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "*"]
 LABELS = {"anchor": ("#D55E00", "o"), "concept": ("#0072B2", "s")}
 MEASURES = {"purity": "k-NN purity", "silhouette": "silhouette"}
+CURVES = (
+    "Curves: means over words with 95 % bootstrap intervals. Purity: the share of a word's k "
+    "nearest neighbours with its anchor or concept, k the number of other words that have it; "
+    "dotted: by chance."
+)
 SHEET = ["dataset", "evaluated_on", "delta", "seed"]
 ROW = ["trained_for", "transfer"]
 FIGURES = {
@@ -98,7 +103,8 @@ def _sheet(group: pd.DataFrame, folder: Path, study: str) -> list[Path]:
     origins = _origins(group, model)
     layers = sorted(group.loc[group["x"].notna(), "layer"].unique())
     concepts, anchors = sorted(group["concept"].unique()), sorted(group["anchor"].unique())
-    columns = len(layers) + len(MEASURES)
+    measures = MEASURES if len(agreement) else {}
+    columns = len(layers) + len(measures)
     figure, axes = sheet.panels(len(origins) * columns, columns, 2.2)
     for row, origin in enumerate(origins):
         panels = axes[row * columns : (row + 1) * columns]
@@ -107,7 +113,7 @@ def _sheet(group: pd.DataFrame, folder: Path, study: str) -> list[Path]:
             _map(ax, words[words["layer"] == layer], concepts, anchors)
             ax.set_title(f"layer {layer} of {words['layers'].iat[0]}")
         own = agreement[(agreement[ROW] == list(origin)).all(axis=1)]
-        for ax, measure in zip(panels[len(layers) :], MEASURES, strict=True):
+        for ax, measure in zip(panels[len(layers) :], measures, strict=True):
             _curves(ax, own[own["measure"] == measure], measure)
         way = "in its own model" if origin[1] == "none" else f"transferred by {origin[1]}"
         panels[0].set_ylabel(f"trained for {origin[0]}\n{way}")
@@ -116,15 +122,14 @@ def _sheet(group: pd.DataFrame, folder: Path, study: str) -> list[Path]:
         f"{figure_name}: activations of the end-of-text token in the text encoder for {model}\n"
         f"study {study}; {dataset}; {delta_name(delta)}"
     )
-    notes = [
-        "Maps by t-SNE, each by itself: only who is near whom has a meaning. Curves: means over "
-        "words with 95 % bootstrap intervals. Purity: the share of a word's k nearest neighbours "
-        "with its anchor or concept, k the number of other words that have it; dotted: by chance."
-    ]
     words = group.groupby([*ROW, "layer"], observed=True).size()
-    notes[0] += f" n = {counted(int(words.min()), int(words.max()))} words in each row."
+    notes = [
+        "Maps by t-SNE, each by itself: only who is near whom has a meaning. "
+        f"n = {counted(int(words.min()), int(words.max()))} words in each row. "
+        + (CURVES if measures else "No two words share an anchor or a concept: no curves.")
+    ]
     path = folder / sheet_name(dataset, model, delta, seed)
-    sheet.finish(figure, _legend(concepts, anchors), title, notes)
+    sheet.finish(figure, _legend(concepts, anchors, bool(measures)), title, notes)
     return sheet.write(figure, path, "\n".join([title, *notes]))
 
 
@@ -154,9 +159,6 @@ def _curves(ax: Axes, agreement: pd.DataFrame, measure: str) -> None:
         ax.fill_between(line["layer"], line["low"], line["high"], color=colour, alpha=0.2, lw=0)
         if measure == "purity":
             ax.axhline(line["chance"].iat[0], color=colour, linestyle=":", linewidth=1)
-    if agreement.empty:
-        said = "no two words share\nan anchor or a concept"
-        ax.text(0.5, 0.5, said, ha="center", va="center", transform=ax.transAxes, color=GREY)
     ax.set_title(MEASURES[measure])
     ax.set_ylim((0, 1.03) if measure == "purity" else (-1, 1))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -165,7 +167,7 @@ def _curves(ax: Axes, agreement: pd.DataFrame, measure: str) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(concepts: Sequence[str], anchors: Sequence[str]) -> list[Line2D]:
+def _legend(concepts: Sequence[str], anchors: Sequence[str], curved: bool) -> list[Line2D]:
     dots = [
         Line2D([], [], linestyle="", marker="o", color=colour, label=spoken(concept))
         for concept, colour in zip(concepts, CONCEPT_COLOURS, strict=False)
@@ -176,6 +178,6 @@ def _legend(concepts: Sequence[str], anchors: Sequence[str]) -> list[Line2D]:
     ]
     lines = [
         Line2D([], [], color=colour, marker=marker, label=f"curve: by {label}")
-        for label, (colour, marker) in LABELS.items()
+        for label, (colour, marker) in (LABELS.items() if curved else ())
     ]
     return [*dots, *marks, *lines]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from PIL import Image
 
 from vwtransfer.figures import sheet
@@ -12,6 +13,7 @@ from vwtransfer.figures import sheet
 SIDE = 128  # pixels of a picture on the sheet
 GAP = 6
 INCHES = 0.78  # of a picture's side
+LABEL = 8  # points
 EMPTY = 235  # grey of a place without a picture
 
 
@@ -48,8 +50,8 @@ def draw_grid(
             missing += file is None
             place = pixels[i * step : i * step + SIDE, j * step : j * step + SIDE]
             place[:] = EMPTY if file is None else _square(file)
-    left = 0.35 + 0.075 * max(map(len, rows))
-    top = 0.45 + 0.17 * len(title.splitlines()) + 0.078 * max(map(len, columns))
+    left = 0.4 + max(map(_inches, rows))
+    top = 0.45 + 0.17 * len(title.splitlines()) + max(map(_inches, columns))
     width, height = len(columns) * INCHES, len(rows) * INCHES
     below = 0.25 + 0.17 * len(notes) + 0.17 * bool(missing)
     size = (max(left + width + 0.15, 5.2), top + height + below)
@@ -62,7 +64,7 @@ def draw_grid(
     ax.xaxis.set_label_position("top")
     ax.set_xticks([j * step + SIDE / 2 for j in range(len(columns))], columns, rotation=90)
     ax.set_yticks([i * step + SIDE / 2 for i in range(len(rows))], rows)
-    ax.tick_params(length=0, labelsize=8)
+    ax.tick_params(length=0, labelsize=LABEL)
     ax.set_xlabel(across, fontsize=8, loc="left")
     ax.set_ylabel(down, fontsize=8)
     lacking = [f"{missing} of {len(rows) * len(columns)} pictures are missing (grey)."]
@@ -70,6 +72,11 @@ def draw_grid(
     figure.text(0.012, 1 - 0.08 / size[1], title, va="top", fontsize=9.5)
     figure.text(0.012, 0.06 / size[1], "\n".join(lines), va="bottom", fontsize=8)
     return sheet.write(figure, path, "\n".join([title, *lines]))
+
+
+def _inches(label: str) -> float:
+    """How long a label is."""
+    return float(TextPath((0, 0), label, size=LABEL).get_extents().width) / 72
 
 
 def _square(file: Path) -> np.ndarray:
