@@ -1,0 +1,175 @@
+"""What wandb is told of a study: which runs, under which names, with which values."""
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean, pstdev
+
+import pandas as pd
+import pytest
+from offline import SMALL, Recorded, recorded
+from PIL import Image
+
+from vwtransfer import material, study
+from vwtransfer.cluster import worker
+from vwtransfer.composition import compose
+from vwtransfer.config import Config
+from vwtransfer.grid import cells
+
+TASKS = ("generation", "detection", "classification")
+CONCEPTS = "concept=[red_striped_star,blue_dotted_heart]"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _offline() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    outputs = tmp_path_factory.mktemp("outputs")
+    return compose([*SMALL, "concept=red_striped_star", "wandb.words=true", f"outputs={outputs}"])
+
+
+@pytest.fixture(scope="module")
+def run(config: Config) -> Recorded:
+    """The one run of a study of six words, all three tasks."""
+    study.run(config)
+    (found,) = recorded(config.folder)
+    return found
+
+
+def test_the_run_says_what_it_is_of(run: Recorded, config: Config) -> None:
+    assert run.run["run_group"] == "study"
+    assert run.run["job_type"] == "study"
+    assert run.run["project"] == "vwtransfer"
+    assert run.run["tags"] == ["tiny_shapes", "red_striped_star"]
+    assert run.config["trainer"]["vectors"] == config.trainer.vectors
+    assert run.config["words"] == [cell.key for cell in cells(config)]
+    assert run.exit_code == 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_training_is_told_as_mean_and_spread_of_the_words(
+    run: Recorded, config: Config, task: str
+) -> None:
+    steps = config.model.tasks[task]["training"]["steps"]
+    assert run.values(f"tiny_shapes/{task}/step") == list(range(1, steps + 1))
+    names = [f"words/{cell.key}" for cell in cells(config) if cell.task == task]
+    assert len(names) == 2
+    for quantity in ("loss", "anchor_distance", "projection_distance"):
+        single = list(zip(*(run.values(f"{name}/{quantity}") for name in names), strict=True))
+        means = run.values(f"tiny_shapes/{task}/{quantity}_mean")
+        spreads = run.values(f"tiny_shapes/{task}/{quantity}_std")
+        assert len(single) == len(means) == steps
+        assert means == pytest.approx([fmean(values) for values in single], abs=1e-6)
+        assert spreads == pytest.approx([pstdev(values) for values in single], abs=1e-6)
+
+
+def test_only_words_in_a_ball_are_projected_and_stay_within(run: Recorded, config: Config) -> None:
+    free, within = [f"words/{c.key}/" for c in reversed(cells(config)) if c.task == "detection"]
+    assert ("inf" in free) and ("0.02" in within)
+    assert set(run.values(f"{free}projection_distance")) == {0}
+    assert max(run.values(f"{within}anchor_distance")) < max(run.values(f"{free}anchor_distance"))
+
+
+def test_progress_ends_with_all_words_trained_and_rows_measured(
+    run: Recorded, config: Config
+) -> None:
+    assert run.values("progress/words")[-1] == run.values("progress/trained")[-1] == 6
+    of_words, of_baselines = 6 * 3, 4 * 3  # each in three models
+    assert run.values("progress/measured")[-1] == of_words + of_baselines
+    assert run.values("progress/failed")[-1] == 0
+
+
+def test_the_table_holds_every_row_of_the_results(run: Recorded, config: Config) -> None:
+    table = run.table("rows")
+    found = pd.DataFrame(table["data"], columns=table["columns"])
+    frame = pd.read_parquet(config.folder / "results.parquet")
+    frame = frame[found.columns]
+    assert len(found) == len(frame)
+    by = ["trained_for", "transfer", "evaluated_on", "metric"]
+    of_words = found[found.trained_for.isin(TASKS)]
+    assert len(of_words.drop_duplicates(by)) < len(of_words)  # a row for each word
+    expected = frame[frame.trained_for.isin(TASKS)].sort_values([*by, "delta"])
+    values = of_words.fillna({"delta": math.inf}).sort_values([*by, "delta"]).value
+    assert list(values) == list(expected.value)
+
+
+def test_means_are_in_the_summary_and_curves_go_over_delta(run: Recorded, config: Config) -> None:
+    frame = pd.read_parquet(config.folder / "results.parquet")
+    own = frame[(frame.trained_for == "detection") & (frame.evaluated_on == "detection")]
+    own = own[own.metric == "mean_average_precision"].set_index("delta").value
+    pair = "tiny_shapes/detection_on_detection/mean_average_precision"
+    summary: dict[str, float] = {}
+    for record in run.of("summary"):
+        summary |= record.get("update", {})
+    assert summary[f"results/{pair}/delta_inf"] == pytest.approx(own[math.inf])
+    curve = [item for item in run.history if f"by_delta/{pair}" in item]
+    assert [(c["by_delta/delta"], c[f"by_delta/{pair}"]) for c in curve] == [(0.02, own[0.02])]
+
+
+def test_generations_are_shown(run: Recorded) -> None:
+    for source in (*TASKS, "name", "anchor", "random"):
+        name = f"images/tiny_shapes/{source}_on_generation"
+        found = run.pictures(name)
+        assert len(found) == (2 if source in TASKS else 1)
+        assert all(Image.open(path).size == (32, 32) for path in found)
+        (captions,) = run.values(f"{name}.captions")
+        assert all("red_striped_star" in caption for caption in captions)
+
+
+def test_detections_are_shown_with_boxes(run: Recorded, config: Config) -> None:
+    name = "images/tiny_shapes/name_on_detection"
+    (path,) = run.pictures(name)
+    assert Image.open(path).size == (64, 64)
+    (((boxes,)),) = run.values(f"{name}.all_boxes")
+    kinds = {
+        kind: json.loads((run.path.parent / "files" / boxes[kind]["path"]).read_text())["box_data"]
+        for kind in ("found", "annotated")
+    }
+    assert all("score" in box["scores"] for box in kinds["found"])
+    (annotated,) = kinds["annotated"]
+    (example,) = material.opened(config)["tiny_shapes"].held_out("red_striped_star")
+    (box,) = example.boxes
+    assert tuple(annotated["position"][key] for key in ("minX", "minY", "maxX", "maxY")) == box
+
+
+def test_the_words_are_an_artifact(run: Recorded, config: Config) -> None:
+    (artifact,) = [a for a in run.of("artifact") if a["type"] == "words"]
+    contents = {e["path"]: e["digest"] for e in artifact["manifest"]["contents"]}
+    assert set(contents) == {f"{cell.key}.safetensors" for cell in cells(config)}
+    for name, digest in contents.items():
+        file = (config.folder / "words" / name).read_bytes()
+        assert digest == base64.b64encode(hashlib.md5(file).digest()).decode()
+
+
+def test_a_shard_is_a_run_of_its_task(tmp_path: Path) -> None:
+    keys = [*SMALL, CONCEPTS, "task=classification", "direction=none", f"outputs={tmp_path}"]
+    config = compose(keys)
+    worker.work(config)
+    first, second = sorted(recorded(config.folder), key=lambda each: str(each.run["tags"]))
+    for found, concept in ((first, "blue_dotted_heart"), (second, "red_striped_star")):
+        assert found.run["job_type"] == "classification"
+        assert found.run["run_group"] == "study"
+        assert found.run["tags"] == ["tiny_shapes", concept]
+        assert found.run["display_name"] == f"study/tiny_shapes/classification/{concept}"
+    assert first.run["run_id"] != second.run["run_id"]
+
+
+def test_each_word_can_be_a_run(tmp_path: Path) -> None:
+    keys = [*SMALL, "concept=red_striped_star", "task=classification", "direction=none"]
+    config = compose([*keys, "wandb.granularity=word", f"outputs={tmp_path}"])
+    study.run(config)
+    runs = recorded(config.folder)
+    assert sorted(found.run["display_name"] for found in runs) == sorted(
+        cell.key for cell in cells(config)
+    )
+    for found in runs:
+        assert len(found.values("tiny_shapes/classification/loss")) == 12
+        assert {row[3] for row in found.table("rows")["data"]} == {"zepu"}
