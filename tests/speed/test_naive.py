@@ -1,0 +1,84 @@
+"""The loop that computes everything in every step trains the same words."""
+
+import math
+from functools import cache
+
+import pytest
+import torch
+from naive import NaiveWord
+from torch import Tensor
+
+from vwtransfer.composition import compose
+from vwtransfer.datasets import Dataset
+from vwtransfer.grid import Cell
+from vwtransfer.packs import Pack
+from vwtransfer.suite import Suite, build, build_part
+from vwtransfer.text_encoder import TextEncoder
+
+TASKS = ("generation", "detection", "classification")
+STEPS = 3
+
+
+@cache
+def suite() -> Suite:
+    return build(compose(["cache.folder=null"]), torch.device("cpu"))
+
+
+@cache
+def dataset() -> Dataset:
+    node = dict(compose(["dataset.tiny_shapes.training_images=3"]).dataset["tiny_shapes"].node)
+    node["concepts"] = dict(list(node["concepts"].items())[:2])
+    part: Dataset = build_part(node, "dataset.tiny_shapes")
+    return part
+
+
+def cells(task: str) -> list[Cell]:
+    pairs = zip(dataset().concepts, dataset().anchors, strict=False)
+    return [Cell("tiny_shapes", task, concept, anchor, math.inf, 0) for concept, anchor in pairs]
+
+
+def trained(name: str, words: list[Cell]) -> Tensor:
+    """Words after a few steps of the trainer's, all in one pack."""
+    task = suite().tasks[name]
+    features = task.features(dataset())
+    pack = Pack.start(words, task.text, torch.eye(2, task.text.width), 4, {"lr": 1e-3})
+    images_SNB = torch.stack([task.batches(features, word) for word in words], dim=1)
+    for step in range(STEPS):
+        loss_N = task.loss(pack.vectors_NKD, features, images_SNB[step], words, step)
+        pack.update(loss_N, in_tail=False)
+    return pack.vectors_NKD.detach()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_cached_packed_and_cut_trains_the_words_that_the_naive_loop_trains(name: str) -> None:
+    task, words = suite().tasks[name], cells(name)
+    together = trained(name, words)
+    for n, word in enumerate(words):
+        images_SB = task.batches(task.features(dataset()), word)
+        naive = NaiveWord(task, dataset(), word, images_SB, {"lr": 1e-3})
+        for step in range(STEPS):
+            naive.step(step)
+        moved = (naive.word_KD.detach() - task.text.word_row(word.anchor)).norm()
+        assert (together[n] - naive.word_KD.detach()).norm() < 1e-4 * moved
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_word_in_a_pack_is_the_word_alone(name: str) -> None:
+    words = cells(name)
+    together = trained(name, words)
+    for n, word in enumerate(words):
+        torch.testing.assert_close(together[n], trained(name, [word])[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["detection", "classification"])
+def test_a_prompt_cut_behind_its_end_is_the_whole_prompt(name: str) -> None:
+    task = suite().tasks[name]
+    ours = task.text
+    whole = TextEncoder(ours.vocabulary, ours.embedding, ours.forward, pooled=False)
+    found = []
+    for text in (ours, whole):
+        vectors = 0.1 * torch.randn(3, 4, text.width, generator=torch.Generator().manual_seed(0))
+        features = text.encode_words(task.template, vectors.requires_grad_())
+        weights = torch.linspace(-1, 1, features.shape[1])
+        found.append((features.detach(), torch.autograd.grad((features @ weights).sum(), vectors)))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
