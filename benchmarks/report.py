@@ -38,7 +38,16 @@ VECTORS = 4
 PICTURES = 40  # different ones, of 512 x 512 pixels, as files of a study are at most
 READY = """
     const [entry] = performance.getEntriesByType("navigation");
-    return [entry.domContentLoadedEventEnd, entry.loadEventEnd];
+    return [entry.domContentLoadedEventEnd / 1000, entry.loadEventEnd / 1000];
+"""
+
+CHARTS = """
+    const done = arguments[0];
+    const look = () => {
+        if (document.querySelector(".plot .bars")) done(performance.now() / 1000);
+        else setTimeout(look, 5);
+    };
+    look();
 """
 
 
@@ -143,7 +152,9 @@ def _opened(report: Path) -> None:
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
             browser.get(report.as_uri())
             drawn, loaded = browser.execute_script(READY)
-            print(f"{width} px: usable after {drawn / 1000:.2f} s, loaded {loaded / 1000:.2f} s")
+            print(f"{width} px: can be used after {drawn:.2f} s, loaded after {loaded:.2f} s")
+            if width > 1000:  # on a phone the charts are further down
+                print(f"first chart after {browser.execute_async_script(CHARTS):.2f} s")
         for name in ("dataset", "concept", "task", "delta"):
             select = Select(browser.find_element(By.CSS_SELECTOR, f"#filters [name={name}]"))
             began = time.perf_counter()

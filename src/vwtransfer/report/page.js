@@ -177,8 +177,18 @@
         { responsive: true, displayModeBar: false },
       ),
     );
-    watcher.observe(chart);
+    if (window.Plotly) watcher.observe(chart);
+    else undrawn.push(chart);
   }
+  // Plotly takes longer to compile than all else on the page: what can be read and filtered goes first
+  const undrawn = [];
+  function loadPlotly() {
+    const script = document.createElement("script");
+    script.textContent = document.getElementById("plotly").textContent;
+    document.head.append(script);
+    for (const chart of undrawn) watcher.observe(chart);
+  }
+  window.addEventListener("load", () => setTimeout(loadPlotly));
   function emptied(place) {
     for (const chart of place.querySelectorAll(".js-plotly-plot")) Plotly.purge(chart);
     place.replaceChildren();
