@@ -50,6 +50,7 @@ ACTIONS = {
     "work": Action("vwtransfer.cluster.worker:work", writes=True),
     "keep": Action("vwtransfer.cluster.keep:keep", writes=True),
     "publish": Action("vwtransfer.cluster.keep:publish", writes=True),
+    "dashboard": Action("vwtransfer.tracking.dashboard:make", writes=False),
     "boxes": Action("vwtransfer.box_proposals:run", writes=False),
 }
 

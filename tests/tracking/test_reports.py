@@ -17,7 +17,9 @@ from vwtransfer import material, study
 from vwtransfer.cluster import worker
 from vwtransfer.composition import compose
 from vwtransfer.config import Config
+from vwtransfer.errors import UserError
 from vwtransfer.grid import cells
+from vwtransfer.tracking.dashboard import dashboard, make
 
 TASKS = ("generation", "detection", "classification")
 CONCEPTS = "concept=[red_striped_star,blue_dotted_heart]"
@@ -147,6 +149,39 @@ def test_the_words_are_an_artifact(run: Recorded, config: Config) -> None:
     for name, digest in contents.items():
         file = (config.folder / "words" / name).read_bytes()
         assert digest == base64.b64encode(hashlib.md5(file).digest()).decode()
+
+
+def test_the_dashboard_reads_what_runs_log(run: Recorded, config: Config) -> None:
+    view = dashboard(config, "somebody")._to_model().model_dump(by_alias=True)
+    (shown,) = view["spec"]["section"]["runSets"]
+    (chosen,) = shown["filters"]["filters"]
+    assert (chosen["key"]["name"], chosen["value"]) == ("group", run.run["run_group"])
+    wanted: dict[str, set[str]] = {}
+    for section in view["spec"]["section"]["panelBankConfig"]["sections"]:
+        of_section = wanted.setdefault(section["name"], set())
+        for panel in section["panels"]:
+            drawn = panel["config"]
+            of_section.update(drawn.get("metrics") or drawn["mediaKeys"])
+            of_section.update(filter(None, [drawn.get("xAxis")]))
+    assert all(len(names) > 2 for names in wanted.values())
+    logged = {name.removesuffix("._type") for item in run.history for name in item}
+    for record in run.of("summary"):
+        logged.update(record.get("update", {}))
+    assert len(wanted) == 5
+    assert set().union(*wanted.values()) <= logged
+
+
+def test_a_dashboard_without_a_key_or_a_server_is_refused_in_a_line(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_MODE")
+    with pytest.raises(UserError, match="there is no API key"):
+        make(config)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="wandb's server does not take it"):
+        make(config)
 
 
 def test_a_shard_is_a_run_of_its_task(tmp_path: Path) -> None:
