@@ -1,6 +1,7 @@
 """Files are written whole or not at all."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically, write_json, write_once, write_text
@@ -130,3 +133,13 @@ def test_what_is_there_is_not_written_again(tmp_path: Path) -> None:
 
 def _text(path: Path, text: str) -> None:
     path.write_text(text)
+
+
+def test_a_file_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    former = os.umask(0o002)
+    try:
+        path = tmp_path / "word.safetensors"
+        write_atomically(path, lambda temporary: save_file({"a": torch.ones(1)}, temporary))
+    finally:
+        os.umask(former)
+    assert path.stat().st_mode & 0o777 == 0o664

@@ -58,7 +58,10 @@ def _write_temporary(path: Path, write: Callable[[Path], None], place: Callable[
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)  # safetensors lets nobody else read, in a folder that people share
         _synchronise(temporary)
         placed = place(temporary)
         _synchronise(path.parent)
