@@ -21,6 +21,7 @@ SMALL = [
     "threads=1",
     "progress=false",
     "wandb.every=1",
+    "wandb.patience=60",  # on a busy machine nothing is to be given up
 ]
 
 

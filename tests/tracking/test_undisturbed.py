@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -95,14 +96,22 @@ def test_without_a_key_it_is_offline_and_asks_nothing(tmp_path: Path) -> None:
     assert all_is_there(compose(overrides))
 
 
+@pytest.mark.parametrize("listening", [False, True])
 def test_a_server_that_does_not_answer_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    listening: bool,
 ) -> None:
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing listens there
     config = compose([*ONE, "wandb.mode=online", f"outputs={tmp_path}"])
-    assert "offline" in run(capsys, config)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, and says nothing
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if not listening:
+            server.close()
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        assert f"offline ({address} does not answer)" in run(capsys, config)
     assert all_is_there(config)
     (found,) = recorded(config.folder)
     assert len(found.values("tiny_shapes/classification/loss_mean")) == 12

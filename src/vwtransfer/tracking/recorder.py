@@ -194,11 +194,12 @@ def _boxes(picture: Picture) -> dict[str, Any] | None:
 
 def _mode(opening: Opening, wandb: Any) -> tuple[str, str]:
     """Online or offline, and why: there is a key and the server answers, or not. Never asks."""
-    settings = wandb.setup().settings
+    settings = wandb.setup(settings=wandb.Settings(silent=True)).settings
     if opening.mode == "offline" or (opening.mode == "auto" and settings.mode != "online"):
         return "offline", "as configured"
     try:
-        if not wandb.login(prompt=False):
+        # not verified, nor announced: both wait minutes for a server that does not answer
+        if not wandb.login(prompt=False, verify=False):
             return "offline", "there is no API key"
     except Exception as error:  # a key that cannot be one
         return "offline", _one_line(error)
