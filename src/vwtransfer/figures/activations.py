@@ -155,7 +155,7 @@ def _curves(ax: Axes, agreement: pd.DataFrame, measure: str) -> None:
         line = agreement[agreement["label"] == label].sort_values("layer")
         if line.empty:
             continue
-        ax.plot(line["layer"], line["mean"], marker + "-", color=colour, markersize=3.5)
+        ax.plot(line["layer"], line["mean"], marker + "-", c=colour, ms=3.5, clip_on=False)
         ax.fill_between(line["layer"], line["low"], line["high"], color=colour, alpha=0.2, lw=0)
         if measure == "purity":
             ax.axhline(line["chance"].iat[0], color=colour, linestyle=":", linewidth=1)

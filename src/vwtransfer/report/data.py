@@ -12,7 +12,7 @@ import pandas as pd
 from vwtransfer.agreement import FEWEST
 from vwtransfer.figures.activations import ROW, SHEET, curves
 from vwtransfer.study_folder import StudyFolder
-from vwtransfer.summary import BASELINES, HEADLINES
+from vwtransfer.summary import BASELINES, HEADLINES, delta_rank
 from vwtransfer.summary import KEYS as MEAN_KEYS
 
 WORD = ["dataset", "trained_for", "concept", "anchor", "delta", "seed"]
@@ -118,7 +118,9 @@ def _activations(rows: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     agreement = curves(rows)
     sheets = []
-    for key, group in rows.groupby(SHEET, observed=True):
+    groups = rows.groupby(SHEET, observed=True)
+    # dataset, unconstrained words first, model
+    for key, group in sorted(groups, key=lambda g: (g[0][0], delta_rank(g[0][2]), g[0])):
         if group.groupby([*ROW, "layer"], observed=True).size().min() < FEWEST:
             continue
         own = agreement[(agreement[SHEET] == list(key)).all(axis=1)]
