@@ -1,11 +1,13 @@
 """Planning and watching a large grid: time and memory, and how they grow.
 
-    python benchmarks/planning.py [WORDS ...]     (4800 100000 1000000)
+    OMP_NUM_THREADS=1 python benchmarks/planning.py [WORDS ...]     (1000 10000 100000 1000000)
 
 The words are empty files and the rows are random, in a temporary folder that says so: what is
 measured is how long it takes to look at them. Half of the shards are done.
 """
 
+import contextlib
+import io
 import multiprocessing
 import platform
 import resource
@@ -21,10 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vwtransfer import results
+from vwtransfer.cluster.history import Event, record
 from vwtransfer.cluster.shards import Shard, shards
-from vwtransfer.cluster.status import table
-from vwtransfer.cluster.submit import arrays
-from vwtransfer.cluster.survey import survey
+from vwtransfer.cluster.status import status
+from vwtransfer.cluster.submit import arrays, plan
 from vwtransfer.composition import compose
 from vwtransfer.config import Config
 
@@ -55,6 +57,8 @@ def fabricate(config: Config, done: list[Shard]) -> None:
         folder.mkdir(parents=True)
         for end in shard.ends:
             (folder / f"{end}.safetensors").touch()
+        finished = Event("finished", "", 40.0, len(shard.ends), "", "fabricated", None, 0, None)
+        record(config.folder, shard, finished)
         path = results.part_path(config.folder, shard.part_key(shard.ends))
         pq.write_table(rows(config, shard, rng), path)
 
@@ -106,6 +110,12 @@ def measured(work: Callable[[], object]) -> tuple[float, float]:
     return answer
 
 
+def printed(action: Callable[[Config], None], config: Config) -> None:
+    """Does what a person would see, and shows it to nobody."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        action(config)
+
+
 def main(sizes: list[int]) -> None:
     """Prints a table for the docs."""
     print(f"{platform.machine()}, Python {platform.python_version()}")
@@ -118,9 +128,9 @@ def main(sizes: list[int]) -> None:
             fabricate(config, found[::2])
             keys = [shard.key for shard in found]
             jobs: dict[str, Callable[[], object]] = {
-                "shards": lambda config=config: shards(config),
+                "action=plan": lambda config=config: printed(plan, config),
                 "job arrays": lambda keys=keys: arrays(keys, 40, 1000, 1001),
-                "status": lambda config=config: table(survey(config, ask=False).states),
+                "action=status": lambda config=config: printed(status, config),
                 "results in one table": lambda config=config: results.read(
                     config.folder, categorical=True
                 ),
@@ -132,4 +142,4 @@ def main(sizes: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(size) for size in sys.argv[1:]] or [4_800, 100_000, 1_000_000])
+    main([int(size) for size in sys.argv[1:]] or [1_000, 10_000, 100_000, 1_000_000])

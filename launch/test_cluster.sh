@@ -20,7 +20,7 @@ ACCOUNTING=${ACCOUNTING:-yes}
 NODES="node1 node2 node3 node4 node5"
 export SLURM_CONF=$C/slurm.conf
 
-fail() { echo "test_cluster.sh: $1" >&2; tail -n 20 "$C"/log/*.log >&2 || true; exit 1; }
+fail() { echo "test_cluster.sh: $1" >&2; tail -n 20 "$C"/log/*.log >&2 2> /dev/null || true; exit 1; }
 
 wait_for() {  # wait_for WHAT SECONDS COMMAND...: until the command succeeds
   local what=$1 deadline=$((SECONDS + $2)); shift 2
@@ -30,16 +30,21 @@ wait_for() {  # wait_for WHAT SECONDS COMMAND...: until the command succeeds
   done
 }
 
-is_alive() { grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$1/status"; }  # a zombie is not
+is_alive() { grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status"; }  # a zombie is not
 
-stop_daemon() {  # stop_daemon NAME: by its pid file
-  local file=$C/run/$1.pid pid
-  [[ -s $file ]] || return 0
-  pid=$(<"$file")
-  kill "$pid" 2>/dev/null || true
-  for _ in {1..100}; do is_alive "$pid" || break; sleep 0.1; done
-  ! is_alive "$pid" || kill -9 "$pid" 2>/dev/null || true
-  rm -f "$file"
+stop_daemons() {  # stop_daemons NAME...: by their pid files, all at once
+  local name pid
+  local -A pids=()
+  for name in "$@"; do
+    [[ ! -s $C/run/$name.pid ]] || pids[$name]=$(<"$C/run/$name.pid")
+  done
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  for name in "${!pids[@]}"; do
+    pid=${pids[$name]}
+    for _ in {1..100}; do is_alive "$pid" || break; sleep 0.1; done
+    ! is_alive "$pid" || kill -9 "$pid" 2>/dev/null || true
+    rm -f "$C/run/$name.pid"
+  done
 }
 
 stop() {
@@ -47,11 +52,11 @@ stop() {
     timeout 10 scancel --user="$(id -un)" 2>/dev/null || true
     for _ in {1..20}; do [[ -n $(timeout 5 squeue -h 2>/dev/null) ]] || break; sleep 0.5; done
   fi
-  for node in $NODES; do stop_daemon "slurmd-$node"; done
-  stop_daemon slurmctld
-  stop_daemon slurmdbd
-  stop_daemon mariadbd
-  stop_daemon munged
+  # shellcheck disable=SC2086
+  stop_daemons ${NODES//node/slurmd-node} slurmctld
+  stop_daemons slurmdbd
+  stop_daemons mariadbd
+  stop_daemons munged
 }
 
 configure() {
@@ -142,19 +147,19 @@ start_munge() {
 
 start_accounting() {
   local data=$C/database
-  mkdir -p /run/mysqld
+  export MYSQL_UNIX_PORT=$C/run/mariadbd.socket  # where slurmdbd looks for it
   if [[ ! -d $data ]]; then
     # as root: FOLDER may lie where no other user can go
     mariadb-install-db --no-defaults --user=root --datadir="$data" --skip-test-db \
       --auth-root-authentication-method=socket > "$C/log/mariadb-install.log" 2>&1 \
       || fail "mariadb-install-db failed"
   fi
-  mariadbd --no-defaults --user=root --datadir="$data" --socket=/run/mysqld/mysqld.sock \
+  mariadbd --no-defaults --user=root --datadir="$data" --socket="$MYSQL_UNIX_PORT" \
     --skip-networking --innodb-buffer-pool-size=64M --innodb-lock-wait-timeout=900 \
     > "$C/log/mariadbd.log" 2>&1 < /dev/null &
   echo $! > "$C/run/mariadbd.pid"
   disown
-  wait_for mariadbd 30 mariadb-admin --no-defaults --socket=/run/mysqld/mysqld.sock ping
+  wait_for mariadbd 30 mariadb-admin --no-defaults --socket="$MYSQL_UNIX_PORT" ping
   slurmdbd
   wait_for slurmdbd 30 sacctmgr --noheader show cluster
   sacctmgr --immediate --quiet add cluster testcluster > /dev/null 2>&1 || true
@@ -167,6 +172,8 @@ apt-get install slurm-wlm slurmdbd munge mariadb-server"
   done
   [[ $(id -u) == 0 ]] || fail "needs root"
   [[ ! -s $C/run/slurmctld.pid ]] || fail "$C holds a cluster that was not stopped"
+  ! (exec 3<> /dev/tcp/127.0.0.1/6817) 2> /dev/null || fail "a SLURM controller runs on this machine"
+  trap '(($? == 0)) || stop' EXIT
   configure
   start_munge
   [[ $ACCOUNTING != yes ]] || start_accounting

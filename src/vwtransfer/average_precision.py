@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torchmetrics.detection import MeanAveragePrecision
 
 from vwtransfer.datasets import Example
 
@@ -73,6 +72,8 @@ def _per_word(
     counted_NM: Sequence[Sequence[bool]],
 ) -> list[tuple[float, float]]:
     """Average precision at IoU 0.5 and at 0.5:0.95 of each word, on the images that count."""
+    from torchmetrics.detection import MeanAveragePrecision  # seconds, for those who measure
+
     metric = MeanAveragePrecision(extended_summary=True, backend="faster_coco_eval")
     metric.warn_on_many_detections = False
     T = scores_NMT.shape[-1]

@@ -236,10 +236,10 @@ class ClusterConfig:
         queued: jobs of a submission, at most; None: as many as the cluster takes of a user.
         array_size: tasks of a job array, at most; None: as many as the cluster takes.
         setup: lines of shell before the work.
-        sbatch: further options of sbatch, such as {exclude: node7}.
+        sbatch: further options of sbatch, such as {exclude: node7}; None: none.
         claim_seconds: without a sign of life for so long, a shard's job counts as dead.
         seconds_per_word: task -> seconds of a job for each of its words, measured beforehand; the
-            plan goes by it until words of the study itself are done.
+            plan goes by it until words of the study itself are done. None: nothing was.
     """
 
     executor: Literal["slurm", "local"]
@@ -257,9 +257,9 @@ class ClusterConfig:
     queued: Count | None
     array_size: Count | None
     setup: tuple[str, ...]
-    sbatch: Mapping[str, Any]
+    sbatch: Mapping[str, Any] | None
     claim_seconds: Annotated[float, Bounds(least=1)]
-    seconds_per_word: Mapping[str, Positive]
+    seconds_per_word: Mapping[str, Positive] | None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from vwtransfer.grid import Cell, cells
 from vwtransfer.identity import word_identity
 from vwtransfer.interrupts import deferred
 from vwtransfer.progress import Stages, stages
-from vwtransfer.report import write_report
 from vwtransfer.suite import Suite, build, build_part
 from vwtransfer.summary import WIDTH, print_summary, write_summary
 from vwtransfer.tracking import Nowhere, Tracker
@@ -214,6 +213,8 @@ def _conclude(study: Study, console: Console) -> None:
 
 def _write_report(folder: Path, console: Console) -> None:
     """Figures and the report; a fault in drawing them loses no result."""
+    from vwtransfer.report import write_report  # its libraries take seconds that no job needs
+
     try:
         console.print(f"report: {write_report(folder)}", soft_wrap=True)
     except Exception as error:

@@ -8,15 +8,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import psutil
 import torch
 
+from vwtransfer.chunks import job_folder
 from vwtransfer.cluster import scheduler
+from vwtransfer.cluster.claims import owner_of
 from vwtransfer.cluster.history import Event, history
 from vwtransfer.cluster.shards import Shard, shards
-from vwtransfer.cluster.survey import Survey, claim_path, settled, survey
+from vwtransfer.cluster.survey import (
+    QUEUED,
+    RUNNING,
+    Survey,
+    claim_path,
+    settled,
+    survey,
+)
 from vwtransfer.composition import compose
 from vwtransfer.config import Config
 from vwtransfer.words import load_word
@@ -27,7 +37,8 @@ COMMON = [
     "wandb=off",
     "dataset=tiny_shapes",
     "dataset.tiny_shapes.held_out_images=1",
-    "evaluation.baselines=[anchor]",
+    "anchor=[zepu,muli]",
+    "delta=[0.5,1.0]",
     "trainer.checkpoint_every=20",
     "threads=1",
     "progress=false",
@@ -41,11 +52,11 @@ class Study:
 
     overrides: tuple[str, ...]
 
-    @property
+    @cached_property
     def config(self) -> Config:
         return compose(list(self.overrides))
 
-    @property
+    @cached_property
     def shards(self) -> list[Shard]:
         return shards(self.config)
 
@@ -55,6 +66,10 @@ class Study:
 
     def command(self, action: str, *more: str) -> list[str]:
         return [sys.executable, "-m", "vwtransfer", *self.overrides, f"action={action}", *more]
+
+    def start(self, action: str, *more: str) -> subprocess.Popen[str]:
+        """The action in a process of its own, whose output is thrown away."""
+        return subprocess.Popen(self.command(action, *more), stdout=subprocess.DEVNULL, text=True)
 
     def run(self, action: str, *more: str, check: bool = True) -> str:
         """What the action prints, errors last."""
@@ -86,20 +101,70 @@ class Study:
         found = [*self.folder.rglob("words/**/*.safetensors"), *self.folder.glob("results/*")]
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 
-    def owner(self, shard: Shard) -> int:
-        """The process that works on a shard."""
-        from vwtransfer.cluster.claims import owner_of
-
-        owner = owner_of(claim_path(self.folder, shard))
-        assert owner is not None
-        return owner.pid
-
     def has_checkpoint(self, shard: Shard) -> bool:
         """Whether a shard's training is under way."""
-        from vwtransfer.chunks import job_folder
-
         folder = job_folder(self.folder / "checkpoints", shard.cells)
-        return bool(list(folder.glob("chunk-*"))) and not settled(self.folder, shard)[0]
+        return any(folder.glob("chunk-*"))
+
+    def is_done(self, shard: Shard) -> bool:
+        """Whether all words of a shard are trained."""
+        return len(settled(self.folder, shard)[0]) == len(shard.ends)
+
+    def is_finished(self) -> bool:
+        """Whether nothing of it runs or waits."""
+        return not self.survey().standing(RUNNING, QUEUED)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A shard whose process stands still, so that what hits it hits it in the middle."""
+
+    study: Study
+    shard: Shard
+    process: psutil.Process
+    job: str
+    node: str
+
+    def release(self) -> None:
+        """Lets it go on."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.process.resume()
+
+    def is_told_to_save(self) -> bool:
+        """Whether SLURM's signal ahead of a limit or a preemption waits for it, or woke it."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+            masks = [line.split()[1] for line in status.splitlines() if "Pnd:" in line]
+            waits = any(int(mask, 16) >> (signal.SIGUSR2 - 1) & 1 for mask in masks)
+            return waits or self.process.status() != psutil.STATUS_STOPPED
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            return True
+
+
+def hold(study: Study, shard: Shard) -> Held:
+    """Holds the process that trains a shard, which must have begun and not be finished."""
+    owner = owner_of(claim_path(study.folder, shard))
+    assert owner is not None, f"{shard.key} was finished before it could be held"
+    assert owner.job is not None
+    process = psutil.Process(owner.pid)
+    process.suspend()
+    assert not study.is_done(shard), f"{shard.key} was finished before it could be held"
+    return Held(study, shard, process, owner.job, node_of(study, shard))
+
+
+def hold_all(*studies: Study) -> list[Held]:
+    """Holds every shard of these studies as soon as its training is under way."""
+    held: dict[tuple[int, str], Held] = {}
+
+    def are_held() -> bool:
+        for i, study in enumerate(studies):
+            for shard in study.shards:
+                if (i, shard.key) not in held and study.has_checkpoint(shard):
+                    held[i, shard.key] = hold(study, shard)
+        return len(held) == sum(len(study.shards) for study in studies)
+
+    until("every training", are_held)
+    return [held[key] for key in sorted(held)]
 
 
 def until(what: str, done: Callable[[], bool], patience: float = PATIENCE) -> None:
@@ -111,17 +176,12 @@ def until(what: str, done: Callable[[], bool], patience: float = PATIENCE) -> No
 
 
 def empty_queue() -> bool:
+    """Whether no job waits or runs."""
     return scheduler.queue() == []
 
 
-def job_of(study: Study, shard: Shard) -> str:
-    """The scheduler's name of the job that runs a shard."""
-    job = study.history(shard)[-1].job
-    assert job is not None
-    return job
-
-
 def node_of(study: Study, shard: Shard) -> str:
+    """Where the latest job of a shard ran."""
     return study.history(shard)[-1].host
 
 
@@ -152,11 +212,11 @@ def start_node(node: str) -> None:
 def running(folder: Path, accounting: bool = True) -> Iterator[Path]:
     """The cluster, up; one that does not start is an error with its logs."""
     environment = {**os.environ, "ACCOUNTING": "yes" if accounting else "no"}
-    began = subprocess.run([SCRIPT, "start", folder], env=environment, check=False, text=True)
-    assert began.returncode == 0, "the test cluster did not start"
-    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
     try:
+        began = subprocess.run([SCRIPT, "start", folder], env=environment, check=False)
+        assert began.returncode == 0, "the test cluster did not start"
+        os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
         yield folder
     finally:
+        os.environ.pop("SLURM_CONF", None)
         subprocess.run([SCRIPT, "stop", folder], check=True)
-        del os.environ["SLURM_CONF"]

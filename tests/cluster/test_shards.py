@@ -78,6 +78,14 @@ def test_a_cluster_that_takes_enough_jobs_gives_each_shard_its_own() -> None:
     assert array.running == 40
 
 
+def test_options_of_sbatch_and_measured_times_can_be_given_on_the_command_line() -> None:
+    cluster = compose(
+        ["cluster.sbatch={exclude: node7}", "cluster.seconds_per_word={generation: 9}"]
+    ).cluster
+    assert cluster.sbatch == {"exclude": "node7"}
+    assert cluster.seconds_per_word == {"generation": 9}
+
+
 def test_one_of_two_processes_gets_a_claim(tmp_path: Path) -> None:
     first = claims.take(tmp_path / "shard.json", expires=60)
     assert first is not None

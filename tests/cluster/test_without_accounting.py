@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm import Study, empty_queue, job_of, running, until
-from test_on_slurm import CONCEPTS, LONG
+from slurm import Study, empty_queue, hold, running, until
+from test_on_slurm import BATTERED, LONG, concepts
 
-from vwtransfer.cluster.survey import DONE, MISSING
+from vwtransfer.cluster.survey import DONE, MISSING, RUNNING
 
 pytestmark = pytest.mark.cluster
 
@@ -21,16 +21,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_submit_status_and_resume_are_true(cluster: Path, tmp_path: Path) -> None:
     assert subprocess.run(["sacct"], check=False, capture_output=True).returncode != 0
-    few = f"concept=[{','.join(CONCEPTS[:2])}]"
-    unaccounted = Study((*LONG, few, f"outputs={tmp_path}", "name=a"))
+    unaccounted = Study((*LONG, concepts(BATTERED[:2]), f"outputs={tmp_path}", "name=a"))
     first, second = unaccounted.shards
     unaccounted.run("submit")
-    until("a checkpoint", lambda: unaccounted.has_checkpoint(first))
-    assert " 4 " in unaccounted.run("status")
-    subprocess.run(["scancel", job_of(unaccounted, first)], check=True)
+    until("its training", lambda: unaccounted.has_checkpoint(first))
+    held = hold(unaccounted, first)
+    assert unaccounted.survey().states[0].standing == RUNNING
+    subprocess.run(["scancel", held.job], check=True)
     until("the other", empty_queue)
     assert unaccounted.survey().words[DONE] == len(second.ends)
     assert unaccounted.survey().words[MISSING] == len(first.ends)
+    assert f"interrupted {first.key}: job {held.job}" in unaccounted.run("status")
     before = unaccounted.files()
     unaccounted.run("resume")
     until("the rest", empty_queue)

@@ -90,7 +90,7 @@ def test_status_and_plan_count_them(done: Config, capsys: pytest.CaptureFixture[
     submit.plan(done)
     printed = capsys.readouterr().out
     assert "tiny_shapes/classification/blue_dotted_heart  2 words, 2 done, done" in printed
-    assert "to do now: 0 shards with 0 words" in printed
+    assert "to do now: 0 words in 0 shards" in printed
     assert "measured on 2 finished shards" in printed
 
 

@@ -29,6 +29,7 @@ class Expectation:
 def expectations(config: Config, states: Sequence[State]) -> dict[str, Expectation]:
     """Task -> what one of its words takes, training and measuring."""
     found = {}
+    elsewhere = config.cluster.seconds_per_word or {}
     for task in config.task:
         finished = [s for s in states if s.shard.task == task and s.standing == DONE]
         every = max(1, len(finished) // SAMPLE)
@@ -36,9 +37,8 @@ def expectations(config: Config, states: Sequence[State]) -> dict[str, Expectati
         known = [seconds for seconds in chosen if seconds is not None]
         if known:
             found[task] = Expectation(median(known), f"measured on {len(known)} finished shards")
-        elif task in config.cluster.seconds_per_word:
-            seconds = config.cluster.seconds_per_word[task]
-            found[task] = Expectation(seconds, f"cluster.seconds_per_word.{task}")
+        elif task in elsewhere:
+            found[task] = Expectation(elsewhere[task], f"cluster.seconds_per_word.{task}")
         else:
             found[task] = Expectation(None, "not measured yet")
     return found

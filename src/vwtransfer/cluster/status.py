@@ -116,7 +116,7 @@ def _pace(config: Config, found: Survey) -> list[str]:
         return []
     pace = rate(config.folder, found.states, time.time())
     if pace:
-        eta = "" if not found.words[RUNNING] else f"; about {_duration(left / pace)} left"
+        eta = "" if not found.words[RUNNING] else f"; about {duration(left / pace)} left"
         return [f"{pace * 3600:,.0f} words an hour{eta}"]
     expected = expectations(config, found.states)
     words = dict.fromkeys(config.task, 0)
@@ -126,7 +126,7 @@ def _pace(config: Config, found: Survey) -> list[str]:
     taken = hours(words, expected)
     if taken is None:
         return ["no rate yet: it takes two finished shards"]
-    return [f"{taken:.2f} hours of jobs expected; no rate yet: it takes two finished shards"]
+    return [f"{duration(3600 * taken)} of jobs expected; no rate yet: it takes two finished shards"]
 
 
 def _failures(config: Config, found: Survey) -> list[str]:
@@ -177,6 +177,9 @@ def _silent(folder: Path, found: Survey) -> list[str]:
     ]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """As a person says it: 40 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"

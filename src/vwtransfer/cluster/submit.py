@@ -25,7 +25,7 @@ from vwtransfer import material, provenance
 from vwtransfer.cluster import claims, history, local, scheduler
 from vwtransfer.cluster.expected import expectations, hours
 from vwtransfer.cluster.keep import restore
-from vwtransfer.cluster.status import print_counts, submitted, terminal
+from vwtransfer.cluster.status import duration, print_counts, submitted, terminal
 from vwtransfer.cluster.survey import (
     FAILED,
     MISSING,
@@ -96,7 +96,7 @@ def cancel(config: Config) -> None:
         raise UserError(f"scancel refuses: {error.stderr.strip()}") from error
     records = (config.folder / "cluster" / "submissions").glob("*/controllers.json")
     processes = sum(local.cancel(path) for path in records)
-    console.print(f"cancelled {len(found.entries)} jobs and {processes} local processes")
+    console.print(f"cancelled: {len(found.entries)} jobs, {processes} local processes")
     if not found.answered and scheduler.is_here():
         raise UserError("squeue does not answer, so that jobs may be left; try again later.")
 
@@ -214,22 +214,23 @@ def _print_plan(config: Config, found: Survey, chosen: Sequence[State], console:
         counts = state.words
         words[state.shard.task] += counts[MISSING] + counts[FAILED]
     count, total = sum(words.values()), hours(words, expected)
-    console.print(f"to do now: {len(chosen):,} shards with {count:,} words")
+    console.print(f"to do now: {count:,} words in {len(chosen):,} shards")
     for task, each in expected.items():
         taken = "?" if each.seconds is None else f"{each.seconds:.1f} s"
         console.print(f"  a word of {task}: {taken} of a job ({each.source})", highlight=False)
-    unit = "GPU-hours" if config.cluster.gpus else "hours of jobs"
+    unit = "GPU-hours" if config.cluster.gpus and config.device != "cpu" else "hours of jobs"
     if total is None:
         console.print(
             f"{unit} expected: not known until words of every task are done; set what was "
             "measured elsewhere with cluster.seconds_per_word={TASK: SECONDS}",
             markup=False,
         )
-    else:
-        at_once = min(config.cluster.running, max(1, len(chosen)))
+    elif chosen:
+        at_once = min(config.cluster.running, len(chosen))
         console.print(
-            f"{unit} expected: {total:.2f}; with {at_once} jobs at once about "
-            f"{total / at_once:.2f} hours"
+            f"{unit} expected: {total:.2f}; at most {at_once} at once, they take "
+            f"{duration(3600 * total / at_once)}",
+            highlight=False,
         )
 
 
@@ -326,7 +327,7 @@ def _parameters(config: Config, folder: Path, number: int, array: Array) -> dict
         "cpus_per_task": cluster.cpus,
         "signal_delay_s": cluster.signal_seconds,
         "array_parallelism": array.running,
-        "additional_parameters": {"requeue": True, **cluster.sbatch},
+        "additional_parameters": {"requeue": True, **(cluster.sbatch or {})},
         **{name: value for name, value in given.items() if value is not None},
     }
 
