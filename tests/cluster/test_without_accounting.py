@@ -31,7 +31,6 @@ def test_submit_status_and_resume_are_true(cluster: Path, tmp_path: Path) -> Non
     until("the other", empty_queue)
     assert unaccounted.survey().words[DONE] == len(second.ends)
     assert unaccounted.survey().words[MISSING] == len(first.ends)
-    assert f"interrupted {first.key}: job {held.job}" in unaccounted.run("status")
     before = unaccounted.files()
     unaccounted.run("resume")
     until("the rest", empty_queue)
