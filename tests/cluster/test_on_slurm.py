@@ -188,7 +188,7 @@ class Battered:
 @pytest.fixture(scope="module")
 def battered(cluster: Path, hidden: Study, tmp_path_factory: pytest.TempPathFactory) -> Battered:
     place = tmp_path_factory.mktemp("faults")
-    apart = ["cluster.hours=0.0167", "cluster.sbatch={nodelist: node4}"]
+    apart = ["cluster.hours=0.0334", "cluster.sbatch={nodelist: node4}"]
     limited = study(place, "limited", LONG, f"concept={LIMITED}", *apart)
     disturbed = study(place, "faults", LONG, concepts(BATTERED), "cluster.sbatch={exclude: node4}")
     both = [each.start("submit") for each in (limited, disturbed)]

@@ -259,7 +259,9 @@ def _send(config: Config, keys: Sequence[str], console: Console) -> None:
     folder = _write_submission(config, found)
     for number, array in enumerate(found):
         with _refusals_explained():
-            executor = submitit.SlurmExecutor(_jobs(folder), config.cluster.restarts)
+            executor = submitit.SlurmExecutor(
+                _jobs(folder), config.cluster.restarts, python=_python()
+            )
             executor.update_parameters(**_parameters(config, folder, number, array))
             with executor.batch():
                 jobs = [executor.submit(Work(plain(config), shards)) for shards in array.jobs]
@@ -309,6 +311,11 @@ def _jobs(folder: Path) -> Path:
     return folder.resolve() / "jobs"
 
 
+def _python() -> str:
+    """This Python, which the signal ahead of a job's end does not kill while it still starts."""
+    return f"env --ignore-signal=USR2 {shlex.quote(sys.executable)}"
+
+
 def _parameters(config: Config, folder: Path, number: int, array: Array) -> dict[str, Any]:
     """What submitit is told of an array. The jobs' name is how they are found again."""
     cluster = config.cluster
@@ -335,12 +342,11 @@ def _parameters(config: Config, folder: Path, number: int, array: Array) -> dict
 def _write_scripts(config: Config, found: Sequence[Array], console: Console) -> None:
     """The sbatch file of each array, as submitit would write it."""
     folder = config.folder / "cluster" / "dry_run"
-    python = shlex.quote(sys.executable)
     for number, array in enumerate(found):
         parameters = _parameters(config, folder, number, array)
         if len(array.jobs) > 1:
             parameters["map_count"] = len(array.jobs)
-        command = f"{python} -u -m submitit.core._submit {shlex.quote(str(_jobs(folder)))}"
+        command = f"{_python()} -u -m submitit.core._submit {shlex.quote(str(_jobs(folder)))}"
         text = slurm._make_sbatch_string(command=command, folder=_jobs(folder), **parameters)
         path = folder / f"array-{number}.sh"
         write_text(path, text)
