@@ -105,7 +105,7 @@ def test_a_server_that_does_not_answer_is_given_up(
 ) -> None:
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    config = compose([*ONE, "wandb.mode=online", f"outputs={tmp_path}"])
+    config = compose([*ONE, "wandb.mode=online", "wandb.patience=10", f"outputs={tmp_path}"])
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, and says nothing
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         if not listening:

@@ -283,6 +283,7 @@ def main() -> None:
         import wandb
 
         wandb.teardown(exit_code=0)
+    os._exit(0)  # at a regular exit wandb's telemetry waits for a server that does not answer
 
 
 if __name__ == "__main__":
