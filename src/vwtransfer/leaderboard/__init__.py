@@ -195,7 +195,7 @@ def _conclude(work: Study, console: Console) -> None:
         notes=_notes(work),
     )
     for path in dict.fromkeys(p for p in (config.folder / PAGE, config.benchmark.page) if p):
-        pictures = figure(board, path.with_name(f"{path.stem}.png"))
+        pictures = figure(board, path.with_name(path.stem))
         write_text(path, markdown(board, pictures[0].name))
     for method in board.ranked:
         overall = board.estimates[method][ALL]
