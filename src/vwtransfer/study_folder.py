@@ -116,7 +116,8 @@ class StudyFolder:
         key = [*OURS, "transfer"]
         rows = self.frame[self.frame["evaluated_on"] == model].dropna(subset="value")
         measured = rows.loc[~rows["trained_for"].isin(BASELINES), key].drop_duplicates()
-        held = len(measured.merge(shown[key].drop_duplicates(), on=key))
+        # a table without rows knows no types to merge by
+        held = len(measured.merge(shown[key].drop_duplicates(), on=key)) if len(shown) else 0
         if held == len(measured):
             return ""
         return (

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -317,3 +318,12 @@ def test_a_report_that_cannot_be_written_loses_no_run(
     (copy / "report.html").mkdir()
     study._write_report(copy, Console(width=200))
     assert "the report could not be written" in capsys.readouterr().out
+
+
+def test_where_nothing_is_measured_or_shown_nothing_is_lacking(tmp_path: Path) -> None:
+    make_up(tmp_path / "made", *SMALL)
+    found = read_study(tmp_path / "made")
+    pictures = found.pictures["images"]
+    assert "0 are shown here" in found.lacking(pictures, "generation")
+    alone = found.frame[found.frame["evaluated_on"] == "classification"]
+    assert replace(found, frame=alone).lacking(pictures, "generation") == ""
