@@ -187,13 +187,16 @@ def node_of(study: Study, shard: Shard) -> str:
 
 def kill_node(cluster: Path, node: str) -> None:
     """Kills a node's daemon, and what it had started, as a power cut does."""
-    pid = int((cluster / "run" / f"slurmd-{node}.pid").read_text())
-    for process in psutil.process_iter(["cmdline"]):
-        if "slurmstepd: [" in " ".join(process.info["cmdline"] or []) and _is_on(process, node):
-            for child in [*process.children(recursive=True), process]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.kill()
-    os.kill(pid, signal.SIGKILL)
+    daemon = psutil.Process(int((cluster / "run" / f"slurmd-{node}.pid").read_text()))
+    steps = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "slurmstepd: [" in " ".join(process.info["cmdline"] or []) and _is_on(process, node)
+    ]
+    work = [child for step in steps for child in step.children(recursive=True)]
+    for process in (daemon, *steps, *work):  # nobody is left to tell how the work ended
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _is_on(process: psutil.Process, node: str) -> bool:

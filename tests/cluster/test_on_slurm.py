@@ -305,7 +305,8 @@ def test_a_full_disk_fails_the_shard_clearly_and_finished_words_stand(
         until("its job", empty_queue)
         stood = full.files()
         assert 1 <= len(full.words()) < 4
-        assert full.survey().words[FAILED] == 4  # none is done before it is measured
+        counts = full.survey().words
+        assert counts[FAILED] == 4, (counts, full.history(shard))  # none is done unmeasured
         assert "no space left while writing" in full.run("status")
         (tmp_path / "ballast").unlink()
         full.run("retry")

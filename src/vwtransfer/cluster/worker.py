@@ -1,5 +1,6 @@
 """What a job does: its shards, one after the other, each unless another process has it."""
 
+import contextlib
 import shutil
 import sys
 import time
@@ -179,12 +180,19 @@ def _attempt(
         if not claim.lost:
             raise
     except UserError as error:
-        print(f"vwtransfer: {shard.key}: {error}", file=sys.stderr, flush=True)
+        _log(f"vwtransfer: {shard.key}: {error}\n")
         return str(error)
     except Exception as error:
-        traceback.print_exc()
+        _log(traceback.format_exc())
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def _log(text: str) -> None:
+    """Writes to the job's log, which may lie on the very disk that is full."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _complete(workshop: Workshop, shard: Shard, bars: Stages, stopping: Callable[[], bool]) -> None:
