@@ -171,6 +171,14 @@ def test_the_dashboard_reads_what_runs_log(run: Recorded, config: Config) -> Non
     assert set().union(*wanted.values()) <= logged
 
 
+def test_a_study_of_balls_alone_is_shown_in_its_widest() -> None:
+    view = dashboard(compose(["experiment=tiny_section5"]), "somebody")._to_model()
+    sections = view.model_dump(by_alias=True)["spec"]["section"]["panelBankConfig"]["sections"]
+    bars = [p["config"] for p in sections[1]["panels"]]
+    assert len(bars) == 4 * 4  # datasets, headline metrics
+    assert all(name.endswith("/delta_1.0") for bar in bars for name in bar["metrics"])
+
+
 def test_a_dashboard_without_a_key_or_a_server_is_refused_in_a_line(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

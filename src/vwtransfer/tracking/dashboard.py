@@ -11,7 +11,7 @@ import torch
 from vwtransfer.config import Config
 from vwtransfer.errors import UserError
 from vwtransfer.suite import build
-from vwtransfer.summary import HEADLINES
+from vwtransfer.summary import HEADLINES, delta_name
 from vwtransfer.tasks import Task
 from vwtransfer.tracking import names
 
@@ -96,17 +96,17 @@ def _progress() -> Iterator[Any]:
 
 
 def _bars(config: Config, dataset: str, task: Task) -> Iterator[Any]:
-    """Unconstrained words of all tasks, measured in this one."""
+    """The least constrained words of all tasks, measured in this one."""
     import wandb_workspaces.reports.v2 as wr
 
+    widest = max(_deltas(config))
     for metric in _headlines(task):
         sources = _sources(config, task.name)
-        if sources and UNCONSTRAINED in _deltas(config):
+        if sources:
+            measure = HEADLINES.get(metric, metric)
             yield wr.BarPlot(
-                title=f"{dataset}, in {task.name}: {HEADLINES.get(metric, metric)}",
-                metrics=[
-                    names.result(dataset, s, task.name, metric, UNCONSTRAINED) for s in sources
-                ],
+                title=f"{dataset}, in {task.name}: {measure} ({delta_name(widest)})",
+                metrics=[names.result(dataset, s, task.name, metric, widest) for s in sources],
                 groupby=wr.Metric("Group"),
                 groupby_aggfunc="mean",
             )
