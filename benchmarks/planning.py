@@ -27,8 +27,8 @@ from vwtransfer.cluster.history import Event, record
 from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.cluster.status import status
 from vwtransfer.cluster.submit import arrays, plan
-from vwtransfer.composition import compose
 from vwtransfer.config import Config
+from vwtransfer.config.composition import compose
 
 WORDS_OF_A_CONCEPT = 3 * 4 * 10 * 4  # tasks, datasets, anchors, deltas
 METRICS = {

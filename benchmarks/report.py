@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from made_up import TASKS, made_up_activations, make_up
 from vwtransfer.figures.activations import SHEET, activation_figures, sheet_name
-from vwtransfer.kept_images import image_path
-from vwtransfer.parts import write_part
+from vwtransfer.illustrations.kept_images import image_path
+from vwtransfer.illustrations.parts import write_part
+from vwtransfer.illustrations.word_tables import NEIGHBOURS_KEPT
 from vwtransfer.report import write_report
 from vwtransfer.study_folder import OURS, read_study
-from vwtransfer.word_tables import NEIGHBOURS_KEPT
 
 DATASETS = ("imagenet", "dreambooth", "coco", "pascal")
 DELTAS = "[0.1,0.2,0.5,1.0]"

@@ -30,11 +30,11 @@ import torch
 from naive import NaiveWord
 from torch.utils.flop_counter import FlopCounterMode
 
-from vwtransfer.composition import compose
-from vwtransfer.devices import torch_device
+from vwtransfer.config.composition import compose
 from vwtransfer.grid import Cell
-from vwtransfer.packs import Pack
+from vwtransfer.models.devices import torch_device
 from vwtransfer.suite import build, build_part
+from vwtransfer.training.packs import Pack
 
 TESTS = Path(__file__).parents[1] / "tests"
 PUBLISHED = {  # task -> config of the model, and the repository that layouts.py knows

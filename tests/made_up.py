@@ -14,10 +14,10 @@ import torch
 import yaml
 from PIL import Image
 
-from vwtransfer.composition import compose
 from vwtransfer.config import Config
+from vwtransfer.config.composition import compose
 from vwtransfer.grid import cells
-from vwtransfer.kept_images import image_path
+from vwtransfer.illustrations.kept_images import image_path
 from vwtransfer.results import Record, finish, write_part
 from vwtransfer.suite import build
 from vwtransfer.words import Word, WordStore

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.transfer.least_squares import LeastSquares, LinearMap
 
 EXCLUDED: list[str] = []

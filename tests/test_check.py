@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vwtransfer.check import FAILED, NOTE, OK, Finding, check, findings
-from vwtransfer.composition import compose, package_folder
+from vwtransfer.config.composition import compose, package_folder
 from vwtransfer.errors import UserError
 
 WEIGHTS = Path(package_folder("vwtransfer.tinyworld")) / "weights"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig
 
 from own_configs import OVERRIDES, changed, write_own_configs
-from vwtransfer.composition import composed
+from vwtransfer.config.composition import composed
+from vwtransfer.config.validation import validated
 from vwtransfer.grid import Cell, cells, parse_key
-from vwtransfer.validation import validated
 
 
 @pytest.fixture(scope="module")

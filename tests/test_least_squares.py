@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from vwtransfer.errors import UserError
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.vocabulary import Vocabulary
 from vwtransfer.transfer import shared_tokens
 from vwtransfer.transfer.least_squares import LeastSquares, least_squares
-from vwtransfer.vocabulary import Vocabulary
 
 WORDS = [f"w{i}</w>" for i in range(60)]
 SPECIAL = ["<start>", "<end>"]

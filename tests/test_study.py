@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from vwtransfer import study
-from vwtransfer.composition import compose
+from vwtransfer.config.composition import compose
 from vwtransfer.grid import Cell
 from vwtransfer.words import WordStore, load_word
 
@@ -92,8 +92,8 @@ def test_generations_are_kept_when_asked(run: Path) -> None:
 
 
 def test_constrained_words_stay_in_their_ball(run: Path) -> None:
-    from vwtransfer import ball
     from vwtransfer.suite import build
+    from vwtransfer.training import ball
 
     suite = build(compose([]), torch.device("cpu"))
     for path in (run / "words").rglob("*-0.5-0.safetensors"):

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from vwtransfer.composition import compose
 from vwtransfer.config import Config
+from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.formats import read
 from vwtransfer.grid import Cell

@@ -16,8 +16,8 @@ from vwtransfer.datasets.boxes import fitted
 from vwtransfer.datasets.coco_json import read_instances
 from vwtransfer.datasets.contact_sheet import Panel, draw_contact_sheet
 from vwtransfer.datasets.proposals import Proposal, add_proposals, listed
-from vwtransfer.devices import torch_device
 from vwtransfer.errors import UserError
+from vwtransfer.models.devices import torch_device
 from vwtransfer.suite import build, build_part
 from vwtransfer.tasks.detection import Detection
 

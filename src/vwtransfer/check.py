@@ -15,9 +15,9 @@ from rich.table import Table
 
 from vwtransfer.config import Config, DatasetConfig
 from vwtransfer.datasets import BOXES, Dataset, remarks_of
-from vwtransfer.devices import torch_device
 from vwtransfer.errors import UserError
 from vwtransfer.grid import cells
+from vwtransfer.models.devices import torch_device
 from vwtransfer.results import NOT_CHECKED
 from vwtransfer.suite import Suite, build, build_part
 from vwtransfer.tasks import Task

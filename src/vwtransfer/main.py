@@ -13,12 +13,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from vwtransfer import provenance
-from vwtransfer.composition import config_folder, prepare
-from vwtransfer.config import Config
+from vwtransfer.config import Config, provenance
+from vwtransfer.config.composition import config_folder, prepare
+from vwtransfer.config.refusals import Refused, explained, report, traceback_wanted
+from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError, nearest
-from vwtransfer.refusals import Refused, explained, report, traceback_wanted
-from vwtransfer.validation import validated
 
 
 class Action(NamedTuple):
@@ -35,7 +34,7 @@ class Action(NamedTuple):
 
 ACTIONS = {
     "run": Action("vwtransfer.study:run", writes=True),
-    "figures": Action("vwtransfer.illustrations:run", writes=True),
+    "figures": Action("vwtransfer.illustrations.run:run", writes=True),
     "report": Action("vwtransfer.report:run", writes=False),
     "apply": Action("vwtransfer.travel:apply", writes=False),
     "export": Action("vwtransfer.travel:export", writes=False),

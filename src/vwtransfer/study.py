@@ -9,22 +9,22 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from vwtransfer import material, provenance, results, tracking
-from vwtransfer.config import Config
+from vwtransfer import material, results, tracking
+from vwtransfer.config import Config, provenance
+from vwtransfer.config.identity import word_identity
 from vwtransfer.datasets import Dataset
-from vwtransfer.devices import torch_device
-from vwtransfer.evaluator import NO_TRANSFER, Evaluation, Query, evaluate, queries
+from vwtransfer.evaluation.evaluator import NO_TRANSFER, Evaluation, Query, evaluate, queries
 from vwtransfer.files import write_json, write_text
 from vwtransfer.grid import Cell, cells
-from vwtransfer.identity import word_identity
+from vwtransfer.illustrations.word_pictures import write_targets
 from vwtransfer.interrupts import deferred
+from vwtransfer.models.devices import torch_device
 from vwtransfer.progress import Stages, stages
 from vwtransfer.suite import Suite, build, build_part
 from vwtransfer.summary import WIDTH, print_summary, write_summary
 from vwtransfer.tracking import Nowhere, Tracker
-from vwtransfer.trainer import Job, train
+from vwtransfer.training.trainer import Job, train
 from vwtransfer.transfer import Map
-from vwtransfer.word_pictures import write_targets
 from vwtransfer.words import Failure, WordStore
 
 

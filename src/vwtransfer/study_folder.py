@@ -13,12 +13,12 @@ import yaml
 from omegaconf import OmegaConf
 
 from vwtransfer import published, results
+from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.grid import Cell, cells, parse_key
-from vwtransfer.kept_images import kept_images
-from vwtransfer.parts import read_parts
+from vwtransfer.illustrations.kept_images import kept_images
+from vwtransfer.illustrations.parts import read_parts
 from vwtransfer.summary import BASELINES, in_order, means, panels, shortfalls
-from vwtransfer.validation import validated
 
 KINDS = ("images", "detections", "cut")
 OURS = ["dataset", "trained_for", "concept", "anchor", "delta", "seed"]

@@ -11,12 +11,12 @@ import torch
 from hydra.utils import get_class
 from torch import Tensor
 
-from vwtransfer.cache import Cache
 from vwtransfer.config import Config, Node, Training
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.grid import Cell
+from vwtransfer.models.cache import Cache
+from vwtransfer.models.vocabulary import WORD_END
 from vwtransfer.tasks import Task
-from vwtransfer.vocabulary import WORD_END
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from vwtransfer.config import Config
 from vwtransfer.datasets.images import SUFFIXES, read_image
-from vwtransfer.devices import torch_device
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.files import write_atomically
 from vwtransfer.formats import TEXTUAL_INVERSION, WRITERS, Found, read
+from vwtransfer.models.devices import torch_device
 from vwtransfer.suite import Suite, build, build_part
 from vwtransfer.tasks import Applied
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import psutil
 import torch
 
-from vwtransfer.chunks import job_folder
 from vwtransfer.cluster import scheduler
 from vwtransfer.cluster.claims import owner_of
 from vwtransfer.cluster.history import Event, history
@@ -27,8 +26,9 @@ from vwtransfer.cluster.survey import (
     settled,
     survey,
 )
-from vwtransfer.composition import compose
 from vwtransfer.config import Config
+from vwtransfer.config.composition import compose
+from vwtransfer.training.chunks import job_folder
 from vwtransfer.words import load_word
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "test_cluster.sh"

@@ -16,8 +16,8 @@ from vwtransfer.cluster.claims import take
 from vwtransfer.cluster.shards import shards
 from vwtransfer.cluster.status import look
 from vwtransfer.cluster.survey import DONE, FAILED, MISSING, RUNNING
-from vwtransfer.composition import compose
 from vwtransfer.config import Config
+from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.words import Failure, WordStore, load_word
 

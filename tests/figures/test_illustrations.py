@@ -12,9 +12,9 @@ from vwtransfer import material
 from vwtransfer.config import Config
 from vwtransfer.datasets import descriptions_of
 from vwtransfer.errors import UserError
-from vwtransfer.illustrations import run
-from vwtransfer.kept_images import kept_images
-from vwtransfer.word_tables import ACTIVATIONS, NEIGHBOURS
+from vwtransfer.illustrations.kept_images import kept_images
+from vwtransfer.illustrations.run import run
+from vwtransfer.illustrations.word_tables import ACTIVATIONS, NEIGHBOURS
 
 CONCEPTS = ["red_striped_star", "blue_dotted_heart"]
 ANCHORS = ["zepu", "muli"]

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vwtransfer.activations import cut, end_of_text, layers_shown
-from vwtransfer.ball import radius
-from vwtransfer.composition import compose
-from vwtransfer.neighbours import nearest
+from vwtransfer.config.composition import compose
+from vwtransfer.illustrations.activations import cut, end_of_text, layers_shown
+from vwtransfer.illustrations.neighbours import nearest
 from vwtransfer.suite import build
 from vwtransfer.tasks import Task
+from vwtransfer.training.ball import radius
 
 TASKS = ("generation", "detection", "classification")
 WORDS = ("red", "striped", "star", "zepu")

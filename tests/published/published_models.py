@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from vwtransfer.composition import compose
+from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset
 from vwtransfer.suite import Suite, build, build_part
 

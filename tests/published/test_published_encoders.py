@@ -52,7 +52,7 @@ def test_another_kind_of_text_tower_is_refused(checkpoints: Path, tmp_path: Path
     import shutil
 
     from vwtransfer.errors import UserError
-    from vwtransfer.open_clip_text import text_forward
+    from vwtransfer.models.open_clip_text import text_forward
 
     folder = tmp_path / "tower"
     shutil.copytree(checkpoints / "CLIP-ViT-B-32-laion2B-s34B-b79K", folder)
@@ -71,7 +71,7 @@ def test_another_kind_of_text_tower_is_refused(checkpoints: Path, tmp_path: Path
 def test_a_text_tower_of_its_own_class_is_read_alike(checkpoints: Path) -> None:
     import open_clip
 
-    from vwtransfer.open_clip_text import text_forward
+    from vwtransfer.models.open_clip_text import text_forward
 
     folder = checkpoints / "CLIP-ViT-B-32-laion2B-s34B-b79K"
     source = f"local-dir:{folder}"

@@ -18,10 +18,10 @@ from rich.console import Console
 
 from made_up import TASKS, made_up_activations, make_up
 from vwtransfer import study
-from vwtransfer.composition import compose
+from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
+from vwtransfer.illustrations.parts import write_part
 from vwtransfer.main import dispatch
-from vwtransfer.parts import write_part
 from vwtransfer.report import write_report
 from vwtransfer.report.data import data
 from vwtransfer.report.page import page

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from vwtransfer.cache import Cache, Encoder, Tensors
-from vwtransfer.composition import compose, package_folder
+from vwtransfer.config.composition import compose, package_folder
 from vwtransfer.datasets import Dataset, Example
+from vwtransfer.models.cache import Cache, Encoder, Tensors
 from vwtransfer.suite import build, build_part
 
 TASKS = ("generation", "detection", "classification")
@@ -209,7 +209,7 @@ def see_mean(_model: torch.nn.Module, _: Any, images: Sequence[Image.Image]) -> 
 _WRITER = """
 import sys, torch
 from pathlib import Path
-from vwtransfer.cache import Cache
+from vwtransfer.models.cache import Cache
 cache = Cache(Path(sys.argv[1]), 60_000)
 for turn in range(60):
     for key in range(20):

@@ -8,12 +8,12 @@ import torch
 from naive import NaiveWord
 from torch import Tensor
 
-from vwtransfer.composition import compose
+from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset
 from vwtransfer.grid import Cell
-from vwtransfer.packs import Pack
+from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.suite import Suite, build, build_part
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.training.packs import Pack
 
 TASKS = ("generation", "detection", "classification")
 STEPS = 3

@@ -15,8 +15,8 @@ from PIL import Image
 
 from vwtransfer import material, study
 from vwtransfer.cluster import worker
-from vwtransfer.composition import compose
 from vwtransfer.config import Config
+from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.grid import cells
 from vwtransfer.tracking.dashboard import dashboard, make

@@ -14,8 +14,8 @@ import pytest
 from offline import SMALL, recorded
 
 from vwtransfer import study
-from vwtransfer.composition import compose
 from vwtransfer.config import Config
+from vwtransfer.config.composition import compose
 from vwtransfer.grid import cells
 from vwtransfer.words import WordStore
 

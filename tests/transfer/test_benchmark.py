@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from vwtransfer import leaderboard
-from vwtransfer.composition import compose
 from vwtransfer.config import Config
+from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.leaderboard.halves import development
 from vwtransfer.leaderboard.retention import retention

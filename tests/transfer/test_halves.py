@@ -5,8 +5,8 @@ import hashlib
 import pytest
 import torch
 
-from vwtransfer.composition import compose
 from vwtransfer.config import Config
+from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset, descriptions_of
 from vwtransfer.errors import UserError
 from vwtransfer.leaderboard.halves import cells_of_half, development

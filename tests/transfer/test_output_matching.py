@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from toy import NAMES, WORDS, encoder, table
 
-from vwtransfer.composition import compose
+from vwtransfer.config.composition import compose
 from vwtransfer.datasets import descriptions_of
 from vwtransfer.errors import UserError
+from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.suite import build, build_part
-from vwtransfer.text_encoder import TextEncoder
 from vwtransfer.transfer.least_squares import LeastSquares
 from vwtransfer.transfer.output_matching import OutputMatching
 from vwtransfer.transfer.prompts import end_state, phrases, read

@@ -10,7 +10,7 @@ from sklearn.linear_model import LinearRegression
 from torch import Tensor
 from toy import WORDS, encoder, table
 
-from vwtransfer.composition import compose
+from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.suite import build_part
 from vwtransfer.transfer import Transfer

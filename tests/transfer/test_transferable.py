@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from vwtransfer.composition import compose
+from vwtransfer.config.composition import compose
+from vwtransfer.config.identity import identity, word_identity
 from vwtransfer.grid import Cell
-from vwtransfer.identity import identity, word_identity
 from vwtransfer.suite import build, build_part
-from vwtransfer.trainer import Job, train
-from vwtransfer.transferable import OutsidePenalty, leading_directions
+from vwtransfer.training.trainer import Job, train
+from vwtransfer.training.transferable import OutsidePenalty, leading_directions
 from vwtransfer.words import WordStore
 
 CELL = Cell("tiny_shapes", "classification", "red_striped_star", "zepu", float("inf"), 0)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vwtransfer.text_encoder import TextEncoder
-from vwtransfer.vocabulary import Vocabulary
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.vocabulary import Vocabulary
 
 SPECIAL = ["<start>", "<end>"]
 NAMES = [a + b + c for a in "bdfg" for b in "aeiou" for c in "klmn"]

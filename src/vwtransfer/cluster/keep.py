@@ -25,10 +25,10 @@ from vwtransfer.cluster import survey
 from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.cluster.status import terminal
 from vwtransfer.config import Config
-from vwtransfer.evaluator import Query
+from vwtransfer.config.identity import word_identity
+from vwtransfer.evaluation.evaluator import Query
 from vwtransfer.files import write_atomically
 from vwtransfer.grid import parse_key
-from vwtransfer.identity import word_identity
 from vwtransfer.results import Record
 from vwtransfer.words import Word, WordStore
 

@@ -25,7 +25,7 @@ from vwtransfer.cluster.survey import (
     total,
 )
 from vwtransfer.config import Config
-from vwtransfer.validation import validated
+from vwtransfer.config.validation import validated
 from vwtransfer.words import WordStore
 
 SHOWN = 10  # failures named one by one

@@ -21,7 +21,7 @@ from rich.console import Console
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm import slurm
 
-from vwtransfer import material, provenance
+from vwtransfer import material
 from vwtransfer.cluster import claims, history, local, scheduler
 from vwtransfer.cluster.expected import expectations, hours
 from vwtransfer.cluster.keep import restore
@@ -36,10 +36,10 @@ from vwtransfer.cluster.survey import (
     write_left_out,
 )
 from vwtransfer.cluster.worker import Work, plain
-from vwtransfer.config import Config
-from vwtransfer.devices import torch_device
+from vwtransfer.config import Config, provenance
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically, write_json, write_text
+from vwtransfer.models.devices import torch_device
 from vwtransfer.suite import build
 from vwtransfer.words import WordStore
 

@@ -21,7 +21,7 @@ from vwtransfer.cluster.history import STARTED, Event, history
 from vwtransfer.cluster.scheduler import Entry, queue
 from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.config import Config
-from vwtransfer.evaluator import NO_TRANSFER, Query
+from vwtransfer.evaluation.evaluator import NO_TRANSFER, Query
 from vwtransfer.files import write_json
 from vwtransfer.results import part_path, readable
 

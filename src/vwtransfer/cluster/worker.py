@@ -16,18 +16,18 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from submitit.helpers import DelayedSubmission
 
-from vwtransfer import material, provenance, results, tracking
+from vwtransfer import material, results, tracking
 from vwtransfer.cluster import history, survey
 from vwtransfer.cluster.claims import Claim, owner_of, take
 from vwtransfer.cluster.keep import is_of, restore
 from vwtransfer.cluster.scheduler import is_gone
 from vwtransfer.cluster.shards import Shard, shards
-from vwtransfer.composition import prepare
-from vwtransfer.config import Config
+from vwtransfer.config import Config, provenance
+from vwtransfer.config.composition import prepare
 from vwtransfer.datasets import Dataset
-from vwtransfer.devices import torch_device
 from vwtransfer.errors import UserError
 from vwtransfer.interrupts import deferred
+from vwtransfer.models.devices import torch_device
 from vwtransfer.progress import Stages, stages
 from vwtransfer.results import Record
 from vwtransfer.study import Study, measure_words, measured, train_words
@@ -78,7 +78,7 @@ class Work:
 
 def from_plain(composed: Mapping[str, Any]) -> Config:
     """The config that `plain` was made of."""
-    from vwtransfer.validation import validated
+    from vwtransfer.config.validation import validated
 
     return validated(OmegaConf.create(dict(composed)))
 

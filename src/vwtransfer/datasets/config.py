@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from vwtransfer.schema import Bounds
+from vwtransfer.config.schema import Bounds
 
 Count = Annotated[int, Bounds(least=1)]
 

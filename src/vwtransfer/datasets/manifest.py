@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from vwtransfer.config.schema import build
 from vwtransfer.datasets.annotation import Place
 from vwtransfer.datasets.bad_data import Skipped
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_json
-from vwtransfer.schema import build
 
 Split = Literal["training", "held_out"]
 Format = Literal["vwtransfer manifest 1"]

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from vwtransfer.agreement import FEWEST, chance_of_purity
 from vwtransfer.figures import sheet
 from vwtransfer.figures.galleries import spoken
 from vwtransfer.figures.study import GREY, counted
 from vwtransfer.grid import delta_text
+from vwtransfer.illustrations.agreement import FEWEST, chance_of_purity
 from vwtransfer.intervals import bootstrap_mean
 from vwtransfer.summary import delta_name, in_order
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from vwtransfer.figures.grid import draw_grid
 from vwtransfer.grid import delta_text
-from vwtransfer.kept_images import kept_images
+from vwtransfer.illustrations.kept_images import kept_images
 from vwtransfer.summary import BASELINES, delta_name, in_order
 
 MADE = {"images": "generated", "detections": "detected"}

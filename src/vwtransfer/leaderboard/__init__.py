@@ -15,12 +15,11 @@ import psutil
 import torch
 from rich.console import Console
 
-from vwtransfer import material, provenance, results
-from vwtransfer.config import Config, Node
+from vwtransfer import material, results
+from vwtransfer.config import Config, Node, provenance
 from vwtransfer.datasets import Dataset
-from vwtransfer.devices import torch_device
 from vwtransfer.errors import UserError
-from vwtransfer.evaluator import UNCONSTRAINED, Evaluation, Query, evaluate, queries
+from vwtransfer.evaluation.evaluator import UNCONSTRAINED, Evaluation, Query, evaluate, queries
 from vwtransfer.files import write_atomically, write_text
 from vwtransfer.grid import Cell
 from vwtransfer.interrupts import deferred
@@ -28,6 +27,7 @@ from vwtransfer.leaderboard.carrying import AsCarried, Direction, carry, times
 from vwtransfer.leaderboard.explaining import WORD, columns, losses, rank_correlations
 from vwtransfer.leaderboard.halves import cells_of_half
 from vwtransfer.leaderboard.page import ALL, REFERENCE, Board, estimates, figure, markdown
+from vwtransfer.models.devices import torch_device
 from vwtransfer.progress import stages
 from vwtransfer.study import Study, measured, train_words
 from vwtransfer.suite import build, build_part

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vwtransfer.files import write_json
 from vwtransfer.grid import Cell
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.transfer import Transfer
 from vwtransfer.words import Word, WordStore
 

@@ -29,11 +29,11 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from vwtransfer.activations import end_of_text
+from vwtransfer.illustrations.activations import end_of_text
 from vwtransfer.leaderboard.retention import TAILS, mean_of_defined, unconstrained
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.training.transferable import leading_directions
 from vwtransfer.transfer.prompts import encoded_phrases, end_state, phrases
-from vwtransfer.transferable import leading_directions
 
 COLUMNS = ("outside_table", "far_from_words", "strange_output", "turning_block")
 PHRASES, LONGEST = 2000, 4

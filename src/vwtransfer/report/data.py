@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vwtransfer.agreement import FEWEST
 from vwtransfer.figures.activations import ROW, SHEET, curves
+from vwtransfer.illustrations.agreement import FEWEST
 from vwtransfer.study_folder import StudyFolder
 from vwtransfer.summary import BASELINES, HEADLINES, delta_rank
 from vwtransfer.summary import KEYS as MEAN_KEYS

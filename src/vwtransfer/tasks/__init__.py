@@ -18,9 +18,9 @@ from torch import Tensor
 from vwtransfer.config import Training
 from vwtransfer.datasets import Dataset, Example
 from vwtransfer.grid import Cell
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.vocabulary import Vocabulary
 from vwtransfer.seeds import generator
-from vwtransfer.text_encoder import TextEncoder
-from vwtransfer.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

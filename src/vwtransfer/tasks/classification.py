@@ -14,13 +14,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vwtransfer.cache import Cache, Encoder
-from vwtransfer.checkpoints import Checkpoint, freeze, hub_folder
 from vwtransfer.config import Training
 from vwtransfer.datasets import HELD_OUT, NEGATIVES, Dataset, Example
 from vwtransfer.errors import UserError
 from vwtransfer.grid import Cell
-from vwtransfer.open_clip_text import text_blocks, text_forward, token_embedding
+from vwtransfer.models.cache import Cache, Encoder
+from vwtransfer.models.checkpoints import Checkpoint, freeze, hub_folder
+from vwtransfer.models.open_clip_text import text_blocks, text_forward, token_embedding
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.vocabulary import Vocabulary, of_open_clip
 from vwtransfer.tasks import (
     Applied,
     Measurement,
@@ -29,8 +31,6 @@ from vwtransfer.tasks import (
     shuffled_epochs,
     training_examples,
 )
-from vwtransfer.text_encoder import TextEncoder
-from vwtransfer.vocabulary import Vocabulary, of_open_clip
 
 WEIGHTS = (  # the preferred one first
     "open_clip_model.safetensors",

@@ -15,14 +15,16 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
-from vwtransfer.average_precision import Truth, average_precision
-from vwtransfer.cache import Cache, Encoder
-from vwtransfer.checkpoints import Checkpoint, pretrained
 from vwtransfer.config import Training
 from vwtransfer.datasets import BOXES, HELD_OUT, Dataset, Example
 from vwtransfer.errors import UserError
+from vwtransfer.evaluation.average_precision import Truth, average_precision
 from vwtransfer.grid import Cell
-from vwtransfer.owlv2 import FILES, Regions, see
+from vwtransfer.models.cache import Cache, Encoder
+from vwtransfer.models.checkpoints import Checkpoint, pretrained
+from vwtransfer.models.owlv2 import FILES, Regions, see
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 from vwtransfer.pictures import draw_boxes
 from vwtransfer.tasks import (
     Applied,
@@ -33,8 +35,6 @@ from vwtransfer.tasks import (
     shuffled_epochs,
     training_examples,
 )
-from vwtransfer.text_encoder import TextEncoder
-from vwtransfer.vocabulary import Vocabulary, of_transformers
 
 SHOWN = 0.1  # least score of a box that is shown beside the best one: the library's own
 SAME_THING = 0.5  # overlap of boxes that show one thing

@@ -13,13 +13,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vwtransfer.cache import Cache, Encoder
-from vwtransfer.checkpoints import Checkpoint
 from vwtransfer.config import Training
 from vwtransfer.datasets import NEGATIVES, Dataset
 from vwtransfer.grid import Cell
+from vwtransfer.models.cache import Cache, Encoder
+from vwtransfer.models.checkpoints import Checkpoint
+from vwtransfer.models.stable_diffusion import FILES, load_pipeline, load_tokenizer, save_memory
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 from vwtransfer.seeds import generator
-from vwtransfer.stable_diffusion import FILES, load_pipeline, load_tokenizer, save_memory
 from vwtransfer.tasks import (
     Applied,
     Measurement,
@@ -29,8 +31,6 @@ from vwtransfer.tasks import (
 )
 from vwtransfer.tasks.judge import Judge
 from vwtransfer.tasks.safety import SafetyChecker
-from vwtransfer.text_encoder import TextEncoder
-from vwtransfer.vocabulary import Vocabulary, of_transformers
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from vwtransfer.checkpoints import Checkpoint, pretrained, weights
+from vwtransfer.models.checkpoints import Checkpoint, pretrained, weights
 
 FILES = (
     ("config.json",),

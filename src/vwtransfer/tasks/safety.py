@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vwtransfer.checkpoints import Checkpoint, MissingCheckpointError, pretrained, weights
+from vwtransfer.models.checkpoints import Checkpoint, MissingCheckpointError, pretrained, weights
 
 FILES = (
     ("config.json",),

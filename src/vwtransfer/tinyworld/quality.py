@@ -22,7 +22,7 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 from transformers import CLIPModel, CLIPProcessor, Owlv2ForObjectDetection, Owlv2Processor
 
-from vwtransfer.composition import config_folder
+from vwtransfer.config.composition import config_folder
 from vwtransfer.tinyworld.autoencoder import LATENT_CHANNELS, noise_ratio, signed
 from vwtransfer.tinyworld.autoencoder import PIXELS as GENERATED
 from vwtransfer.tinyworld.datasets import Rendered

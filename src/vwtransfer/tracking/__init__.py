@@ -20,10 +20,10 @@ if TYPE_CHECKING:  # the process that talks to wandb imports this package, and s
     from torch import Tensor
 
     from vwtransfer.config import Config
-    from vwtransfer.evaluator import Query
+    from vwtransfer.evaluation.evaluator import Query
     from vwtransfer.grid import Cell
-    from vwtransfer.packs import Pack
     from vwtransfer.tasks import Measurement
+    from vwtransfer.training.packs import Pack
     from vwtransfer.words import WordStore
 
 INTERRUPTED = 255  # what wandb takes for a run that was stopped, not one that failed

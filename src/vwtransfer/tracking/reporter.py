@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from vwtransfer.config import Config
-from vwtransfer.evaluator import NO_TRANSFER, Query
+from vwtransfer.evaluation.evaluator import NO_TRANSFER, Query
 from vwtransfer.files import write_once
 from vwtransfer.grid import Cell, delta_text
-from vwtransfer.packs import Pack
 from vwtransfer.results import SCHEMA
 from vwtransfer.tasks import Detected, Measurement
 from vwtransfer.tracking import names
@@ -40,6 +39,7 @@ from vwtransfer.tracking.messages import (
     Table,
 )
 from vwtransfer.tracking.outbox import Outbox
+from vwtransfer.training.packs import Pack
 from vwtransfer.words import WordStore
 
 JOB = "job"  # the run of all cells; that of a word goes by its key

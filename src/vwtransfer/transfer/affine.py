@@ -5,7 +5,7 @@ The paper's map (section 3) goes through the origin; embedding tables have means
 
 from collections.abc import Sequence
 
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.transfer.least_squares import least_squares
 from vwtransfer.transfer.tables import AffineMap, tables
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.transfer.tables import AffineMap, explained, tables
 
 FOLDS = 5

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from vwtransfer.files import write_atomically
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.transfer.tables import tables
 
 log = logging.getLogger(__name__)

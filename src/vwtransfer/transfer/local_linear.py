@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.transfer.tables import tables
 
 

@@ -30,12 +30,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vwtransfer.errors import UserError, nearest
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.vocabulary import WORD_END
 from vwtransfer.transfer.least_squares import LeastSquares
 from vwtransfer.transfer.prompts import Phrase, phrases, read
 from vwtransfer.transfer.ridge import ridge
 from vwtransfer.transfer.tables import explained
-from vwtransfer.vocabulary import WORD_END
 
 MATCHES = ("ridge", "similarities", "neighbours", "blend")
 STARTS = ("least_squares", "phrase", "middle")

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg import orthogonal_procrustes
 
 from vwtransfer.errors import UserError, nearest
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.transfer.tables import AffineMap, explained, tables
 
 WIDTHS = ("pad", "pca")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.vocabulary import WORD_END
 from vwtransfer.seeds import generator
-from vwtransfer.text_encoder import TextEncoder
-from vwtransfer.vocabulary import WORD_END
 
 Phrase = tuple[str, ...]
 AT_ONCE = 512  # prompts

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.seeds import generator
-from vwtransfer.text_encoder import TextEncoder
 from vwtransfer.transfer.tables import tables
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.linear_model import RidgeCV
 
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.transfer.tables import AffineMap, explained, tables
 
 STRENGTHS = np.logspace(-4, 4, 33)  # times the mean square of the centred source table

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.vocabulary import WORD_END
 from vwtransfer.transfer.least_squares import LinearMap, least_squares
 from vwtransfer.transfer.tables import tables
-from vwtransfer.vocabulary import WORD_END
 
 
 class Subset:

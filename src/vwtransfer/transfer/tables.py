@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vwtransfer.errors import UserError
-from vwtransfer.text_encoder import TextEncoder
+from vwtransfer.models.text_encoder import TextEncoder
 
 
 @dataclass(frozen=True)

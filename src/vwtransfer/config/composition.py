@@ -1,0 +1,99 @@
+"""Where conf/ is, and how it is put together outside the entry point."""
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from vwtransfer.config import Config
+from vwtransfer.config.validation import validated
+from vwtransfer.errors import UserError, nearest
+
+
+def config_folder() -> Path:
+    """conf/ of the installed wheel, or of the clone this runs from."""
+    package = Path(__file__).parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def package_folder(module: str) -> str:
+    """The folder of an installed package; in YAML ${package:NAME}.
+
+    Raises:
+        UserError: there is no such package.
+    """
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"${{package:{module}}}: there is no package {module}.")
+    return str(Path(spec.submodule_search_locations[0]))
+
+
+def _concepts_in(root: str) -> dict[str, str]:
+    from vwtransfer.datasets.folder import concepts_in  # not every study looks at files
+
+    return concepts_in(Path(root).expanduser())
+
+
+def _anchors_for(concepts: DictConfig, chosen: Any) -> list[str]:
+    from vwtransfer.datasets.folder import anchors_for
+
+    return anchors_for({str(key): name for key, name in concepts.items()}, chosen)
+
+
+def _dataset_named(name: str | None) -> DictConfig | None:
+    """The config of a dataset; None for a folder of images.
+
+    Raises:
+        UserError: there is neither a folder nor a dataset of this name.
+    """
+    if name is None or Path(name).expanduser().is_dir():
+        return None
+    files = {path.stem: path for path in (config_folder() / "dataset").glob("*.yaml")}
+    del files["folder"]
+    if name not in files:
+        raise UserError(f"negatives={name}: neither a folder nor a dataset. {nearest(name, files)}")
+    node = OmegaConf.load(files[name])
+    assert isinstance(node, DictConfig)
+    return node
+
+
+def prepare() -> None:
+    """What composing needs: the resolvers, and a person's own modules from where they stand."""
+    OmegaConf.register_new_resolver("package", package_folder, replace=True)
+    OmegaConf.register_new_resolver("concepts_in", _concepts_in, replace=True)
+    OmegaConf.register_new_resolver("anchors_for", _anchors_for, replace=True)
+    OmegaConf.register_new_resolver("dataset_named", _dataset_named, replace=True)
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
+def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Config:
+    """The study that `vwtransfer OVERRIDES` would run, for scripts and notebooks.
+
+    Args:
+        overrides: as on the command line.
+        config_dir: a folder with config groups of one's own.
+
+    Raises:
+        UserError: see `validation.validated`. Errors in composing are Hydra's.
+    """
+    return validated(composed(overrides, config_dir))
+
+
+def composed(overrides: Sequence[str] = (), config_dir: Path | None = None) -> DictConfig:
+    """The config before it is checked; see `compose`."""
+    prepare()
+    own = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return hydra_compose("config", overrides=[*own, *overrides])

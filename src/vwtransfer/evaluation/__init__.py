@@ -1,0 +1,1 @@
+"""Measuring words, in their own model and carried to the others."""

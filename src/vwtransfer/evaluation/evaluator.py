@@ -1,0 +1,267 @@
+"""Measures every word in its own model and in the others, and the baselines beside them.
+
+Shapes: N words, K vectors per word, D embedding width.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vwtransfer.datasets import Dataset
+from vwtransfer.files import write_atomically
+from vwtransfer.grid import Cell
+from vwtransfer.illustrations.kept_images import image_path
+from vwtransfer.results import NOT_CHECKED, Record, write_part
+from vwtransfer.seeds import generator
+from vwtransfer.tasks import Measurement, Task
+from vwtransfer.tracking import Nowhere, Tracker
+from vwtransfer.transfer import Map
+from vwtransfer.words import WordStore
+
+NO_TRANSFER = "none"
+UNCONSTRAINED = float("inf")
+_UNSAFE = {True: "yes", False: "no", None: NOT_CHECKED}
+
+
+@dataclass(frozen=True, order=True)
+class Query:
+    """A word, or what stands in for one, to be measured in one model; identifies its rows.
+
+    Attributes:
+        trained_for: the task of the word, or the baseline: anchor, name, random or chance.
+        transfer: the method that mapped it, or "none".
+        evaluated_on: the task whose model measures it.
+    """
+
+    dataset: str
+    concept: str
+    anchor: str
+    delta: float
+    trained_for: str
+    transfer: str
+    evaluated_on: str
+    seed: int
+
+    @classmethod
+    def of_word(cls, cell: Cell, evaluated_on: str, transfer: str) -> "Query":
+        """A trained word, mapped by `transfer` unless that is "none"."""
+        return cls(
+            cell.dataset,
+            cell.concept,
+            cell.anchor,
+            cell.delta,
+            cell.task,
+            transfer,
+            evaluated_on,
+            cell.seed,
+        )
+
+    @property
+    def of_image(self) -> dict[str, Any]:
+        """What the file of an image that a model makes of it is named after."""
+        named = asdict(self)
+        del named["evaluated_on"]  # one model makes images
+        return named
+
+    @property
+    def cell(self) -> Cell:
+        """The trained word that is measured."""
+        return Cell(
+            self.dataset, self.trained_for, self.concept, self.anchor, self.delta, self.seed
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model that measures words of one dataset.
+
+    Attributes:
+        experiment: the name that rows carry.
+        task: the model, and what it measures.
+        dataset: whose held-out images are measured on.
+        store: the trained words.
+        maps: trained_for -> the map from that task's model into this one.
+        vectors: K of the random baseline.
+        folder: of the run.
+        keep_images: whether generated images are written to images/.
+        tracker: who is told what was measured.
+        parts: the folder whose results/ takes the rows; None for the run's.
+    """
+
+    experiment: str
+    task: Task
+    dataset: Dataset
+    store: WordStore
+    maps: Mapping[str, Map]
+    vectors: int
+    folder: Path
+    keep_images: bool
+    tracker: Tracker = field(default_factory=Nowhere)
+    parts: Path | None = None
+
+
+def queries(
+    cells: Iterable[Cell],
+    evaluated_on: str,
+    sources: Sequence[str],
+    transfer: str,
+    baselines: Sequence[str],
+) -> list[Query]:
+    """What is measured in one model.
+
+    Args:
+        cells: trained words of one dataset.
+        evaluated_on: the model's task; its own words are measured as trained.
+        sources: tasks whose words are mapped into it.
+        transfer: the method that maps them.
+        baselines: some of "anchor" (the anchor word itself), "name" (the concept's own name) and
+            "random" (random vectors of the anchor's norm). Chance goes with any of them.
+    """
+    found: set[Query] = set()
+    for cell in cells:
+        if cell.task == evaluated_on:
+            found.add(Query.of_word(cell, evaluated_on, NO_TRANSFER))
+        elif cell.task in sources:
+            found.add(Query.of_word(cell, evaluated_on, transfer))
+        for baseline in baselines:
+            anchor = "" if baseline == "name" else cell.anchor
+            found.add(
+                Query(
+                    cell.dataset,
+                    cell.concept,
+                    anchor,
+                    UNCONSTRAINED,
+                    baseline,
+                    NO_TRANSFER,
+                    evaluated_on,
+                    cell.seed,
+                )
+            )
+        if baselines:
+            found.add(
+                Query(
+                    cell.dataset,
+                    cell.concept,
+                    "",
+                    UNCONSTRAINED,
+                    "chance",
+                    NO_TRANSFER,
+                    evaluated_on,
+                    cell.seed,
+                )
+            )
+    return sorted(found)
+
+
+def evaluate(
+    evaluation: Evaluation,
+    waiting: Sequence[Query],
+    advance: Callable[[int], None] = lambda words: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Measures the queries and writes a part of the results for each pack of them.
+
+    Args:
+        evaluation: the model and the dataset.
+        waiting: what has no rows yet; words that failed must be left out.
+        advance: told how many queries were measured.
+        stopping: asked after each pack.
+
+    Raises:
+        KeyboardInterrupt: `stopping` was true; what was measured is written.
+    """
+    for pack in _packs(waiting, evaluation.task.measured_at_once):
+        began = time.perf_counter()
+        measured = _measure(evaluation, pack)
+        seconds = (time.perf_counter() - began) / len(pack)
+        records = [
+            Record(
+                evaluation.experiment,
+                **asdict(query),
+                metric=metric,
+                value=value,
+                examples=measurement.examples,
+                seconds=seconds,
+                unsafe=_UNSAFE[measurement.unsafe],
+            )
+            for query, measurement in zip(pack, measured, strict=True)
+            for metric, value in measurement.values.items()
+        ]
+        if evaluation.keep_images:
+            for query, measurement in zip(pack, measured, strict=True):
+                _keep_images(evaluation.folder, query, measurement)
+        if records:
+            write_part(evaluation.parts or evaluation.folder, records, _part_key(pack))
+        evaluation.tracker.measured(pack, measured)
+        advance(len(pack))
+        if stopping():
+            raise KeyboardInterrupt
+
+
+def _packs(waiting: Sequence[Query], size: int) -> Iterator[list[Query]]:
+    """Queries that are encoded alike, so many at a time."""
+    groups: dict[tuple[str, str], list[Query]] = {}
+    for query in waiting:
+        groups.setdefault((query.trained_for, query.transfer), []).append(query)
+    for group in groups.values():
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+
+@torch.no_grad()
+def _measure(evaluation: Evaluation, pack: Sequence[Query]) -> list[Measurement]:
+    task, dataset, kind = evaluation.task, evaluation.dataset, pack[0].trained_for
+    concepts = [query.concept for query in pack]
+    if kind == "chance":
+        return [Measurement(task.chance(len(dataset.concepts)), examples=0)] * len(pack)
+    if kind == "anchor":
+        text = task.text.encode_text([task.template.format(query.anchor) for query in pack])
+    elif kind == "name":
+        names = [dataset.concepts[concept] for concept in concepts]
+        text = task.text.encode_text([task.template.format(name) for name in names])
+    else:
+        text = task.text.encode_words(task.template, _vectors(evaluation, pack))
+    return task.measure(text, dataset, concepts)
+
+
+def _vectors(evaluation: Evaluation, pack: Sequence[Query]) -> Tensor:
+    """The words [N, K, D] of a pack in the space of the model that measures them."""
+    text, kind = evaluation.task.text, pack[0].trained_for
+    device = text.embedding.weight.device
+    if kind == "random":
+        rows = [_random(evaluation, query) for query in pack]
+        return torch.stack(rows).to(device)
+    width = text.width if pack[0].transfer == NO_TRANSFER else None
+    words = [evaluation.store.load(query.cell, width).vectors_KD for query in pack]
+    vectors_NKD = torch.stack(words)
+    if pack[0].transfer != NO_TRANSFER:
+        vectors_NKD = evaluation.maps[kind](vectors_NKD)
+    return vectors_NKD.to(device)
+
+
+def _random(evaluation: Evaluation, query: Query) -> Tensor:
+    text = evaluation.task.text
+    stream = generator("random", query.dataset, query.concept, query.anchor, query.seed)
+    direction_KD = torch.randn(evaluation.vectors, text.width, generator=stream)
+    direction_KD /= direction_KD.norm(dim=1, keepdim=True)
+    return direction_KD * text.word_row(query.anchor).norm()
+
+
+def _keep_images(folder: Path, query: Query, measurement: Measurement) -> None:
+    """Under images/; see `kept_images`."""
+    for number, image in enumerate(measurement.images):
+        path = image_path(folder / "images", **query.of_image, number=number)
+        write_atomically(path, partial(image.save, format="PNG"))
+
+
+def _part_key(pack: Sequence[Query]) -> str:
+    first = pack[0]
+    digest = hashlib.sha256(repr(list(pack)).encode()).hexdigest()[:16]
+    return f"{first.dataset}-{first.trained_for}-on-{first.evaluated_on}-{digest}"

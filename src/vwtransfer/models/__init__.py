@@ -1,0 +1,1 @@
+"""Frozen models: where they come from, how they read words, what is special about each library."""

@@ -1,0 +1,130 @@
+"""Which words train together: as many as memory holds, written down before the first step.
+
+A word's bits can depend on its chunk (sums are ordered by the size of a batch), so the partition
+is kept: a job that is started again trains in the same chunks.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from vwtransfer.files import write_json, write_once
+from vwtransfer.grid import Cell, parse_key
+from vwtransfer.training.packs import split
+
+PARTITION = "partition.json"
+MOST_WORDS = 256
+CPU_SHARE, GPU_SHARE = 0.25, 0.7  # of the free memory, for what a step keeps for its backward
+
+
+def job_folder(folder: Path, cells: Sequence[Cell]) -> Path:
+    """Where the job that trains exactly these cells keeps its partition and checkpoints."""
+    return folder / _digest(cells)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Words that train as one batch.
+
+    Attributes:
+        cells: which.
+        note: why their bits may differ from those of an undisturbed job, where they may.
+    """
+
+    cells: tuple[Cell, ...]
+    note: str = ""
+
+    def checkpoint(self, folder: Path) -> Path:
+        """The file, in the job's folder, that the chunk continues from."""
+        return folder / f"chunk-{_digest(self.cells)}.safetensors"
+
+
+def partition(
+    folder: Path,
+    cells: Sequence[Cell],
+    waiting: Sequence[Cell],
+    limit: int | None,
+    fitting: Callable[[], int],
+) -> list[Chunk]:
+    """The chunks of a job: those of its first start if it was started before.
+
+    Args:
+        folder: the job's folder.
+        cells: all words of the job.
+        waiting: those to train, at the first start.
+        limit: words in a chunk; None for what `fitting` measures.
+        fitting: how many words memory holds.
+    """
+    path = folder / PARTITION
+    if not path.exists():
+        size = limit if limit is not None else fitting()
+        others = len(cells) - len(waiting)
+        note = f"trained apart from {others} of the {len(cells)} words of its job" * bool(others)
+        chunks = [Chunk(tuple(waiting[i : i + size]), note) for i in range(0, len(waiting), size)]
+        record = {"words_in_flight": size, "measured": limit is None, **_plain(chunks)}
+        write_once(path, lambda temporary: _write(temporary, record))
+    return [
+        Chunk(tuple(parse_key(key) for key in chunk["words"]), chunk["note"])
+        for chunk in json.loads(path.read_text(encoding="utf-8"))["chunks"]
+    ]
+
+
+def halve(folder: Path, chunk: Chunk) -> list[Chunk]:
+    """Two chunks in place of one that does not fit into memory; they continue where it was."""
+    note = f"its chunk of {len(chunk.cells)} words was halved when memory ran out"
+    middle = len(chunk.cells) // 2
+    halves = [Chunk(chunk.cells[:middle], note), Chunk(chunk.cells[middle:], note)]
+    checkpoint = chunk.checkpoint(folder)
+    if checkpoint.exists():
+        split(checkpoint, {half.checkpoint(folder): half.cells for half in halves}, note)
+    path = folder / PARTITION
+    record = json.loads(path.read_text(encoding="utf-8"))
+    chunks = record["chunks"]
+    words = [cell.key for cell in chunk.cells]
+    place = next((i for i, former in enumerate(chunks) if former["words"] == words), None)
+    if place is not None:  # else another process of the same job has halved it
+        chunks[place : place + 1] = _plain(halves)["chunks"]
+        write_json(path, record)
+    checkpoint.unlink(missing_ok=True)
+    return halves
+
+
+def _plain(chunks: Sequence[Chunk]) -> dict[str, Any]:
+    return {
+        "chunks": [
+            {"words": [cell.key for cell in chunk.cells], "note": chunk.note} for chunk in chunks
+        ]
+    }
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2), encoding="utf-8")
+
+
+def _digest(cells: Sequence[Cell]) -> str:
+    return hashlib.sha256("\n".join(cell.key for cell in cells).encode()).hexdigest()[:12]
+
+
+def words_that_fit(loss_of_one: Callable[[], Tensor], device: torch.device) -> int:
+    """How many words' activations fit into free memory, measured on one word's forward pass."""
+    storages: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss_of_one()
+    if device.type == "cuda":
+        budget = torch.cuda.mem_get_info(device)[0] * GPU_SHARE
+    else:
+        budget = psutil.virtual_memory().available * CPU_SHARE
+    return max(1, min(MOST_WORDS, int(budget / max(1, sum(storages.values())))))

@@ -1,0 +1,216 @@
+"""Trains the words of one task and dataset, many at once, and survives being killed.
+
+All words of a job train as one batch, in as many chunks as memory allows. Words share no state:
+each has its own images, noise, loss and optimiser moments, so that a word comes out the same
+alone, in a pack or in another order.
+
+Shapes: N words, K vectors per word, D embedding width, B batch, S support.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from vwtransfer.config import TrainerConfig
+from vwtransfer.datasets import Dataset
+from vwtransfer.errors import UserError
+from vwtransfer.grid import Cell
+from vwtransfer.tasks import Task
+from vwtransfer.tracking import Nowhere, Tracker
+from vwtransfer.training.chunks import Chunk, halve, job_folder, partition, words_that_fit
+from vwtransfer.training.packs import NEVER, Pack
+from vwtransfer.training.transferable import OutsidePenalty
+from vwtransfer.words import Failure, Word, WordStore
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one call trains.
+
+    Attributes:
+        task: the frozen model and its loss.
+        dataset: whose training images the words see.
+        cells: the words, all of this task and dataset.
+        support_SD: embeddings of the support in the task's model, for the radius of the ball.
+        settings: what holds for words of every task.
+        store: where finished words lie; they are never trained again.
+        folder: where checkpoints lie.
+        config_of: hash of everything that determines a word.
+        tracker: who is told how it goes.
+    """
+
+    task: Task
+    dataset: Dataset
+    cells: Sequence[Cell]
+    support_SD: Tensor
+    settings: TrainerConfig
+    store: WordStore
+    folder: Path
+    config_of: Callable[[Cell], str]
+    tracker: Tracker = field(default_factory=Nowhere)
+
+
+def train(
+    job: Job,
+    advance: Callable[[int], None] = lambda steps: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Trains every word of the job that is neither finished nor failed (sections 4.3 and 5).
+
+    Args:
+        job: what to train.
+        advance: told after each step how many word-steps were done.
+        stopping: asked after each step; once true, a checkpoint is saved.
+
+    Raises:
+        KeyboardInterrupt: `stopping` was true; the words continue from the checkpoint.
+        UserError: the model or an image does not load, or the disk is full.
+    """
+    waiting = [cell for cell in job.cells if not _settled(job.store, cell)]
+    if not waiting:
+        return
+    folder = job_folder(job.folder, job.cells)
+    features = job.task.features(job.dataset)
+
+    def fitting() -> int:
+        one = _start(job, Chunk(tuple(waiting[:1])))
+        images_NB = _batches(job, features, waiting[:1])[0]
+        return words_that_fit(
+            lambda: job.task.loss(one.vectors_NKD, features, images_NB, waiting[:1], 0),
+            one.vectors_NKD.device,
+        )
+
+    try:
+        limit = job.settings.max_words_in_flight
+        for chunk in partition(folder, job.cells, waiting, limit, fitting):
+            _train_in_parts(job, features, chunk, folder, advance, stopping)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the device's memory does not hold a single word of {job.task.name} in training "
+            f"({error}). Take a half type (model.{job.task.name}.dtype), what trades memory for "
+            "time (model.generation.memory) or a larger device."
+        ) from error
+    # another process of the same job, which a failing node left behind, may write here still
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settled(store: WordStore, cell: Cell) -> bool:
+    return cell in store or store.failure(cell) is not None
+
+
+def _train_in_parts(
+    job: Job,
+    features: Any,
+    chunk: Chunk,
+    folder: Path,
+    advance: Callable[[int], None],
+    stopping: Callable[[], bool],
+) -> None:
+    """Trains a chunk; where memory does not hold it, one half after the other."""
+    if all(_settled(job.store, cell) for cell in chunk.cells):
+        return
+    try:
+        _train_chunk(job, features, chunk, chunk.checkpoint(folder), advance, stopping)
+        return
+    except torch.OutOfMemoryError:
+        if len(chunk.cells) == 1:
+            raise
+    # here the failed step's tensors are free
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    for half in halve(folder, chunk):
+        _train_in_parts(job, features, half, folder, advance, stopping)
+
+
+def _train_chunk(
+    job: Job,
+    features: Any,
+    chunk: Chunk,
+    checkpoint: Path,
+    advance: Callable[[int], None],
+    stopping: Callable[[], bool],
+) -> None:
+    pack = _resume(_start(job, chunk), checkpoint) or _start(job, chunk)
+    cells = pack.cells
+    advance(pack.step * len(cells))
+    images_SNB = _batches(job, features, cells)
+    steps = job.task.training.steps
+    weight, device = job.settings.outside_penalty, pack.vectors_NKD.device
+    penalty = OutsidePenalty.of(weight, job.support_SD, device) if weight else None
+    while pack.step < steps:
+        began = time.perf_counter()
+        loss_N = job.task.loss(pack.vectors_NKD, features, images_SNB[pack.step], cells, pack.step)
+        if penalty is not None:
+            loss_N = loss_N + penalty(pack.vectors_NKD, pack.centre_ND)
+        pack.update(loss_N, in_tail=pack.step >= steps - _tail(steps))
+        pack.seconds += time.perf_counter() - began
+        job.tracker.step(pack, loss_N.detach())
+        advance(len(cells))
+        stop = stopping()
+        if stop or pack.step % job.settings.checkpoint_every == 0 or pack.step == steps:
+            pack.save(checkpoint)
+        if stop:
+            raise KeyboardInterrupt
+    _finish(job, pack)
+    job.tracker.settled(cells)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _start(job: Job, chunk: Chunk) -> Pack:
+    settings = job.settings
+    optimiser = {
+        "lr": job.task.training.learning_rate,
+        "betas": tuple(settings.betas),
+        "eps": settings.eps,
+    }
+    pack = Pack.start(chunk.cells, job.task.text, job.support_SD, settings.vectors, optimiser)
+    pack.note = chunk.note
+    return pack
+
+
+def _resume(pack: Pack, checkpoint: Path) -> Pack | None:
+    """The pack at its last checkpoint; None where there is none that can be read."""
+    try:
+        return pack if checkpoint.exists() and pack.restore(checkpoint) else None
+    except (SafetensorError, KeyError, ValueError, FileNotFoundError):
+        return None
+
+
+def _batches(job: Job, features: Any, cells: Sequence[Cell]) -> Tensor:
+    """Which images [steps, N, B] each word sees at each step."""
+    batches = [job.task.batches(features, cell) for cell in cells]
+    return torch.stack(batches, dim=1).to(job.task.text.embedding.weight.device)
+
+
+def _tail(steps: int) -> int:
+    """How many of the last steps a word's recorded loss is averaged over."""
+    return max(1, steps // 10)
+
+
+def _finish(job: Job, pack: Pack) -> None:
+    """Writes the words of a trained pack, and the failures among them."""
+    tail_N = pack.tail_N / _tail(job.task.training.steps)
+    vectors_NKD = pack.vectors_NKD.detach()
+    for n, cell in enumerate(pack.cells):
+        failed = int(pack.failed_N[n])
+        if failed == NEVER and bool(vectors_NKD[n].isfinite().all()):
+            word = Word(
+                cell=cell,
+                vectors_KD=vectors_NKD[n],
+                model=job.task.text.identity,
+                config=job.config_of(cell),
+                loss=float(tail_N[n]),
+                seconds=pack.seconds / len(pack.cells),
+                note=pack.note,
+            )
+            job.store.save(word)
+        else:
+            step = failed if failed != NEVER else pack.step
+            job.store.save_failure(Failure(cell, step, "loss or vectors stopped being finite"))

@@ -1,0 +1,193 @@
+"""What a study is made of is checked at the door, by the key that is wrong."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from own_configs import OVERRIDES, changed, write_own_configs
+from vwtransfer.config.composition import compose, composed
+from vwtransfer.config.validation import validated
+from vwtransfer.errors import UserError, nearest
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("own")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield write_own_configs(folder)
+
+
+@pytest.fixture(scope="module")
+def both_datasets(own: Path) -> DictConfig:
+    return composed(["dataset=[garden,street]", "model.support=null"], own)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("seeed", 1, "seeed: unknown key. Did you mean 'seed'?"),
+        ("seed", -1, "seed=-1: must be at least 0"),
+        ("seed", "one", "seed=one: must be a whole number"),
+        ("name", "a/b", "name=a/b: must be a name"),
+        ("name", "..", "name=..: must be a name"),
+        ("device", "gpu", "device=gpu: must be auto, cpu, cuda or cuda:N"),
+        ("threads", 0, "threads=0: must be at least 1"),
+        ("progress", "yes please", "progress=yes please: must be true or false"),
+        ("delta", -0.5, "delta=-0.5: must be at least 0"),
+        ("delta", [0.1, "wide"], "delta=wide: must be a number"),
+        ("delta", math.nan, "delta=nan: must be a number"),
+        ("delta", True, "delta=True: must be a number"),
+        ("delta", [], "delta=[]: nothing is chosen"),
+        (
+            "concept",
+            "red_rosé",
+            "concept=red_rosé: not in garden, street. Did you mean 'red_rose'?",
+        ),
+        ("concept", ["fern"], "concept=fern: street has none of them"),
+        ("anchor", ["boot", "bot"], "anchor=bot: not in garden, street. Did you mean 'boot'?"),
+        ("extra", [{"concpt": "fern"}], "extra[0].concpt: unknown key. Did you mean 'concept'?"),
+        ("extra", [{"delta": -1}], "extra[0].delta=-1: must be at least 0"),
+        ("extra", {"delta": 1}, "must be a list of products"),
+        (
+            "task",
+            {"detecton": True},
+            "task=detecton: the model has no part for it. Did you mean 'd",
+        ),
+        ("task", {}, "task: none is chosen"),
+        ("task", "detection", "task=detection: must map names to true or false"),
+        ("direction", {"detection_to_tea": True}, "direction=detection_to_tea: no such direction"),
+        ("model.support", "nowhere.txt", "model.support=nowhere.txt: no such file"),
+        ("model.judge", None, "model.judge=null: generations cannot be measured without a judge"),
+        ("model.detecton", {"steps": 1}, "model.detecton: neither a key of a suite of models nor"),
+        ("model.detection.dtype", "flot16", "model.detection.dtype=flot16: Did you mean 'float16'"),
+        ("model.detection.templat", "{}", "model.detection.templat: unknown key. Did you mean 't"),
+        ("model.detection.template", "a photo", "model.detection.template=a photo: must have {}"),
+        (
+            "model.detection.positive_iou",
+            1.5,
+            "model.detection.positive_iou=1.5: must be at most 1",
+        ),
+        ("model.detection.training.steps", 0, "model.detection.training.steps=0: must be at least"),
+        ("model.detection.training.steps", 1.5, "training.steps=1.5: must be a whole number"),
+        ("model.detection.training.learning_rate", 0, "learning_rate=0: must be above 0"),
+        ("model.detection.training", {"steps": 1}, "training.learning_rate: is missing"),
+        ("model.classification.training.batch_size", 1, "target_share=0.5: leaves a batch of 1"),
+        ("model.detection._target_", "nowhere.Model", "there is no module nowhere"),
+        (
+            "model.detection._target_",
+            "vwtransfer.tasks.sight.Model",
+            "no module vwtransfer.tasks.s",
+        ),
+        ("trainer.vectors", 0, "trainer.vectors=0: must be at least 1"),
+        ("trainer.betas", [0.9, 1.0], "trainer.betas[1]=1.0: must be below 1"),
+        ("trainer.betas", [0.9], "trainer.betas=[0.9]: must be two numbers"),
+        ("evaluation.baselines", ["ancor"], "evaluation.baselines[0]=ancor: Did you mean 'anchor'"),
+        ("transfer.name", None, "transfer.name: is missing"),
+        ("dataset", {}, "dataset={}: none is chosen"),
+        ("dataset.garden.name", "yard", "dataset.garden.name=yard: must be garden"),
+        (
+            "dataset.garden.training_images",
+            1,
+            "dataset.garden.training_images=1: must be at least 2",
+        ),
+        (
+            "dataset.garden.anchors",
+            ["cat", "cat"],
+            "dataset.garden.anchors: cat stands there twice",
+        ),
+        ("dataset.garden.concepts", {"a/b": "x"}, "dataset.garden.concepts=a/b: must be a name"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_key(
+    both_datasets: DictConfig, key: str, value: Any, said: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        validated(changed(both_datasets, **{key: value}))
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_value_is_named(both_datasets: DictConfig) -> None:
+    with pytest.raises(UserError, match=r"model\.generation\.checkpoint: is missing"):
+        validated(changed(both_datasets, model__generation__checkpoint="???"))
+
+
+def test_a_transfer_from_a_task_that_is_not_trained_is_refused(both_datasets: DictConfig) -> None:
+    with pytest.raises(UserError, match=r"Add it with task=\[detection,generation\]"):
+        validated(
+            changed(
+                both_datasets,
+                task={"detection": True},
+                direction={"generation_to_detection": True},
+            )
+        )
+
+
+def test_a_concept_without_an_anchor_of_its_place_cannot_be_paired(
+    both_datasets: DictConfig,
+) -> None:
+    config = changed(both_datasets, dataset__garden__anchors=["cat", "boot"])
+    with pytest.raises(UserError, match="garden has no anchor for its concept fern"):
+        validated(changed(config, anchor="paired"))
+    assert validated(changed(config, anchor="all"))
+
+
+def test_all_directions_start_from_what_is_trained_and_reach_every_other_model(own: Path) -> None:
+    config = compose([*OVERRIDES, "task=detection"], own)
+    assert set(config.direction) == {("detection", "generation"), ("detection", "classification")}
+
+
+def test_several_tasks_and_directions_can_be_chosen_at_once(own: Path) -> None:
+    tasks = "task=[generation,detection]"
+    directions = "direction=[generation_to_detection,detection_to_generation]"
+    config = compose([*OVERRIDES, tasks, directions], own)
+    assert set(config.task) == {"generation", "detection"}
+    assert set(config.direction) == {("generation", "detection"), ("detection", "generation")}
+
+
+def test_words_can_be_tried_in_their_own_model_only(own: Path) -> None:
+    assert compose([*OVERRIDES, "direction=none"], own).direction == ()
+
+
+def test_one_part_of_a_suite_can_be_swapped(own: Path) -> None:
+    config = compose([*OVERRIDES, "model/generation=sd21"], own)
+    assert config.model.tasks["generation"]["checkpoint"].endswith("stable-diffusion-2-1")
+    assert config.model.tasks["detection"]["dtype"] == "float32"
+
+
+def test_the_papers_models_train_as_the_paper_says(own: Path) -> None:
+    config = compose(["dataset=garden", "model=paper"], own)
+    for task in config.model.tasks.values():
+        assert task["training"] == {"learning_rate": 1e-4, "steps": 1000, "batch_size": 8}
+        assert task["dtype"] == "float16"
+    assert (config.trainer.vectors, config.trainer.eps) == (4, 1e-8)
+    assert config.trainer.betas == (0.9, 0.999)
+
+
+def test_a_fourth_task_is_a_node_of_the_suite_with_a_target_of_its_own(
+    both_datasets: DictConfig,
+) -> None:
+    node = {
+        "_target_": "photos.Photos",
+        "training": {"learning_rate": 0.1, "steps": 2, "batch_size": 1},
+        "lens": "wide",
+    }
+    config = validated(changed(both_datasets, model__depth=node))
+    assert config.model.tasks["depth"]["lens"] == "wide"
+    assert "depth" in config.task
+    assert ("depth", "generation") in config.direction
+
+
+def test_a_datasets_own_keys_reach_its_class(own: Path) -> None:
+    assert compose(OVERRIDES, own).dataset["garden"].node["own_modules"] == str(own.parent)
+
+
+def test_nearest_names_the_likely_one_and_the_valid_ones() -> None:
+    assert nearest("cot", ["cat", "boot"]) == "Did you mean 'cat'? Valid: cat, boot."
+    assert nearest("zebra", ["cat"]) == "Valid: cat."
+    assert nearest("zebra", []) == "There are none to choose from."

@@ -1,0 +1,111 @@
+"""What of a model is chosen by config: numbers stay, and what cannot be is refused in a line."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vwtransfer.config.composition import compose, package_folder
+from vwtransfer.config.identity import identity
+from vwtransfer.errors import UserError
+from vwtransfer.grid import Cell
+from vwtransfer.suite import build, build_part
+
+WEIGHTS = Path(package_folder("vwtransfer.tinyworld")) / "weights"
+MEMORY = "[attention_slicing,vae_slicing,vae_tiling,gradient_checkpointing]"
+
+
+def task(name: str, *options: str) -> Any:
+    keys = [f"model.{name}.{option}" for option in options]
+    return build(compose(keys), torch.device("cpu")).tasks[name]
+
+
+def gradient(found: Any) -> torch.Tensor:
+    """Of the loss of one word; a forward and a backward pass through all that options change."""
+    node = dict(compose(["dataset.tiny_shapes.training_images=2"]).dataset["tiny_shapes"].node)
+    dataset = build_part(node, "dataset.tiny_shapes")
+    concept = next(iter(dataset.concepts))
+    cell = Cell("tiny_shapes", found.name, concept, "zepu", math.inf, 0)
+    features = found.features(dataset)
+    vectors = torch.stack([found.text.word_row("red")] * 2)[None].requires_grad_()
+    loss = found.loss(vectors, features, found.batches(features, cell)[:1], [cell], 0)
+    (found_gradient,) = torch.autograd.grad(loss.sum(), vectors)
+    return found_gradient
+
+
+@pytest.mark.parametrize("name", ["generation", "detection"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_changes_no_number(name: str, attention: str) -> None:
+    ours = gradient(task(name, f"attention={attention}"))
+    torch.testing.assert_close(ours, gradient(task(name)), rtol=1e-3, atol=1e-6)
+
+
+def test_saving_memory_changes_neither_gradients_nor_images() -> None:
+    saving, plain = (
+        task("generation", f"memory={MEMORY}", "denoising_steps=2"),
+        task("generation", "denoising_steps=2"),
+    )
+    assert saving.pipeline.unet.is_gradient_checkpointing
+    torch.testing.assert_close(gradient(saving), gradient(plain), rtol=1e-3, atol=1e-6)
+    images = []
+    for found in (saving, plain):
+        with torch.no_grad():
+            text = found.text.encode_text(["a photo of star"])
+            images.append(found.draw(text, [torch.Generator().manual_seed(0)])[0])
+    difference = np.abs(np.asarray(images[0], dtype=int) - np.asarray(images[1], dtype=int))
+    assert difference.max() <= 1
+
+
+def test_such_options_are_no_part_of_a_words_identity() -> None:
+    plain = identity(compose([]))
+    chosen = ["model.generation.compiled=true", f"model.generation.memory={MEMORY}"]
+    assert identity(compose([*chosen, "model.detection.attention=eager"])) == plain
+    assert identity(compose(["model.generation.dtype=float16"])) != plain
+
+
+def test_the_two_text_encoders_of_sdxl_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "sdxl"
+    shutil.copytree(WEIGHTS / "generation", folder)
+    path = folder / "model_index.json"
+    index = json.loads(path.read_text())
+    index |= {"_class_name": "StableDiffusionXLPipeline"}
+    index |= {"text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}
+    path.write_text(json.dumps(index))
+    with pytest.raises(UserError, match="two text encoders, and a word is the vectors of one"):
+        _ = task("generation", f"checkpoint={folder}").vocabulary
+
+
+class Trap:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("sprung"),))
+
+
+def test_code_in_a_pickled_checkpoint_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "clip"
+    shutil.copytree(WEIGHTS / "classification", folder)
+    for weights in folder.glob("*.safetensors"):
+        weights.unlink()
+    torch.save({"token_embedding.weight": Trap()}, folder / "open_clip_pytorch_model.bin")
+    with pytest.raises(UserError, match="holds code beside weights, which is never run"):
+        _ = task("classification", f"checkpoint={folder}").text
+    assert not Path("sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["generation", "detection", "classification"])
+def test_without_a_network_a_missing_repository_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found = task(name, "checkpoint=nobody/nothing", "revision=v2")
+    with pytest.raises(UserError, match=r"hf download nobody/nothing --revision v2 \w+"):
+        _ = found.vocabulary

@@ -1,0 +1,211 @@
+"""A person's own photos become a dataset, and it is said what they are too few for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from drawn import Drawn, photo, photos, wanted
+from vwtransfer.config.composition import compose
+from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, remarks_of
+from vwtransfer.datasets.annotation import Annotation, Object
+from vwtransfer.datasets.coco_json import read_instances
+from vwtransfer.datasets.contact_sheet import Panel, draw_contact_sheet
+from vwtransfer.datasets.dreambooth import DreamBooth
+from vwtransfer.datasets.export import write_dreambooth
+from vwtransfer.datasets.folder import Folder, anchors_for, concepts_in, prompt_name
+from vwtransfer.datasets.proposals import Proposal, add_proposals, listed
+from vwtransfer.errors import UserError
+
+TWO = {"red": "red", "blue": "blue"}
+
+
+def folder(root: Path, concepts: dict[str, str], **other: Any) -> Folder:
+    sizes = {"training": 8, "held_out": 20}
+    return Folder(str(root), **other, **wanted(**sizes, concepts=concepts))
+
+
+def proposed(concepts: dict[str, str], images: int) -> list[Proposal]:
+    """A box for each image that `photos` writes."""
+    return [
+        Proposal(f"{concept}/{i:02}.png", (12 + i, 8), concept, (1, 1, 5, 5), 0.5)
+        for concept in concepts
+        for i in range(images)
+    ]
+
+
+def counts(dataset: Any, concept: str) -> tuple[int, int]:
+    return len(dataset.training(concept)), len(dataset.held_out(concept))
+
+
+@pytest.mark.parametrize(
+    ("images", "training", "held_out"), [(3, 2, 1), (4, 3, 1), (6, 5, 1), (9, 7, 2), (14, 8, 6)]
+)
+def test_a_quarter_is_held_out_and_what_is_beyond_the_training_images(
+    tmp_path: Path, images: int, training: int, held_out: int
+) -> None:
+    dataset = folder(photos(tmp_path, {"red": images, "blue": images}), TWO)
+    assert counts(dataset, "red") == (training, held_out)
+    assert set(dataset.remarks.lacks) == {BOXES}
+    noted = [line for line in dataset.remarks.noted if "red" in line and "training" in line]
+    assert noted == ([] if training == 8 else [f"red: {training} training images instead of 8"])
+
+
+def test_fewer_than_two_training_images_are_refused(tmp_path: Path) -> None:
+    root = photos(tmp_path, {"red": 2, "blue": 4})
+    with pytest.raises(
+        UserError, match=r"red has 2 training images, at least 2 .* one more to mea"
+    ):
+        folder(root, TWO)
+
+
+def test_a_single_folder_trains_with_all_it_has(tmp_path: Path) -> None:
+    root = photos(tmp_path, {"red": 5}) / "red"
+    dataset = folder(root, concepts_in(root))
+    assert counts(dataset, "red") == (5, 0)
+    assert set(dataset.remarks.lacks) == {BOXES, NEGATIVES, HELD_OUT}
+    assert "dataset.drawn.negatives=FOLDER" in dataset.remarks.lacks[NEGATIVES]
+
+
+def test_of_a_single_folder_images_beyond_eight_are_held_out(tmp_path: Path) -> None:
+    root = photos(tmp_path, {"red": 11}) / "red"
+    dataset = folder(root, {"red": "red"})
+    assert counts(dataset, "red") == (8, 3)
+    assert set(dataset.remarks.lacks) == {BOXES, NEGATIVES}
+
+
+def test_negatives_are_further_concepts_that_nothing_is_trained_for(tmp_path: Path) -> None:
+    root = photos(tmp_path / "mine", {"red": 10})
+    others = photos(tmp_path / "others", {"blue": 4, "lime": 4})
+    dataset = folder(root, {"red": "red"}, negatives=str(others))
+    assert dict(dataset.concepts) == {"red": "red", "blue": "blue", "lime": "lime"}
+    assert counts(dataset, "blue") == (3, 1)
+    assert dataset.training("blue")[0].id.startswith("negatives/blue/")
+    assert dataset.training("blue")[0].load().getpixel((0, 0)) == (0, 0, 255)
+    assert set(dataset.remarks.lacks) == {BOXES}
+    with pytest.raises(UserError, match="has the name of a concept"):
+        folder(root, {"red": "red"}, negatives=str(root))
+
+
+def test_the_config_takes_concepts_and_anchors_from_the_folder(tmp_path: Path) -> None:
+    photos(tmp_path, {"red": 4, "blue": 4})
+    root = f"dataset.folder.root={tmp_path}"
+    config = compose(["dataset=folder", root, "model.support=null"]).dataset["folder"]
+    assert dict(config.concepts) == {"blue": "blue", "red": "red"}
+    assert config.anchors == ("blue", "red")
+    given = compose(["dataset=folder", root, "model.support=null", "anchor=dog"])
+    assert given.dataset["folder"].anchors == ("dog",)
+    assert given.products[0].anchors == ("dog",)
+
+
+def test_a_name_of_several_words_needs_an_anchor() -> None:
+    with pytest.raises(UserError, match="'my red dog' is not one word, so an anchor must be given"):
+        anchors_for({"my_red_dog": "my red dog"}, "all")
+    assert anchors_for({"my_red_dog": "my red dog"}, ["dog", "cat"]) == ["dog", "cat"]
+
+
+def test_names_are_read_as_words() -> None:
+    assert prompt_name("grey_sloth_plushie") == "grey sloth plushie"
+    assert prompt_name("cat2") == prompt_name("cat_2") == "cat"
+    assert prompt_name("2024") == "2024"
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(UserError, match="there are no images here"):
+        concepts_in(tmp_path)
+    with pytest.raises(UserError, match="there is no such folder"):
+        concepts_in(tmp_path / "nowhere")
+    photos(tmp_path, {"red": 3})
+    with pytest.raises(UserError, match=r"concepts=rod: there is no .* Did you mean 'red'"):
+        folder(tmp_path, {"rod": "rod"})
+
+
+def test_folders_that_read_as_one_concept_are_refused(tmp_path: Path) -> None:
+    for name in ("my dog", "my_dog"):
+        photo(tmp_path / name / "a.png", "red")
+    with pytest.raises(UserError, match="reads as the same concept"):
+        concepts_in(tmp_path)
+
+
+def test_boxes_go_by_path_or_by_a_name_that_only_one_image_has(tmp_path: Path) -> None:
+    root = photos(tmp_path / "photos", {"red": 3})
+    for i in range(4):
+        photo(root / "blue" / f"b{i}.png", "blue", (12 + i, 8))
+    listed = [*(f"red/{i:02}.png" for i in range(3)), *(f"b{i}.png" for i in range(4))]
+    top = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(listed)],
+        "annotations": [
+            {"image_id": i, "category_id": int(name.startswith("b")), "bbox": [1, 2, 3, 4]}
+            for i, name in enumerate(listed)
+        ],
+        "categories": [{"id": 0, "name": "red"}, {"id": 1, "name": "blue"}],
+    }
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(top))
+    dataset = folder(root, TWO, boxes=str(path))
+    assert dataset.remarks.lacks == {}
+    for concept, sizes in (("red", (2, 1)), ("blue", (3, 1))):
+        assert counts(dataset, concept) == sizes
+        assert all(each.boxes == ((1, 2, 4, 6),) for each in dataset.training(concept))
+
+
+def test_an_image_without_a_box_is_skipped_where_others_have_some(tmp_path: Path) -> None:
+    root = photos(tmp_path / "photos", {"red": 4, "blue": 4})
+    path = tmp_path / "boxes.json"
+    boxes = proposed(TWO, 4)
+    add_proposals(path, boxes[1:])
+    dataset = folder(root, TWO, boxes=str(path), allow_unverified=True)
+    (skipped,) = dataset.remarks.skipped
+    assert (skipped.file, skipped.reason) == ("red/00.png", "no box of red is annotated")
+
+
+def test_unverified_boxes_are_refused_unless_allowed(tmp_path: Path) -> None:
+    root = photos(tmp_path / "photos", {"red": 4, "blue": 4})
+    path = tmp_path / "boxes.json"
+    boxes = proposed(TWO, 4)
+    add_proposals(path, boxes)
+    with pytest.raises(UserError, match=r"nobody has verified the boxes of 8 of 8 images, such as"):
+        folder(root, TWO, boxes=str(path))
+    assert folder(root, TWO, boxes=str(path), allow_unverified=True).remarks.lacks == {}
+    path.write_text(path.read_text().replace('"verified": false', '"verified": true'))
+    assert folder(root, TWO, boxes=str(path)).training("red")[0].boxes == ((1, 1, 5, 5),)
+
+
+def test_proposals_leave_what_a_person_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    assert listed(path) == set()
+    add_proposals(path, [Proposal("red/1.png", (20, 10), "red", (1, 2, 11, 8), 0.75)])
+    edited = json.loads(path.read_text())
+    edited["annotations"][0].update(verified=True, bbox=[0, 0, 5, 5], note="by hand")
+    path.write_text(json.dumps(edited))
+    add_proposals(path, [Proposal("blue/1.png", (20, 10), "blue", (1, 2, 11, 8), 0.5)])
+    top = json.loads(path.read_text())
+    assert top["annotations"][0] == edited["annotations"][0]
+    assert listed(path) == {"red/1.png", "blue/1.png"}
+    found = read_instances(path).images["blue/1.png"]
+    assert found == Annotation((20, 10), (Object("blue", (1, 2, 11, 8), verified=False),))
+
+
+def test_the_contact_sheet_shows_every_image_with_its_boxes(tmp_path: Path) -> None:
+    example = Drawn().training("red")[0]
+    objects = (Object("red", example.boxes[0], verified=False),)
+    panels = [Panel(f"{i}.jpg", example.load(), objects if i else ()) for i in range(8)]
+    draw_contact_sheet(panels, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width == 6 * 248 + 8
+        assert sheet.height == 2 * 280 + 8
+        counted = sheet.convert("RGB").getcolors(1 << 20) or []
+    colours = {colour for _, colour in counted}
+    assert (0xD1, 0x24, 0x2F) in colours
+
+
+def test_dreambooth_without_its_boxes_says_what_to_do(tmp_path: Path) -> None:
+    write_dreambooth(Drawn(), tmp_path)
+    (tmp_path / "boxes.json").unlink()
+    with pytest.raises(UserError, match=r"boxes.json: there is no such file. action=boxes has the"):
+        DreamBooth(str(tmp_path), str(tmp_path / "boxes.json"), **wanted())
+    dataset = DreamBooth(str(tmp_path), None, **wanted())
+    assert set(remarks_of(dataset).lacks) == {BOXES}

@@ -1,0 +1,68 @@
+"""Checkpoints that cannot be used are refused in one line that names them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from vwtransfer.config.composition import compose, package_folder
+from vwtransfer.errors import UserError
+from vwtransfer.suite import build
+
+WEIGHTS = Path(package_folder("vwtransfer.tinyworld")) / "weights"
+TASKS = ("generation", "detection", "classification")
+
+
+def load(name: str, folder: Path) -> None:
+    """Loads a task's model from `folder`."""
+    suite = build(compose([f"model.{name}.checkpoint={folder}"]), torch.device("cpu"))
+    _ = suite.tasks[name].text
+
+
+def copy(name: str, to: Path) -> Path:
+    return Path(shutil.copytree(WEIGHTS / name, to / name))
+
+
+def weight_file(folder: Path) -> Path:
+    """The largest weight file."""
+    return max(folder.rglob("*.safetensors"), key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_missing_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=rf"model\.{name}\.checkpoint=.*no such folder"):
+        load(name, tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_missing_weight_file_is_refused(tmp_path: Path, name: str) -> None:
+    folder = copy(name, tmp_path)
+    weight_file(folder).unlink()
+    with pytest.raises(UserError, match=rf"model\.{name}\.checkpoint=.*does not load"):
+        load(name, folder)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_cut_off_weight_file_is_refused(tmp_path: Path, name: str) -> None:
+    folder = copy(name, tmp_path)
+    file = weight_file(folder)
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(UserError, match=rf"model\.{name}\.checkpoint=.*cut off or damaged"):
+        load(name, folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("detection", "judge"), ("generation", "judge"), ("detection", "generation")],
+)
+def test_a_checkpoint_of_another_kind_is_refused(name: str, other: str) -> None:
+    with pytest.raises(UserError, match=rf"model\.{name}\.checkpoint=.*does not load"):
+        load(name, WEIGHTS / other)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    folder = copy("detection", tmp_path)
+    shutil.copy(weight_file(WEIGHTS / "judge"), weight_file(folder))
+    with pytest.raises(UserError, match="weights of another architecture"):
+        load("detection", folder)

@@ -1,0 +1,95 @@
+"""Frozen models in half precision, words in float32."""
+
+import math
+from functools import cache
+
+import pytest
+import torch
+
+from vwtransfer.config.composition import compose
+from vwtransfer.datasets import Dataset
+from vwtransfer.grid import Cell
+from vwtransfer.suite import Suite, build, build_part
+from vwtransfer.tasks import Task
+from vwtransfer.training.packs import LOSS_SCALE, NEVER, Pack
+
+TASKS = ("generation", "detection", "classification")
+# of the loss in float32; a loss is between -1 and 1 in two tasks, about 1 in generation
+BOUND = {"float16": 2e-3, "bfloat16": 2e-2}
+# of gradients, as a cosine and as a share of their length; in bfloat16 a box may be off by a pixel,
+# so that another region of the image is the target's
+LEAST_COSINE = {"float16": 0.98, "bfloat16": 0.8}
+LENGTH = {"float16": 0.05, "bfloat16": 0.25}
+
+
+@cache
+def suite(dtype: str) -> Suite:
+    keys = [f"model.{task}.dtype={dtype}" for task in TASKS]
+    return build(compose([*keys, "model.judge.dtype=" + dtype]), torch.device("cpu"))
+
+
+@cache
+def dataset() -> Dataset:
+    node = dict(compose(["dataset.tiny_shapes.training_images=2"]).dataset["tiny_shapes"].node)
+    node["concepts"] = dict(list(node["concepts"].items())[:2])
+    part: Dataset = build_part(node, "dataset.tiny_shapes")
+    return part
+
+
+def cells(task: str) -> list[Cell]:
+    pairs = zip(dataset().concepts, dataset().anchors, strict=False)
+    return [Cell("tiny_shapes", task, concept, anchor, math.inf, 0) for concept, anchor in pairs]
+
+
+def pack(task: Task) -> Pack:
+    adam: dict[str, object] = {"lr": 1e-3}
+    return Pack.start(cells(task.name), task.text, torch.eye(2, task.text.width), 4, adam)
+
+
+def loss(task: Task, words: Pack) -> torch.Tensor:
+    features = task.features(dataset())
+    images_NB = torch.stack([task.batches(features, cell)[0] for cell in words.cells])
+    return task.loss(words.vectors_NKD, features, images_NB, words.cells, 0)
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("name", TASKS)
+def test_the_loss_is_that_of_float32_within_its_bound(name: str, dtype: str) -> None:
+    exact, half = suite("float32").tasks[name], suite(dtype).tasks[name]
+    expected, found = loss(exact, pack(exact)), loss(half, pack(half))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=BOUND[dtype], rtol=BOUND[dtype])
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("name", TASKS)
+def test_a_step_moves_the_words_as_float32_does(name: str, dtype: str) -> None:
+    gradients = []
+    for precision in ("float32", dtype):
+        task = suite(precision).tasks[name]
+        words = pack(task)
+        words.update(loss(task, words), in_tail=False)
+        assert words.vectors_NKD.dtype == torch.float32
+        assert (words.failed_N == NEVER).all()
+        assert words.vectors_NKD.grad is not None
+        gradients.append(words.vectors_NKD.grad.flatten(1))
+    exact, half = gradients
+    assert torch.cosine_similarity(exact, half).min() > LEAST_COSINE[dtype]
+    torch.testing.assert_close(half.norm(dim=1), exact.norm(dim=1), rtol=LENGTH[dtype], atol=0)
+
+
+def test_a_gradient_below_float16_is_kept_by_the_loss_scale() -> None:
+    task = suite("float16").tasks["classification"]
+    smaller = 2.0**-12
+    gradients = []
+    for factor in (1.0, smaller):
+        words = pack(task)
+        words.update(loss(task, words) * factor, in_tail=False)
+        assert words.vectors_NKD.grad is not None
+        gradients.append(words.vectors_NKD.grad / factor)
+    torch.testing.assert_close(*gradients, rtol=0.05, atol=1e-4)
+
+
+def test_only_float16_needs_a_scale() -> None:
+    assert pack(suite("float16").tasks["detection"]).loss_scale == LOSS_SCALE[torch.float16]
+    assert pack(suite("bfloat16").tasks["detection"]).loss_scale == 1

@@ -1,0 +1,137 @@
+"""What happens to a batch that memory does not hold, and beside an orphan of the same job."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_trainer import CELLS, STEPS, job, vectors
+from torch import Tensor
+
+from quadratic import Quadratic
+from vwtransfer.errors import UserError
+from vwtransfer.grid import Cell
+from vwtransfer.training.packs import TENSORS
+from vwtransfer.training.trainer import Job, train
+
+TRAINABLE = CELLS[:3]
+
+
+class Crowded(Quadratic):
+    """Runs out of memory as a GPU does, at one step, with more words than it holds."""
+
+    holds = 1
+    at_step = 15
+
+    def loss(
+        self,
+        vectors_NKD: Tensor,
+        features: Tensor,
+        images_NB: Tensor,
+        cells: Sequence[Cell],
+        step: int,
+    ) -> Tensor:
+        if len(cells) > self.holds and step >= self.at_step:
+            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+        return super().loss(vectors_NKD, features, images_NB, cells, step)
+
+
+def crowded(folder: Path, holds: int, at_step: int = 15) -> Job:
+    plain = job(folder, CELLS, 4)
+    task = Crowded(plain.task.training, torch.device("cpu"))
+    task.holds, task.at_step = holds, at_step
+    return replace(plain, task=task)
+
+
+@pytest.mark.parametrize("at_step", [0, 15])
+def test_a_chunk_that_does_not_fit_is_halved_and_goes_on(tmp_path: Path, at_step: int) -> None:
+    undisturbed, halved = job(tmp_path / "a", CELLS, 4), crowded(tmp_path / "b", 1, at_step)
+    train(undisturbed)
+    train(halved)
+    for one in TRAINABLE:
+        torch.testing.assert_close(vectors(halved, one), vectors(undisturbed, one))
+        assert "halved when memory ran out" in halved.store.load(one).note
+        assert not undisturbed.store.load(one).note
+    failure, expected = halved.store.failure(CELLS[3]), undisturbed.store.failure(CELLS[3])
+    assert failure == expected is not None
+
+
+def test_a_halved_chunk_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    trained = crowded(tmp_path, 2)
+    steps: list[int] = []
+    train(trained, advance=steps.append)
+    # 15 steps of four words, then two halves from the checkpoint at step 10
+    assert steps[:16] == [0] + [4] * 15
+    assert steps[16] == 2 * 10
+    assert steps[17:].count(2) == 2 * (STEPS - 10)
+
+
+def test_the_halves_are_kept_when_the_job_is_started_again(tmp_path: Path) -> None:
+    stopped = crowded(tmp_path, 2)
+    count = 0
+
+    def stopping() -> bool:
+        nonlocal count
+        count += 1
+        return count == 20
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, stopping=stopping)
+    (partition,) = (tmp_path / "checkpoints").glob("*/partition.json")
+    chunks = json.loads(partition.read_text())["chunks"]
+    assert [len(chunk["words"]) for chunk in chunks] == [2, 2]
+    train(stopped)
+    assert all(one in stopped.store for one in TRAINABLE)
+
+
+def test_when_not_even_one_word_fits_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"does not hold a single word of quadratic"):
+        train(crowded(tmp_path, 0))
+
+
+def test_a_word_trained_later_than_the_others_of_its_job_says_so(tmp_path: Path) -> None:
+    train(job(tmp_path, CELLS[:2]))
+    whole = job(tmp_path, CELLS)
+    train(whole)
+    assert whole.store.load(CELLS[2]).note == "trained apart from 2 of the 4 words of its job"
+    assert not whole.store.load(CELLS[0]).note
+
+
+def test_a_checkpoint_of_another_device_is_noted(tmp_path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    stopped = job(tmp_path, CELLS)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, stopping=lambda: True)
+    (path,) = (tmp_path / "checkpoints").glob("*/chunk-*.safetensors")
+    with safe_open(path, framework="pt") as file:
+        tensors: dict[str, Any] = {name: file.get_tensor(name) for name in TENSORS}
+        metadata = {**file.metadata(), "device": "cuda"}
+    save_file(tensors, path, metadata)
+    train(stopped)
+    assert stopped.store.load(CELLS[0]).note == "begun on cuda, continued on cpu"
+
+
+@pytest.mark.parametrize("at", [1, 15, STEPS])
+def test_an_orphan_that_finishes_first_does_no_harm(tmp_path: Path, at: int) -> None:
+    """Two processes train the same job; one takes the other's folder away under its hands."""
+    undisturbed, raced = job(tmp_path / "a", CELLS), job(tmp_path / "b", CELLS)
+    train(undisturbed)
+    steps = 0
+
+    def meanwhile() -> bool:
+        nonlocal steps
+        steps += 1
+        if steps == at:
+            train(raced)
+            shutil.rmtree(tmp_path / "b" / "checkpoints", ignore_errors=True)
+        return False
+
+    train(raced, stopping=meanwhile)
+    for one in TRAINABLE:
+        assert torch.equal(vectors(raced, one), vectors(undisturbed, one))
