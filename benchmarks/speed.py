@@ -34,6 +34,7 @@ from vwtransfer.config.composition import compose
 from vwtransfer.grid import Cell
 from vwtransfer.models.devices import torch_device
 from vwtransfer.suite import build, build_part
+from vwtransfer.training.chunks import bytes_of_a_word
 from vwtransfer.training.packs import Pack
 
 TESTS = Path(__file__).parents[1] / "tests"
@@ -60,6 +61,7 @@ class Row:
         rate: FLOP/s.
         share: of the rate that the device reaches in a large matrix product of this precision.
         memory: peak in bytes, of the device or else of the process, model included.
+        step_memory: how much of it is held by a step alone.
         ratio: of the naive loop's seconds to these.
         counted_ratio: the same of FLOPs.
         grid_hours: what 1,600 words of 1,000 steps take at this speed.
@@ -72,6 +74,7 @@ class Row:
     rate: float
     share: float
     memory: int
+    step_memory: int
     ratio: float
     counted_ratio: float
     grid_hours: float
@@ -83,7 +86,7 @@ class Clock:
     def __init__(self, name: str, words: int, step: Callable[[int], None], device: torch.device):
         self.name, self.words, self._step, self._device = name, words, step, device
         self.seconds: list[float] = []
-        self.flop, self.memory, self._number = 0.0, 0, 0
+        self.flop, self.memory, self.step_memory, self._number = 0.0, 0, 0, 0
 
     def count(self) -> None:
         """Does the first step, counted."""
@@ -101,6 +104,7 @@ class Clock:
         """Does the next steps, timed."""
         _forget_peak(self._device)
         _synchronise(self._device)
+        before = _held(self._device)
         began = time.perf_counter()
         for _ in range(steps):
             self._step(self._number)
@@ -108,6 +112,7 @@ class Clock:
         _synchronise(self._device)
         self.seconds.append((time.perf_counter() - began) / steps / self.words)
         self.memory = max(self.memory, _peak(self._device))
+        self.step_memory = max(self.step_memory, _peak(self._device) - before)
 
 
 def _synchronise(device: torch.device) -> None:
@@ -122,11 +127,18 @@ def _forget_peak(device: torch.device) -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
+def _held(device: torch.device) -> int:
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _status("VmRSS")
+
+
 def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
-    return int(status.split()[0]) * 1024
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
+
+
+def _status(line: str) -> int:
+    """Bytes that Linux says this process has."""
+    value = Path("/proc/self/status").read_text().split(f"{line}:")[1]
+    return int(value.split()[0]) * 1024
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -200,6 +212,14 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     cells = [
         Cell(dataset.name, name, concept, anchor, math.inf, i) for i in range(max(arguments.words))
     ]
+
+    def loss_of(count: int) -> Any:
+        words = [cells[0]] * count
+        pack, _ = ours(task, features, words, support_SD, arguments.vectors)
+        images_NB = task.batches(features, cells[0])[0].expand(count, -1)
+        return task.loss(pack.vectors_NKD, features, images_NB, words, 0)
+
+    expected = bytes_of_a_word(loss_of) if len(cells) > 1 else None
     clocks = []
     if arguments.naive:
         images_SB = task.batches(features, cells[0])
@@ -233,6 +253,7 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "images": len(dataset.concepts) * arguments.images,
         "vectors": arguments.vectors,
         "features_seconds": once,
+        "bytes_of_a_word": expected,
         "matmul_rate": rate,
         "words_differ_by": difference,
         "rows": [asdict(row) for row in rows],
@@ -256,6 +277,7 @@ def _row(clock: Clock, naive: Clock, rate: float) -> Row:
         rate=clock.flop / median,
         share=clock.flop / median / rate,
         memory=clock.memory,
+        step_memory=clock.step_memory,
         ratio=statistics.median(naive.seconds) / median,
         counted_ratio=naive.flop / clock.flop,
         grid_hours=GRID_WORDS * GRID_STEPS * median / 3600,
@@ -270,6 +292,8 @@ def show(result: dict[str, Any]) -> None:
         f"features of {result['images']} images, once: {result['features_seconds']:.2f} s; ", end=""
     )
     print(f"matrix products: {result['matmul_rate'] / 1e9:,.0f} GFLOP/s", end="")
+    if result["bytes_of_a_word"]:
+        print(f"; a word keeps {result['bytes_of_a_word'] / 1e6:.2f} MB for its backward", end="")
     if result["words_differ_by"] is not None:
         print(f"; the two words differ by {result['words_differ_by']:.0e} of their way", end="")
     print(
@@ -277,14 +301,16 @@ def show(result: dict[str, Any]) -> None:
         end="",
     )
     print(
-        " peak GB | 1,600 words, hours |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+        " peak GB (a step's) | 1,600 words, hours |"
+        "\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )
     for row in result["rows"]:
         median, least, most = row["seconds"]
         print(
             f"| {row['loop']} | {median:.4g} ({least:.4g} - {most:.4g}) | {row['ratio']:.1f} |"
             f" {row['counted_ratio']:.1f} | {row['flop'] / 1e9:,.2f} | {row['rate'] / 1e9:,.0f} |"
-            f" {row['share']:.0%} | {row['memory'] / 1e9:.2f} | {row['grid_hours']:,.1f} |"
+            f" {row['share']:.0%} | {row['memory'] / 1e9:.2f} ({row['step_memory'] / 1e9:.2f}) |"
+            f" {row['grid_hours']:,.2f} |"
         )
     sys.stdout.flush()
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from quadratic import Quadratic
 from vwtransfer.errors import UserError
 from vwtransfer.grid import Cell
+from vwtransfer.training.chunks import bytes_of_a_word, words_that_fit
 from vwtransfer.training.packs import TENSORS
 from vwtransfer.training.trainer import Job, train
 
@@ -135,3 +136,22 @@ def test_an_orphan_that_finishes_first_does_no_harm(tmp_path: Path, at: int) -> 
     train(raced, stopping=meanwhile)
     for one in TRAINABLE:
         assert torch.equal(vectors(raced, one), vectors(undisturbed, one))
+
+
+def test_weights_that_a_backward_reads_do_not_count_as_a_words_memory() -> None:
+    weight = torch.randn(1000, 100)  # frozen: it lies in memory once
+
+    def loss_of(count: int) -> Tensor:
+        words = torch.zeros(10 * count, 100, requires_grad=True)
+        return (words @ weight.T).square().sum()
+
+    assert bytes_of_a_word(loss_of) == 10 * 1000 * 4  # what is squared
+
+
+def test_where_not_even_two_words_can_be_tried_one_trains_at_a_time() -> None:
+    def loss_of(count: int) -> Tensor:
+        if count > 1:
+            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+        return torch.ones(1, requires_grad=True).square()
+
+    assert words_that_fit(loss_of, torch.device("cpu")) == 1

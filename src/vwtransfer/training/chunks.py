@@ -112,8 +112,34 @@ def _digest(cells: Sequence[Cell]) -> str:
     return hashlib.sha256("\n".join(cell.key for cell in cells).encode()).hexdigest()[:12]
 
 
-def words_that_fit(loss_of_one: Callable[[], Tensor], device: torch.device) -> int:
-    """How many words' activations fit into free memory, measured on one word's forward pass."""
+def words_that_fit(loss_of: Callable[[int], Tensor], device: torch.device) -> int:
+    """How many words' activations fit into free memory, measured before the first step.
+
+    Args:
+        loss_of: the loss of so many words, a forward pass that keeps what its backward needs.
+        device: whose memory it is.
+    """
+    try:
+        each = bytes_of_a_word(loss_of)
+    except torch.OutOfMemoryError:
+        return 1
+    if device.type == "cuda":
+        budget = torch.cuda.mem_get_info(device)[0] * GPU_SHARE
+    else:
+        budget = psutil.virtual_memory().available * CPU_SHARE
+    return max(1, min(MOST_WORDS, int(budget / max(1, each))))
+
+
+def bytes_of_a_word(loss_of: Callable[[int], Tensor]) -> int:
+    """Bytes that a forward pass keeps for its backward with each word more.
+
+    It keeps the frozen weights too, which take no memory of their own: the difference between two
+    words and one is without them.
+    """
+    return _kept_for_backward(lambda: loss_of(2)) - _kept_for_backward(lambda: loss_of(1))
+
+
+def _kept_for_backward(forward: Callable[[], Tensor]) -> int:
     storages: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -122,9 +148,6 @@ def words_that_fit(loss_of_one: Callable[[], Tensor], device: torch.device) -> i
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss_of_one()
-    if device.type == "cuda":
-        budget = torch.cuda.mem_get_info(device)[0] * GPU_SHARE
-    else:
-        budget = psutil.virtual_memory().available * CPU_SHARE
-    return max(1, min(MOST_WORDS, int(budget / max(1, sum(storages.values())))))
+        loss = forward()
+    del loss  # until here its graph holds all that was kept, so that no place is used twice
+    return sum(storages.values())

@@ -79,13 +79,15 @@ def train(
     folder = job_folder(job.folder, job.cells)
     features = job.task.features(job.dataset)
 
-    def fitting() -> int:
-        one = _start(job, Chunk(tuple(waiting[:1])))
-        images_NB = _batches(job, features, waiting[:1])[0]
-        return words_that_fit(
-            lambda: job.task.loss(one.vectors_NKD, features, images_NB, waiting[:1], 0),
-            one.vectors_NKD.device,
+    def loss_of(count: int) -> Tensor:
+        cells = waiting[:1] * count
+        pack = _start(job, Chunk(tuple(cells)))
+        return job.task.loss(
+            pack.vectors_NKD, features, _batches(job, features, cells)[0], cells, 0
         )
+
+    def fitting() -> int:
+        return words_that_fit(loss_of, job.task.text.embedding.weight.device)
 
     try:
         limit = job.settings.max_words_in_flight
