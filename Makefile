@@ -3,6 +3,7 @@
 # make test-cluster   on a real SLURM cluster that it starts on this machine; needs root, and
 #                     apt-get install slurm-wlm slurmdbd munge mariadb-server
 # make test-published   the published architectures, with random weights at reduced depth
+# make test-compiled    models that torch compiles, which takes it minutes
 # make test-browser     the report in Debian's chromium (apt-get install chromium chromium-driver)
 # make verify-published   the same at full depth: docs/models.md
 #
@@ -11,7 +12,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-browser test-cluster test-published verify-published lint typecheck wheel clean
+.PHONY: demo test test-browser test-cluster test-compiled test-published verify-published lint typecheck wheel clean
 # Libraries are compiled once, not in every process: an import then takes half as long.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -28,6 +29,9 @@ test-browser: .venv/ready
 
 test-cluster: .venv/ready
 	$(BIN)/pytest -m cluster tests/cluster
+
+test-compiled: .venv/ready
+	$(BIN)/pytest -m compiled tests/speed
 
 test-published: .venv/ready
 	HF_HUB_OFFLINE=1 $(BIN)/pytest -m published tests/published
