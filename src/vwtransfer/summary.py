@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +17,7 @@ from vwtransfer.grid import Cell
 from vwtransfer.intervals import bootstrap_mean
 
 TASKS = ("generation", "detection", "classification")
+DATASETS = ("imagenet", "dreambooth", "coco", "pascal")
 BASELINES = {
     "anchor": "anchor word",
     "name": "concept's name",
@@ -75,18 +76,39 @@ def shortfalls(frame: pd.DataFrame, planned: Sequence[Cell] = ()) -> list[str]:
         frame: results.
         planned: as for `means`.
     """
-    rows = frame.groupby(KEYS, observed=True)["value"].agg(["size", "count"])
-    fewest = rows.groupby(GROUP, observed=True).min()["size"]
-    failures = (rows["size"] - rows["count"]).groupby(GROUP, observed=True).max()
     said: dict[tuple[str, str], list[str]] = {}
-    for (dataset, delta, task), words in sorted(_planned_words(frame, planned).items(), key=_rank):
-        key = (dataset, delta, task)
-        missing, failed = words - fewest.get(key, 0), failures.get(key, 0)
+    for (dataset, delta, task), words, missing, failed in _gaps(frame, planned):
         for count, what in ((missing, "missing"), (failed, "failed")):
             if count > 0:
                 line = f"{count} of {words} words trained for {task} {what}"
                 said.setdefault((dataset, line), []).append(delta_name(delta))
     return [f"{dataset}: {line} ({', '.join(at)})" for (dataset, line), at in said.items()]
+
+
+def incomplete(frame: pd.DataFrame, planned: Sequence[Cell] = ()) -> str:
+    """How much of a study is missing or failed, in half a sentence; empty when all is there.
+
+    Args:
+        frame: results.
+        planned: as for `means`.
+    """
+    gaps = _gaps(frame, planned)
+    words = sum(words for _, words, _, _ in gaps)
+    lacking = sum(max(0, missing) + failed for _, _, missing, failed in gaps)
+    return f"{lacking:,} of {words:,} words are missing or failed" if lacking else ""
+
+
+def _gaps(
+    frame: pd.DataFrame, planned: Sequence[Cell]
+) -> list[tuple[tuple[str, float, str], int, int, int]]:
+    """(dataset, delta, task), how many words there should be, how many miss and how many failed."""
+    rows = frame.groupby(KEYS, observed=True)["value"].agg(["size", "count"])
+    fewest = rows.groupby(GROUP, observed=True).min()["size"]
+    failures = (rows["size"] - rows["count"]).groupby(GROUP, observed=True).max()
+    return [
+        (key, words, words - int(fewest.get(key, 0)), int(failures.get(key, 0)))
+        for key, words in sorted(_planned_words(frame, planned).items(), key=_rank)
+    ]
 
 
 def kept(table: pd.DataFrame) -> dict[str, tuple[float, int]]:
@@ -128,9 +150,10 @@ def panels(table: pd.DataFrame) -> list[tuple[str, str]]:
     return shown
 
 
-def in_order(tasks: Sequence[str]) -> list[str]:
-    """Tasks in the paper's order, others after them."""
-    return [t for t in TASKS if t in tasks] + sorted(set(tasks) - set(TASKS))
+def in_order(names: Iterable[str], first: Sequence[str] = TASKS) -> list[str]:
+    """Tasks, or with `first=DATASETS` datasets, in the paper's order; others after them."""
+    held = set(names)
+    return [name for name in first if name in held] + sorted(held - set(first))
 
 
 def delta_name(delta: float) -> str:
@@ -161,7 +184,7 @@ def print_summary(
         + (f", transferred by {methods} unless it is the word's own." if methods else "."),
         highlight=False,
     )
-    for dataset in sorted(table["dataset"].unique()):
+    for dataset in in_order(table["dataset"].unique(), DATASETS):
         of_dataset = table[table["dataset"] == dataset]
         for delta in sorted(of_dataset["delta"].unique(), key=delta_rank):
             part = of_dataset[of_dataset["delta"] == delta]

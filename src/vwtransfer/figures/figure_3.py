@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from vwtransfer.figures import sheet
 from vwtransfer.figures.study import (
@@ -16,16 +17,19 @@ from vwtransfer.figures.study import (
     COLOURS,
     GREY,
     baseline_legend,
+    inked,
+    is_partial,
+    notes_of,
     of_transfer,
+    partial_legend,
     published_legend,
     published_mark,
     share_axis,
     tasks_of,
     title_of,
-    trials_note,
 )
 from vwtransfer.grid import Cell
-from vwtransfer.summary import means, panels, shortfalls
+from vwtransfer.summary import DATASETS, in_order, means, panels
 
 OWN: dict[str, Any] = {"edgecolor": "black", "linewidth": 1.4}
 TOO_LOW = 0.01  # bars beneath are not seen: their value is written
@@ -47,7 +51,7 @@ def figure_3(
 
     A panel for each model and metric, a group of bars for each dataset, a bar for each task that
     words were trained for; whiskers are 95 % intervals over words. A bar too low to be seen has its
-    value written above it.
+    value written above it; one that lacks words is pale and says over how many it is.
 
     Args:
         frame: results as `results.read` gives them.
@@ -69,7 +73,8 @@ def figure_3(
     frame = frame[np.isinf(frame["delta"])]
     planned = [cell for cell in planned if math.isinf(cell.delta)]
     table = means(frame, planned)
-    datasets, tasks, shown = sorted(table["dataset"].unique()), tasks_of(table), panels(table)
+    datasets = in_order(table["dataset"].unique(), DATASETS)
+    tasks, shown = tasks_of(table), panels(table)
     if not tasks:
         return []
     columns = len(shown) if len(datasets) < 3 else math.ceil(len(shown) / 2)
@@ -88,11 +93,12 @@ def figure_3(
         *(Patch(color=COLOURS[i], label=f"trained for {t}") for i, t in enumerate(tasks)),
         Patch(facecolor="white", edgecolor="black", linewidth=1.4, label="in its own model"),
         Patch(facecolor="white", edgecolor=GREY, hatch="////", label="transferred"),
+        *partial_legend(table),
         *baseline_legend(table),
         *published_legend(published, published_label),
     ]
-    title = title_of("Figure 3: words in their own model and transferred", frame, world)
-    notes = [trials_note(table), *shortfalls(frame, planned)]
+    title = title_of("Figure 3: words in their own model and transferred", frame, world, planned)
+    notes = notes_of(frame, table, planned)
     sheet.finish(figure, legend, title, notes)
     return sheet.write(figure, Path(path), "\n".join([title, *notes]))
 
@@ -110,10 +116,8 @@ def _bars(
                 continue
             row = rows.loc[task]
             style = OWN if task == own else TRANSFERRED
-            ax.bar(centre, row["mean"], 0.9 * width, color=COLOURS[i], **style)
-            if row["mean"] < TOO_LOW:
-                said = f"{row['mean']:.1g}"
-                ax.text(centre, 0.015, said, ha="center", va="bottom", fontsize=8, color="black")
+            ax.bar(centre, row["mean"], 0.9 * width, color=inked(COLOURS[i], row), **style)
+            _said(ax, centre, row)
             if math.isfinite(row["low"]):
                 ends = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
                 ax.errorbar(centre, row["mean"], ends, color="black", linewidth=1, capsize=2.5)
@@ -121,6 +125,19 @@ def _bars(
             if baseline in rows.index:
                 level = rows.at[baseline, "mean"]
                 ax.hlines(level, x - 0.46, x + 0.46, GREY, line, linewidth=1.1)
+
+
+def _said(ax: Axes, x: float, row: pd.Series) -> None:
+    """Writes the value of a bar that is too low to be seen, the words of one that lacks some."""
+    low, partial = row["mean"] < TOO_LOW, is_partial(row)
+    value = f"{row['mean']:.1g}" if low else ""
+    planned = int(row["trials"] + row["missing"] + row["failed"])
+    words = f"{row['trials']:.0f} of {planned}" if partial else ""
+    if low or partial:
+        said = f"{value} ({words})" if low and partial else value or words
+        text = ax.text(x, 0.02, said, ha="center", va="bottom", fontsize=8, rotation=90 * partial)
+        text.set_path_effects([withStroke(linewidth=2, foreground="white")])
+        text.set_zorder(5)
 
 
 def _published_bars(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,22 @@ from vwtransfer.figures.study import (
     GREY,
     MARKERS,
     baseline_legend,
+    inked,
+    notes_of,
     of_transfer,
+    partial_legend,
     published_legend,
     published_mark,
     share_axis,
     tasks_of,
     title_of,
-    trials_note,
 )
 from vwtransfer.grid import Cell
-from vwtransfer.summary import BASELINES, means, panels, shortfalls
+from vwtransfer.summary import BASELINES, DATASETS, in_order, means, panels
 
 WORD = ["dataset", "concept", "anchor"]
-APART = 1.05  # a task's points beside the next one's, so that equal values do not hide each other
+APART = 1.07  # a task's points beside the next one's, so that equal values do not hide each other
+BESIDE = 1.29  # published points, to the right of ours
 
 
 @sheet.styled
@@ -46,7 +50,7 @@ def figure_6(
 
     A row of panels for each dataset, a panel for each model and metric, a line with its 95 % band
     for each task that words were trained for. The same words unconstrained stand apart at the
-    right, the anchor word itself is the line to compare with.
+    right, the anchor word itself is the line to compare with. Points that lack words are pale.
 
     Args and raises as `figure_3`; no file is written when the results hold no word with a delta.
     """
@@ -55,11 +59,12 @@ def figure_6(
     frame = _comparable(frame, constrained)
     planned = [cell for cell in planned if _word(cell) in constrained]
     table = means(frame, planned)
-    datasets, tasks, shown = sorted(table["dataset"].unique()), tasks_of(table), panels(table)
+    datasets = in_order(table["dataset"].unique(), DATASETS)
+    tasks, shown = tasks_of(table), panels(table)
     if not tasks:
         return []
     deltas = sorted(d for d in table["delta"].unique() if math.isfinite(d))
-    figure, axes = sheet.panels(len(datasets) * len(shown), len(shown), 2.9)
+    figure, axes = sheet.panels(len(datasets) * len(shown), len(shown), 3.1)
     where = [(dataset, *panel) for dataset in datasets for panel in shown]
     for ax, (dataset, evaluated_on, metric) in zip(axes, where, strict=True):
         part = table[
@@ -87,14 +92,15 @@ def figure_6(
             for i, t in enumerate(tasks)
         ),
         Line2D([], [], color="black", linewidth=2.4, label="thick: in its own model"),
+        *partial_legend(table),
         *baseline_legend(table[table["trained_for"] == "anchor"]),
-        *published_legend(published, published_label),
+        *published_legend(published, f"hollow: {published_label}", "o"),
     ]
-    title = title_of("Figure 6: performance against delta", frame, world)
+    title = title_of("Figure 6: performance against delta", frame, world, planned)
     notes = [
         "Delta is the radius of the ball, in distances from the anchor to its nearest word; free: "
-        f"unconstrained, the same words. {trials_note(table)}",
-        *shortfalls(frame, planned),
+        "unconstrained, the same words.",
+        *notes_of(frame, table, planned),
     ]
     sheet.finish(figure, legend, title, notes)
     return sheet.write(figure, Path(path), "\n".join([title, *notes]))
@@ -122,17 +128,23 @@ def _word(cell: Cell) -> tuple[str, str, str]:
 
 
 def _line(ax: Axes, rows: pd.DataFrame, deltas: Sequence[float], i: int, own: bool) -> None:
-    style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "markersize": 5}
+    style: dict[str, Any] = {"marker": MARKERS[i], "markersize": 5, "clip_on": False}
     rows = rows.set_index("delta").reindex([*deltas, math.inf])
     line = rows.loc[deltas]
     places = [delta * APART ** (i - 1) for delta in deltas]
-    ax.plot(places, line["mean"], linewidth=2.4 if own else 1.3, clip_on=False, **style)
+    inks = [inked(COLOURS[i], row) for _, row in line.iterrows()]
+    thickness = 2.4 if own else 1.3
+    for k in range(len(deltas) - 1):  # as pale as the paler of its ends
+        ends, ink = slice(k, k + 2), min(inks[k], inks[k + 1], key=itemgetter(3))
+        ax.plot(places[ends], line["mean"].iloc[ends], color=ink, linewidth=thickness)
+    for x, mean, ink in zip(places, line["mean"], inks, strict=True):
+        ax.plot(x, mean, color=ink, linewidth=thickness, **style)
     ax.fill_between(places, line["low"], line["high"], color=COLOURS[i], alpha=0.18, linewidth=0)
     free = rows.loc[math.inf]
     if math.isfinite(free["mean"]):
-        x = _place(math.inf, deltas) * 1.1 ** (i - 1)
-        ends = np.nan_to_num([[free["mean"] - free["low"]], [free["high"] - free["mean"]]])
-        ax.errorbar(x, free["mean"], ends, capsize=2.5, linewidth=1.2, clip_on=False, **style)
+        x, ink = _place(math.inf, deltas) * APART ** (i - 1), inked(COLOURS[i], free)
+        whiskers = np.nan_to_num([[free["mean"] - free["low"]], [free["high"] - free["mean"]]])
+        ax.errorbar(x, free["mean"], whiskers, color=ink, capsize=2.5, linewidth=1.2, **style)
 
 
 def _anchor_line(ax: Axes, rows: pd.DataFrame) -> None:
@@ -152,12 +164,13 @@ def _published_line(
     rows = rows[rows["trained_for"].isin(tasks)]
     for _, row in rows.iterrows():
         i = tasks.index(row["trained_for"])
-        published_mark(ax, _place(row["delta"], deltas) * 1.06 ** (i + 1), row, COLOURS[i])
+        x = _place(row["delta"], deltas) * BESIDE * APART ** (i - 1)
+        published_mark(ax, x, row, COLOURS[i], MARKERS[i])
 
 
 def _place(delta: float, deltas: Sequence[float]) -> float:
     """Where on the axis: unconstrained words stand apart, right of the largest delta."""
-    return delta if math.isfinite(delta) else 2 * max(deltas[-1], _smallest(deltas))
+    return delta if math.isfinite(delta) else 2.4 * max(deltas[-1], _smallest(deltas))
 
 
 def _smallest(deltas: Sequence[float]) -> float:
@@ -170,5 +183,5 @@ def _delta_axis(ax: Axes, deltas: Sequence[float]) -> None:
     ax.set_xscale("symlog", linthresh=smallest, linscale=0.5)
     ax.set_xticks([*deltas, free], [*(f"{d:g}" for d in deltas), "free"])
     ax.minorticks_off()
-    ax.set_xlim(deltas[0] - 0.2 * smallest, 1.35 * free)
+    ax.set_xlim(deltas[0] - 0.2 * smallest, 1.5 * free)
     ax.axvline(0.7 * free, color="#999999", linestyle=(0, (1, 3)), linewidth=1)

@@ -15,7 +15,8 @@ from vwtransfer.files import write_atomically
 
 DOTS_PER_INCH = 160
 PANEL_HEIGHT = 2.6  # inches, as all lengths here
-MARGINS = 1.6
+MARGIN = 0.5
+LINE = 0.18  # of text
 LEGEND_COLUMN = 2.0
 CHARACTERS_PER_INCH = 14
 
@@ -25,8 +26,8 @@ styled = rc_context({"font.size": 9, "axes.titlesize": 9.5, "hatch.linewidth": 0
 def panels(count: int, columns: int, panel_width: float) -> tuple[Figure, list[Axes]]:
     """An empty sheet of `count` panels in rows of `columns`, each `panel_width` inches wide."""
     rows = math.ceil(count / columns)
-    size = (columns * panel_width, rows * PANEL_HEIGHT + MARGINS)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=(columns * panel_width, rows * PANEL_HEIGHT))
+    figure.set_layout_engine("constrained", w_pad=0.08)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes[count:]:
         ax.remove()
@@ -34,14 +35,17 @@ def panels(count: int, columns: int, panel_width: float) -> tuple[Figure, list[A
 
 
 def finish(figure: Figure, legend: Sequence[Artist], title: str, notes: Sequence[str]) -> None:
-    """Puts the title above the panels, and the notes and the legend beneath."""
+    """Puts the title above the panels, notes and legend beneath: the sheet grows by them."""
     characters = int(figure.get_figwidth() * CHARACTERS_PER_INCH)
     lines = [line for note in notes for line in textwrap.wrap(note, characters)]
+    columns = max(2, int(figure.get_figwidth() / LEGEND_COLUMN))
+    text = len(title.splitlines()) + len(lines) + math.ceil(len(legend) / columns)
+    figure.set_figheight(figure.get_figheight() + MARGIN + LINE * text)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     figure.legend(
         handles=legend,
         loc="outside lower left",
-        ncols=max(2, int(figure.get_figwidth() / LEGEND_COLUMN)),
+        ncols=columns,
         frameon=False,
         title="\n".join(lines),
         alignment="left",
