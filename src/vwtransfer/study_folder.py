@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from vwtransfer.errors import UserError, nearest
 from vwtransfer.grid import Cell, cells, parse_key
 from vwtransfer.illustrations.kept_images import kept_images
 from vwtransfer.illustrations.parts import read_parts
-from vwtransfer.summary import BASELINES, in_order, means, panels, shortfalls
+from vwtransfer.summary import BASELINES, DATASETS, in_order, incomplete, means, panels, shortfalls
 
 KINDS = ("images", "detections", "cut")
 OURS = ["dataset", "trained_for", "concept", "anchor", "delta", "seed"]
@@ -65,10 +65,21 @@ class StudyFolder:
         """`summary.means` of the results."""
         return means(self.frame, self.planned)
 
+    @property
+    def incomplete(self) -> str:
+        """How many words are missing or failed; empty where all are there."""
+        return incomplete(self.frame, self.planned)
+
     @cached_property
     def panels(self) -> list[tuple[str, str]]:
         """(evaluated_on, metric) pairs that are shown."""
         return panels(self.table)
+
+    def ordered(self, dataset: str, kind: str, names: Iterable[str]) -> list[str]:
+        """ "concepts" or "anchors" of a dataset, each once, in the order of its config."""
+        datasets = (self.config or {}).get("dataset")
+        node = datasets.get(dataset) if isinstance(datasets, Mapping) else None
+        return in_order(names, list(node.get(kind) or ()) if isinstance(node, Mapping) else ())
 
     @property
     def methods(self) -> list[str]:
@@ -78,7 +89,7 @@ class StudyFolder:
     @property
     def datasets(self) -> list[str]:
         """Those there are results on."""
-        return sorted(self.frame["dataset"].unique())
+        return in_order(self.frame["dataset"].unique(), DATASETS)
 
     @property
     def tasks(self) -> list[str]:

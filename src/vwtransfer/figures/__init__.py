@@ -51,4 +51,4 @@ def from_models(study: StudyFolder) -> list[Callable[[], list[Path]]]:
         if len(study.activations)
         else []
     )
-    return [*galleries(folder, name), *sheets]
+    return [*galleries(study), *sheets]

@@ -100,7 +100,7 @@ def sheet_name(dataset: str, model: str, delta: float, seed: int) -> str:
 def _sheet(group: pd.DataFrame, folder: Path, study: str) -> list[Path]:
     dataset, model, delta, seed = group[SHEET].iloc[0]
     agreement = curves(group)
-    origins = _origins(group, model)
+    origins = origins_in(group, model)
     layers = sorted(group.loc[group["x"].notna(), "layer"].unique())
     concepts, anchors = sorted(group["concept"].unique()), sorted(group["anchor"].unique())
     measures = MEASURES if len(agreement) else {}
@@ -116,7 +116,8 @@ def _sheet(group: pd.DataFrame, folder: Path, study: str) -> list[Path]:
         for ax, measure in zip(panels[len(layers) :], measures, strict=True):
             _curves(ax, own[own["measure"] == measure], measure)
         way = "in its own model" if origin[1] == "none" else f"transferred by {origin[1]}"
-        panels[0].set_ylabel(f"trained for {origin[0]}\n{way}")
+        count = int(words.groupby("layer").size().min())
+        panels[0].set_ylabel(f"trained for {origin[0]}\n{way}\nn = {count} words")
     figure_name = FIGURES.get((dataset, model), "Figure 7")
     title = (
         f"{figure_name}: activations of the end-of-text token in the text encoder for {model}\n"
@@ -133,7 +134,7 @@ def _sheet(group: pd.DataFrame, folder: Path, study: str) -> list[Path]:
     return sheet.write(figure, path, "\n".join([title, *notes]))
 
 
-def _origins(group: pd.DataFrame, model: str) -> list[tuple[str, str]]:
+def origins_in(group: pd.DataFrame, model: str) -> list[tuple[str, str]]:
     """(trained_for, transfer) of a sheet's rows, the model's own words first."""
     held = set(group[ROW].itertuples(index=False, name=None))
     tasks = in_order([task for task, _ in held])

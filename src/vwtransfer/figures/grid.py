@@ -51,7 +51,9 @@ def draw_grid(
             place = pixels[i * step : i * step + SIDE, j * step : j * step + SIDE]
             place[:] = EMPTY if file is None else _square(file)
     left = 0.4 + max(map(_inches, rows))
-    top = 0.45 + 0.17 * len(title.splitlines()) + max(map(_inches, columns))
+    widest = max(map(_inches, columns))
+    turned = widest > INCHES - 0.08
+    top = 0.5 + 0.17 * len(title.splitlines()) + (widest if turned else 0.12)
     width, height = len(columns) * INCHES, len(rows) * INCHES
     below = 0.25 + 0.17 * len(notes) + 0.17 * bool(missing)
     size = (max(left + width + 0.15, 5.2), top + height + below)
@@ -62,10 +64,10 @@ def draw_grid(
     ax.imshow(pixels, aspect="auto", interpolation="nearest")
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
-    ax.set_xticks([j * step + SIDE / 2 for j in range(len(columns))], columns, rotation=90)
+    ax.set_xticks([j * step + SIDE / 2 for j in range(len(columns))], columns, rotation=90 * turned)
     ax.set_yticks([i * step + SIDE / 2 for i in range(len(rows))], rows)
     ax.tick_params(length=0, labelsize=LABEL)
-    ax.set_xlabel(across, fontsize=8, loc="left")
+    ax.set_xlabel(across, fontsize=8, loc="left", labelpad=8)
     ax.set_ylabel(down, fontsize=8)
     lacking = [f"{missing} of {len(rows) * len(columns)} pictures are missing (grey)."]
     lines = [*notes, *lacking * bool(missing)]

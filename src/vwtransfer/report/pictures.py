@@ -68,7 +68,7 @@ class Gallery:
 def side_by_side(study: StudyFolder) -> Iterator[Gallery]:
     """Figure 4 for each dataset and delta: target images, and what words of each task generate."""
     for (dataset, delta, _), group in _groups(study, "images", CHOSEN):
-        words, origins = paired(group)[:MOST_WORDS], origins_of(group)
+        words, origins = paired(study, group)[:MOST_WORDS], origins_of(group)
         found = group.drop_duplicates([*ORIGIN, "concept", "anchor"])
         path = found.set_index([*ORIGIN, "concept", "anchor"])["path"].to_dict()
         targets = [_target(study.folder, dataset, word[0]) for word in words]
@@ -95,7 +95,7 @@ def galleries(study: StudyFolder, kind: str) -> Iterator[Gallery]:
     for key, group in _groups(study, kind, [*CHOSEN, *ORIGIN]):
         dataset, delta, _, trained_for, transfer = key
         shown = _blocks if kind == "cut" else _by_anchor
-        columns, rows = shown(study.folder, dataset, group, targets=kind == "images")
+        columns, rows = shown(study, dataset, group, targets=kind == "images")
         yield Gallery(
             title=f"{dataset}, {delta_name(delta)}: {made_by(trained_for, transfer, MODEL[kind])}",
             dataset=dataset,
@@ -115,8 +115,10 @@ def _groups(
     tasks = in_order(kept["trained_for"].unique())
 
     def rank(item: tuple[tuple[Any, ...], pd.DataFrame]) -> tuple[Any, ...]:
+        """Unconstrained words first, those of the model's own, then in the order of tasks."""
         dataset, delta, seed, *origin = item[0]
-        return dataset, delta_rank(delta), seed, [tasks.index(name) for name in origin[:1]], origin
+        by = (origin[1] != "none", tasks.index(origin[0]), origin[1]) if origin else ()
+        return study.datasets.index(dataset), delta_rank(delta), seed, by
 
     return sorted(kept.groupby(keys), key=rank)
 
@@ -124,8 +126,9 @@ def _groups(
 Grid = tuple[list[Line], list[tuple[Line, list[Picture | None]]]]
 
 
-def _by_anchor(folder: Path, dataset: str, group: pd.DataFrame, targets: bool) -> Grid:
+def _by_anchor(study: StudyFolder, dataset: str, group: pd.DataFrame, targets: bool) -> Grid:
     """Target concept by anchor word, with the target in front; or one picture of each concept."""
+    folder = study.folder
     group = group[group["number"] == group["number"].min()].sort_values(["concept", "anchor"])
     found = group.set_index(["concept", "anchor"])["path"].to_dict()
     if not group["concept"].duplicated().any():
@@ -134,7 +137,8 @@ def _by_anchor(folder: Path, dataset: str, group: pd.DataFrame, targets: bool) -
             for word, path in found.items()
         ]
         return [], alone
-    concepts, anchors = group["concept"].unique(), sorted(group["anchor"].unique())
+    concepts = study.ordered(dataset, "concepts", group["concept"])
+    anchors = study.ordered(dataset, "anchors", group["anchor"])
     targets = targets and any(target(folder, dataset, concept) for concept in concepts)
     rows = [
         (
@@ -150,14 +154,14 @@ def _by_anchor(folder: Path, dataset: str, group: pd.DataFrame, targets: bool) -
     return [Line("target")] * targets + [Line(anchor, "", anchor) for anchor in anchors], rows
 
 
-def _blocks(folder: Path, dataset: str, group: pd.DataFrame, targets: bool) -> Grid:
+def _blocks(study: StudyFolder, dataset: str, group: pd.DataFrame, targets: bool) -> Grid:
     """A word in each row, by how many blocks the text encoder was left."""
     counts = sorted(group["number"].unique())
     found = group.set_index(["concept", "anchor", "number"])["path"].to_dict()
     rows = []
     for word in sorted({key[:2] for key in found}):
         pictures = [
-            _picture(folder, found.get((*word, count)), f"{_said(*word)}, {count} blocks")
+            _picture(study.folder, found.get((*word, count)), f"{_said(*word)}, {count} blocks")
             for count in counts
         ]
         rows.append((Line(_said(*word), *word), pictures))
