@@ -150,7 +150,7 @@ def test_filters_choose_words_charts_and_pictures(page: WebDriver) -> None:
     assert [head.get_attribute("data-concept") for head in heads] == [CONCEPTS[0]]
     assert len(grid.find_elements(By.CSS_SELECTOR, "tbody tr:not([hidden])")) == 1
     bars = [trace for chart in drawn(page, "figure-3") for trace in chart if trace["type"] == "bar"]
-    assert {trace["offsetgroup"] for trace in bars} == {"detection"}
+    assert {trace["name"] for trace in bars} == {"detection"}
     assert all("n = 3" in trace["customdata"][0] for trace in bars)
     one(page, "#filters [type=reset]").click()
     assert count(page) == f"{WORDS} of {WORDS} words"

@@ -17,7 +17,7 @@ import yaml
 from rich.console import Console
 
 from made_up import TASKS, made_up_activations, make_up
-from vwtransfer import study
+from vwtransfer import study, summary
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.illustrations.parts import write_part
@@ -25,7 +25,8 @@ from vwtransfer.main import dispatch
 from vwtransfer.report import write_report
 from vwtransfer.report.data import data
 from vwtransfer.report.page import page
-from vwtransfer.report.story import directions, kept_share, other_world, story
+from vwtransfer.report.shares import reached, resampled, share_of, transferred
+from vwtransfer.report.story import other_world, story
 from vwtransfer.study_folder import read_study
 
 CONCEPTS = ["red_striped_star", "blue_dotted_heart"]
@@ -143,7 +144,8 @@ def test_the_summary_is_computed(whole: Path) -> None:
     lines = story(found)
     words = len(CONCEPTS) * len(ANCHORS) * len(TASKS) * 2
     assert f"{words} words for 2 concepts of tiny_shapes" in lines[0]
-    shares = directions(found, "least_squares", math.inf)
+    pairs = transferred(found, "least_squares", math.inf)
+    shares = {direction: share_of(some) for direction, some in pairs.items()}
     assert len(shares) == 6
     frame = found.frame[np.isinf(found.frame["delta"])]
     accuracy = frame[frame["metric"] == "classifier_accuracy"].groupby("trained_for")["value"]
@@ -152,6 +154,10 @@ def test_the_summary_is_computed(whole: Path) -> None:
     best = max(shares, key=lambda direction: shares[direction].mean)
     (line,) = (line for line in lines if "best direction" in line)
     assert f"is {best[0]} to {best[1]}, which keeps {shares[best]};" in line
+    kept = share_of([pair for some in pairs.values() for pair in some])
+    assert kept.mean == pytest.approx(summary.kept(found.table)["least_squares"][0])
+    assert kept.low < kept.mean < kept.high
+    assert any(f"words keep {kept} of what" in line for line in lines)
 
 
 def test_how_far_words_get_near_their_anchor_is_said_and_not_held_against_the_paper(
@@ -164,7 +170,9 @@ def test_how_far_words_get_near_their_anchor_is_said_and_not_held_against_the_pa
         own["metric"].isin(["generation_accuracy", "mean_average_precision", "classifier_accuracy"])
     ]
     mean = own.groupby(["trained_for", "delta"])["value"].mean().unstack()
-    share = f"{100 * (mean[0.5] / mean[math.inf]).mean():.0f} %"
+    share = reached(found, 0.5)
+    assert share is not None
+    assert share.mean == pytest.approx((mean[0.5] / mean[math.inf]).mean())
     assert any(f"unconstrained: {share} at delta 0.5." in line for line in story(found))
     said = other_world(found)
     assert "The tiny models are another world than the paper's" in said
@@ -177,13 +185,25 @@ def test_the_interval_of_a_share_covers_it() -> None:
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(100):
-        pair = rng.normal(0.3, 0.1, 50), rng.normal(0.9, 0.05, 50)
-        share = kept_share([pair])
+        moved, own = (
+            resampled(pd.DataFrame({"value": rng.normal(*level, 50)}), rng)["value"]
+            for level in ((0.3, 0.1), (0.9, 0.05))
+        )
+        share = share_of([(moved, own)])
         covered += share.low <= 1 / 3 <= share.high
     assert 88 <= covered <= 100
-    alone = kept_share([(np.array([0.2]), np.array([0.8]))])
-    assert alone.mean == pytest.approx(0.25)
-    assert math.isnan(alone.low)
+    alone = resampled(pd.DataFrame({"moved": [0.2], "own": [0.8]}), rng)
+    share = share_of([(alone["moved"], alone["own"])])
+    assert share.mean == pytest.approx(0.25)
+    assert math.isnan(share.low)
+
+
+def test_a_word_that_was_not_measured_everywhere_counts_where_it_was() -> None:
+    words = pd.DataFrame({"own": [0.8, 0.6, 1.0], "moved": [0.2, math.nan, 0.4]})
+    means = resampled(words, np.random.default_rng(0))
+    assert means["own"][0] == pytest.approx(0.8)
+    assert means["moved"][0] == pytest.approx(0.3)
+    assert np.nanmax(means["moved"]) == pytest.approx(0.4)
 
 
 def test_the_action_writes_the_report_of_a_name(copy: Path) -> None:

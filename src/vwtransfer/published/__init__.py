@@ -80,16 +80,18 @@ def compared(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
         published: from `of_study`.
 
     Returns:
-        The columns of KEY, `ours`, `low`, `high`, `trials`, `theirs`, `ci_low`, `ci_high`,
-        `difference` (ours - theirs) and `overlap`: whether the two intervals share a value.
+        The columns of KEY, `ours`, `low`, `high`, `trials`, `planned` (words there are to be),
+        `theirs`, `ci_low`, `ci_high`, `difference` (ours - theirs) and `overlap`: whether the two
+        intervals share a value.
     """
     ours = table[~table["trained_for"].isin(BASELINES) & (table["trials"] > 0)]
-    ours = ours[[*KEY, "mean", "low", "high", "trials"]].rename(columns={"mean": "ours"})
+    ours = ours.assign(planned=ours["trials"] + ours["failed"] + ours["missing"])
+    ours = ours[[*KEY, "mean", "low", "high", "trials", "planned"]].rename(columns={"mean": "ours"})
     theirs = published[[*KEY, "mean", "ci_low", "ci_high"]].rename(columns={"mean": "theirs"})
     both = theirs.merge(ours, on=KEY, validate="one_to_one")
     both["difference"] = both["ours"] - both["theirs"]
     # a single trial has no interval: then its value itself is looked at
     low, high = both["low"].fillna(both["ours"]), both["high"].fillna(both["ours"])
     both["overlap"] = (low <= both["ci_high"]) & (both["ci_low"] <= high)
-    order = ["ours", "low", "high", "trials", "theirs", "ci_low", "ci_high"]
+    order = ["ours", "low", "high", "trials", "planned", "theirs", "ci_low", "ci_high"]
     return both[[*KEY, *order, "difference", "overlap"]]

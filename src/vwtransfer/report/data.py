@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vwtransfer.figures.activations import ROW, SHEET, curves
+from vwtransfer.figures.activations import ROW, SHEET, curves, origins_in
 from vwtransfer.illustrations.agreement import FEWEST
 from vwtransfer.study_folder import StudyFolder
-from vwtransfer.summary import BASELINES, HEADLINES, delta_rank
+from vwtransfer.summary import BASELINES, DATASETS, HEADLINES, delta_rank, in_order
 from vwtransfer.summary import KEYS as MEAN_KEYS
 
 WORD = ["dataset", "trained_for", "concept", "anchor", "delta", "seed"]
@@ -35,6 +35,7 @@ def data(study: StudyFolder) -> dict[str, Any]:
         ],
         "means": _columns(study.table[[*MEAN_KEYS, "mean", "low", "high", "trials"]]),
         "words": _columns(words),
+        "planned": _columns(_planned(study)),
         "published": None if study.published is None else _columns(study.published[PUBLISHED]),
         "activations": _activations(study.activations),
     }
@@ -61,6 +62,15 @@ def word_rows(study: StudyFolder) -> pd.DataFrame:
         parts.append(part)
     words = pd.concat(parts, ignore_index=True)
     return words if study.neighbours.empty else _with_neighbours(words, study.neighbours)
+
+
+def _planned(study: StudyFolder) -> pd.DataFrame:
+    """A row for each word that there is to be; without a config, what is trained for any task."""
+    if study.planned:
+        named = {"task": "trained_for"}
+        return pd.DataFrame([vars(cell) for cell in study.planned]).rename(columns=named)
+    words = study.words.drop(columns="trained_for").drop_duplicates()
+    return words.merge(pd.Series(study.tasks, name="trained_for"), how="cross")
 
 
 def _worst(flags: pd.Series) -> str:
@@ -118,14 +128,21 @@ def _activations(rows: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     agreement = curves(rows)
     sheets = []
-    groups = rows.groupby(SHEET, observed=True)
-    # dataset, unconstrained words first, model
-    for key, group in sorted(groups, key=lambda g: (g[0][0], delta_rank(g[0][2]), g[0])):
+    models = in_order(rows["evaluated_on"].unique())
+    datasets = in_order(rows["dataset"].unique(), DATASETS)
+
+    def rank(item: tuple[tuple[Any, ...], pd.DataFrame]) -> tuple[Any, ...]:
+        """Unconstrained words first."""
+        dataset, model, delta, seed = item[0]
+        return datasets.index(dataset), delta_rank(delta), models.index(model), seed
+
+    for key, group in sorted(rows.groupby(SHEET, observed=True), key=rank):
         if group.groupby([*ROW, "layer"], observed=True).size().min() < FEWEST:
             continue
         own = agreement[(agreement[SHEET] == list(key)).all(axis=1)]
         origins = []
-        for origin, words in group.groupby(ROW, observed=True):
+        for origin in origins_in(group, key[1]):
+            words = group[(group[ROW] == list(origin)).all(axis=1)]
             curve = own[(own[ROW] == list(origin)).all(axis=1)]
             origins.append(
                 {

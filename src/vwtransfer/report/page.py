@@ -1,5 +1,6 @@
 """Puts the page together: what the template shows, and what its script reads."""
 
+import math
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -14,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from vwtransfer import __version__, published
 from vwtransfer.figures.activations import ANCHOR_MARKERS, CONCEPT_COLOURS, LABELS
-from vwtransfer.figures.study import COLOURS
+from vwtransfer.figures.study import COLOURS, MARKERS
 from vwtransfer.report.data import data, scripted, word_rows
 from vwtransfer.report.pictures import (
     MODEL,
@@ -30,6 +31,11 @@ from vwtransfer.report.story import other_world, story
 from vwtransfer.study_folder import OURS, StudyFolder
 from vwtransfer.summary import BASELINES, HEADLINES, delta_name, delta_rank, in_order
 
+SCRIPTS = (
+    *("data", "filters", "means", "charts", "figure_3", "figure_6", "activations", "galleries"),
+    *("tables", "start"),
+)
+"""Those in in_browser/, in this order: each uses what stands before it."""
 PLOTLY_MARKERS = {
     **{"o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "D": "diamond"},
     **{"P": "cross", "X": "x", "<": "triangle-left", ">": "triangle-right", "*": "star"},
@@ -45,9 +51,13 @@ def page(study: StudyFolder, drawn: Mapping[str, list[Path]]) -> str:
     """
     palette = {
         "tasks": COLOURS,
+        "markers": [PLOTLY_MARKERS[marker] for marker in MARKERS],
         "concepts": CONCEPT_COLOURS,
         "anchors": [PLOTLY_MARKERS[marker] for marker in ANCHOR_MARKERS],
-        "labels": {label: colour for label, (colour, _) in LABELS.items()},
+        "labels": {
+            label: {"ink": colour, "symbol": PLOTLY_MARKERS[marker]}
+            for label, (colour, marker) in LABELS.items()
+        },
     }
     return _template().render(
         study=study,
@@ -65,7 +75,7 @@ def page(study: StudyFolder, drawn: Mapping[str, list[Path]]) -> str:
         provenance=_provenance(study),
         data=scripted({**data(study), "palette": palette}),
         style=_resource("page.css"),
-        script=_resource("page.js"),
+        script=_script(),
         plotly=get_plotlyjs(),
     )
 
@@ -73,19 +83,31 @@ def page(study: StudyFolder, drawn: Mapping[str, list[Path]]) -> str:
 @cache
 def _template() -> Any:
     environment = Environment(
-        loader=PackageLoader("vwtransfer.report", "."),
+        loader=PackageLoader("vwtransfer.report", "in_browser"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["delta_name"] = delta_name
+    environment.filters["interval"] = _interval
     environment.filters["spoken"] = lambda text: text.replace("_", " ")
     return environment.get_template("page.html")
 
 
+def _interval(mean: float, low: float, high: float) -> str:
+    """`0.860 [0.780, 0.930]`; without an interval for one trial."""
+    return f"{mean:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")
+
+
 def _resource(name: str) -> str:
-    return (files("vwtransfer.report") / name).read_text(encoding="utf-8")
+    return (files("vwtransfer.report") / "in_browser" / name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """All of the page's script, in a scope of its own."""
+    parts = "\n".join(_resource(f"{name}.js") for name in SCRIPTS)
+    return f'"use strict";\n{{\n{parts}}}\n'
 
 
 def _galleries(study: StudyFolder) -> dict[str, list[Gallery]]:
@@ -115,7 +137,10 @@ def _numbers(study: StudyFolder) -> list[dict[str, Any]]:
     table = study.table
     columns = [f"{task}: {HEADLINES.get(metric, metric)}" for task, metric in study.panels]
     groups = table.groupby(["dataset", "delta"], observed=True)
-    for (dataset, delta), part in sorted(groups, key=lambda g: (g[0][0], delta_rank(g[0][1]))):
+    order = study.datasets.index
+    for (dataset, delta), part in sorted(
+        groups, key=lambda g: (order(g[0][0]), delta_rank(g[0][1]))
+    ):
         rows = []
         trained = [task for task in study.tasks if (part["trained_for"] == task).any()]
         for origin in [*trained, *(b for b in BASELINES if (part["trained_for"] == b).any())]:

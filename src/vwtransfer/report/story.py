@@ -2,76 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from vwtransfer import published
+from vwtransfer.report.shares import percent, reached, share_of, transferred
 from vwtransfer.study_folder import StudyFolder
 from vwtransfer.summary import BASELINES, HEADLINES, delta_name, in_order
 
-RESAMPLES = 10_000
 LEARNED = 0.25  # of what unconstrained words reach: below it a share of it is a share of noise
-
-
-class Share(NamedTuple):
-    """What transferred words keep of in-domain performance, with a 95 % interval over words."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        if math.isnan(self.low):
-            return _percent(self.mean)
-        return f"{_percent(self.mean)} [{100 * self.low:.0f}, {100 * self.high:.0f}]"
-
-
-def kept_share(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Share:
-    """The mean over `pairs` of mean(transferred) / mean(in-domain), by percentile bootstrap.
-
-    Args:
-        pairs: (values of transferred words, values of the evaluated model's own words).
-    """
-    mean = float(np.mean([moved.mean() / own.mean() for moved, own in pairs]))
-    if min(len(values) for pair in pairs for values in pair) < 2:
-        return Share(mean, math.nan, math.nan)
-    rng = np.random.default_rng(0)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a resample may hold zeros only
-        ratios = [_resampled(moved, rng) / _resampled(own, rng) for moved, own in pairs]
-    # an order statistic: between two infinite ratios there is nothing to interpolate
-    means = np.mean(ratios, axis=0)
-    low, high = np.nanquantile(means, [0.025, 0.975], method="inverted_cdf")
-    return Share(mean, float(low), float(high))
-
-
-def _resampled(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Means of as many trials drawn with replacement [RESAMPLES]."""
-    return values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
-
-
-def directions(study: StudyFolder, method: str, delta: float) -> dict[tuple[str, str], Share]:
-    """(trained for, evaluated on) -> what transferred words keep, averaged over the datasets.
-
-    In each task's first headline metric; directions whose target learned nothing are left out.
-    """
-    first = dict(reversed(study.panels))
-    frame = study.frame[study.frame["delta"] == delta].dropna(subset="value")
-    frame = frame[frame["metric"] == frame["evaluated_on"].map(first)]
-    found = {}
-    for source in study.tasks:
-        for target in first:
-            pairs = []
-            for dataset in study.datasets:
-                part = frame[(frame["dataset"] == dataset) & (frame["evaluated_on"] == target)]
-                moved = part[(part["trained_for"] == source) & (part["transfer"] == method)]
-                own = part[part["trained_for"] == target]
-                if len(moved) and len(own) and own["value"].mean() > 0:
-                    pairs.append((moved["value"].to_numpy(), own["value"].to_numpy()))
-            if pairs:
-                found[source, target] = kept_share(pairs)
-    return found
 
 
 def story(study: StudyFolder) -> list[str]:
@@ -103,9 +42,10 @@ def _what(study: StudyFolder) -> str:
         if study.methods
         else ""
     )
+    so_far = f" So far: {study.incomplete}." if study.incomplete else ""
     return (
         f"{count:,} words for {concepts} concepts of {_listed(study.datasets)} were trained for "
-        f"{_listed(study.tasks)}. Each was measured in the model it was trained in{moved}."
+        f"{_listed(study.tasks)}. Each was measured in the model it was trained in{moved}.{so_far}"
     )
 
 
@@ -133,23 +73,29 @@ def _own(study: StudyFolder, level: float) -> str:
 
 
 def _transferred(study: StudyFolder, method: str, level: float) -> list[str]:
-    shares = directions(study, method, level)
-    if not shares:
+    pairs = transferred(study, method, level)
+    if not pairs:
         return []
-    mean = float(np.mean([share.mean for share in shares.values()]))
-    ranked = sorted(shares.items(), key=lambda item: item[1].mean)
-    (worst, least), (best, most) = ranked[0], ranked[-1]
+    cells = [pair for of_direction in pairs.values() for pair in of_direction]
+    kept = share_of(cells)
     lines = [
-        f"Transferred by {method}, words keep {_percent(mean)} of what the evaluated model's own "
-        f"words reach, on average over {len(shares)} directions: {_percent(1 - mean)} is lost."
+        f"Transferred by {method}, words keep {kept} of what the evaluated model's own words reach "
+        f"({_pairs(len(cells))}; 95 % intervals over words): {percent(1 - kept.mean)} is lost."
     ]
-    if len(shares) > 1:
+    if len(pairs) > 1:
+        shares = {direction: share_of(some) for direction, some in pairs.items()}
+        ranked = sorted(shares.items(), key=lambda item: item[1].mean)
+        (worst, least), (best, most) = ranked[0], ranked[-1]
         by = f" of {method}" if len(study.methods) > 1 else ""
         lines.append(
             f"The best direction{by} is {best[0]} to {best[1]}, which keeps {most}; the worst is "
-            f"{worst[0]} to {worst[1]}, which keeps {least} (95 % intervals over words)."
+            f"{worst[0]} to {worst[1]}, which keeps {least}."
         )
     return lines
+
+
+def _pairs(count: int) -> str:
+    return f"mean over {count} pairs of dataset and direction" if count > 1 else "one direction"
 
 
 def _anchor(study: StudyFolder, level: float) -> list[str]:
@@ -175,25 +121,23 @@ def _anchor(study: StudyFolder, level: float) -> list[str]:
 def _deltas(study: StudyFolder) -> list[str]:
     """How far words get that are kept near their anchor."""
     deltas = sorted(delta for delta in study.table["delta"].unique() if math.isfinite(delta))
-    if not deltas:
+    shares = {delta: share for delta in deltas if (share := reached(study, delta)) is not None}
+    if not shares:
         return []
-    lines = []
-    reached = [(share, delta) for delta in deltas if (share := _reached(study, delta)) is not None]
-    if reached:
-        said = [f"{_percent(share)} at {delta_name(delta)}" for share, delta in reached]
-        lines.append(
-            "Kept near its anchor, a word reaches in its own model, of what the same words reach "
-            f"unconstrained: {_listed(said)}."
-        )
-    learned = [delta for share, delta in reached if share >= LEARNED]
+    said = [f"{share} at {delta_name(delta)}" for delta, share in shares.items()]
+    lines = [
+        "Kept near its anchor, a word reaches in its own model, of what the same words reach "
+        f"unconstrained: {_listed(said)}."
+    ]
+    learned = [delta for delta, share in shares.items() if share.mean >= LEARNED]
     said = []
     for delta in learned if len(study.methods) == 1 else []:
-        shares = directions(study, study.methods[0], delta)
-        if shares:
-            mean = float(np.mean([share.mean for share in shares.values()]))
-            said.append(f"{_percent(mean)} at {delta_name(delta)}")
+        pairs = transferred(study, study.methods[0], delta).values()
+        if pairs:
+            kept = share_of([pair for of_direction in pairs for pair in of_direction])
+            said.append(f"{kept} at {delta_name(delta)}")
     if said:
-        left_out = len(learned) < len(reached)
+        left_out = len(learned) < len(shares)
         lines.append(
             "Of what in-domain words of the same delta reach, transferred words keep "
             f"{_listed(said)}."
@@ -203,36 +147,21 @@ def _deltas(study: StudyFolder) -> list[str]:
     return lines
 
 
-def _reached(study: StudyFolder, delta: float) -> float | None:
-    """In-domain performance at a delta over that of the same words unconstrained.
-
-    The mean over datasets and tasks, in each task's first headline metric; None where no word has
-    both.
-    """
-    first = dict(reversed(study.panels))
-    frame = study.frame[study.frame["trained_for"] == study.frame["evaluated_on"]]
-    frame = frame[frame["metric"] == frame["evaluated_on"].map(first)].dropna(subset="value")
-    key = ["dataset", "trained_for", "concept", "anchor", "seed"]
-    free, kept = (frame[frame["delta"] == d].set_index(key)["value"] for d in (math.inf, delta))
-    both = pd.concat([free.rename("free"), kept.rename("kept")], axis=1, join="inner")
-    means = both.groupby(["dataset", "trained_for"]).mean()
-    means = means[means["free"] > 0]
-    return float((means["kept"] / means["free"]).mean()) if len(means) else None
-
-
 def other_world(study: StudyFolder) -> str:
     """How the paper's values must not be held against those of other models; empty for its own."""
     if study.published is not None:
         return ""
     models = f"The {study.world} models are" if study.world else "The models may be"
-    kept, theirs = _percent(published.kept()), _percent(published.reached(0.5))
+    if study.world == published.WORLD:
+        models = "These datasets are"
+    kept, theirs = percent(published.kept()), percent(published.reached(0.5))
     line = (
         f"{models} another world than the paper's, whose values are no measure of these. For "
         f"orientation only: there unconstrained words keep {kept} of in-domain performance, and "
         f"words of delta 0.5 reach {theirs} of what unconstrained ones do in their own model"
     )
-    reached = _reached(study, 0.5)
-    return f"{line}; here it is {_percent(reached)}." if reached is not None else f"{line}."
+    ours = reached(study, 0.5)
+    return f"{line}; here it is {ours}." if ours is not None else f"{line}."
 
 
 def _flaws(study: StudyFolder) -> str:
@@ -247,10 +176,6 @@ def _flaws(study: StudyFolder) -> str:
         else "Generated images were not checked for safety."
     )
     return f"{counted} failed. {safety}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def _interval(row: pd.Series) -> str:

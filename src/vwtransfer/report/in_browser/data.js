@@ -1,0 +1,39 @@
+// What the page carries: columns of names and numbers, made into rows; and elements to show them.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const FREE = Infinity;
+
+const column = (values) => (Array.isArray(values) ? values : values.codes.map((c) => values.names[c] ?? ""));
+function rowsOf(columns) {
+  const unpacked = Object.entries(columns).map(([name, values]) => [name, column(values)]);
+  const count = unpacked.length ? unpacked[0][1].length : 0;
+  return Array.from({ length: count }, (_, i) => {
+    const row = Object.fromEntries(unpacked.map(([name, values]) => [name, values[i]]));
+    if (row.delta === null) row.delta = FREE;
+    return row;
+  });
+}
+const means = rowsOf(data.means);
+const words = rowsOf(data.words);
+const planned = rowsOf(data.planned);
+const published = data.published ? rowsOf(data.published) : [];
+const isBaseline = (name) => data.baselines.includes(name);
+const trained = words.filter((w) => !(w.trained_for in data.baseline_labels));
+const unique = (values) => [...new Set(values)];
+const ordered = (values) => unique(values).sort((a, b) => (a > b) - (a < b));
+const deltas = ordered(trained.map((w) => w.delta));
+const spoken = (text) => text.replaceAll("_", " ");
+const deltaName = (delta) => (delta === FREE ? "unconstrained" : `delta ${delta}`);
+const fixed = (value, digits = 3) => (value === null || Number.isNaN(value) ? "–" : value.toFixed(digits));
+const colour = (task) => data.palette.tasks[data.tasks.indexOf(task) % data.palette.tasks.length];
+const origin = (name) => (isBaseline(name) ? data.baseline_labels[name] : `trained for ${name}`);
+
+function element(kind, attributes = {}, ...children) {
+  const made = document.createElement(kind);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name in made && name !== "list") made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}

@@ -1,0 +1,95 @@
+// Performance against delta.
+
+// as in the printed figure: a task's points beside the next one's, published ones to the right of ours
+const APART = 1.07;
+const BESIDE = 1.29;
+
+function drawFigure6() {
+  const place = emptied(document.querySelector("#figure-6 .plots"));
+  const finite = deltas.filter((d) => d !== FREE);
+  if (!finite.length) {
+    place.hidden = true;
+    return;
+  }
+  const cells = figure6Cells();
+  const free = 2.4 * Math.max(...finite);
+  const positive = Math.min(...finite) > 0;
+  const at = (row) => (row.delta === FREE ? free : row.delta) * (positive ? APART ** (data.tasks.indexOf(row.trained_for) - 1) : 1);
+  const datasets = data.datasets.filter((d) => (!state.dataset || d === state.dataset) && cells.some((c) => c.dataset === d));
+  const marks = theirs(() => true);
+  place.append(
+    legend(cells.some((c) => c.trained_for === "anchor") ? ["anchor"] : [], [
+      `thick: in its own model; bands: 95 % intervals${trialsOf(cells)}`,
+      ...(marks.length ? ["hollow: published"] : []),
+    ]),
+    ...notes(cells),
+  );
+  for (const dataset of datasets) {
+    if (data.datasets.length > 1) place.append(element("h3", {}, dataset));
+    data.panels.forEach((panel, p) => {
+      const here = cells.filter((c) => c.panel === p && c.dataset === dataset).sort((a, b) => a.delta - b.delta);
+      const traces = data.tasks.flatMap((task) => {
+        const own = here.filter((c) => c.trained_for === task);
+        const theirs = marks.filter((row) => row.dataset === dataset && row.metric === panel.metric && row.trained_for === task);
+        const symbol = data.palette.markers[data.tasks.indexOf(task)];
+        const places = theirs.map((row) => BESIDE * at(row));
+        return [...lines(own, at, task === panel.task, symbol), publishedMarks(theirs, places, colour(task), symbol)];
+      });
+      const anchor = here.find((c) => c.trained_for === "anchor");
+      const whole = { type: "line", xref: "paper", x0: 0, x1: 1, y0: anchor?.mean, y1: anchor?.mean, line: { color: "#555", width: 1.3 } };
+      const apart = { type: "line", yref: "paper", x0: 0.7 * free, x1: 0.7 * free, y0: 0, y1: 1, line: { color: "#999", width: 1, dash: "dot" } };
+      plot(place, `Lines: ${dataset}, ${panel.task}, ${panel.label} against delta. The numbers are in the table above.`, traces, {
+        name: `${panel.task}: ${panel.label}`,
+        xaxis: {
+          type: positive ? "log" : "linear",
+          tickvals: [...finite, free],
+          ticktext: [...finite.map(String), "free"],
+          fixedrange: true,
+          zeroline: false,
+          showgrid: false,
+        },
+        yaxis: { range: [0, 1.06], fixedrange: true, gridcolor: "#ddd" },
+        shapes: anchor ? [whole, apart] : [apart],
+      });
+    });
+  }
+}
+// the words of one task: a band, a line, and the same words unconstrained
+function lines(cells, at, own, symbol) {
+  const kept = cells.filter((c) => c.delta !== FREE);
+  const free = cells.filter((c) => c.delta === FREE);
+  const wide = kept.filter((c) => c.low !== null);
+  if (!cells.length) return [];
+  return [
+    {
+      type: "scatter",
+      x: [...wide.map(at), ...wide.map(at).reverse()],
+      y: [...wide.map((c) => c.high), ...wide.map((c) => c.low).reverse()],
+      fill: "toself",
+      fillcolor: colour(cells[0].trained_for) + "2e",
+      line: { width: 0 },
+      mode: "lines",
+      hoverinfo: "skip",
+    },
+    {
+      type: "scatter",
+      mode: "lines+markers",
+      x: kept.map(at),
+      y: kept.map((c) => c.mean),
+      line: { color: kept.some(partial) ? ink(kept.find(partial)) : colour(cells[0].trained_for), width: own ? 3 : 1.5 },
+      marker: { symbol, size: own ? 8 : 6, color: kept.map(ink), line: { width: 0 } },
+      text: kept.map((c) => `delta ${c.delta}: ${said(c)}`),
+      hovertemplate: "%{text}<extra></extra>",
+    },
+    {
+      type: "scatter",
+      mode: "markers",
+      x: free.map(at),
+      y: free.map((c) => c.mean),
+      error_y: whiskers(free, colour(cells[0].trained_for)),
+      marker: { symbol, color: free.map(ink), size: 7 },
+      text: free.map((c) => `unconstrained: ${said(c)}`),
+      hovertemplate: "%{text}<extra></extra>",
+    },
+  ];
+}
