@@ -76,7 +76,7 @@ class StudyFolder:
         return panels(self.table)
 
     def ordered(self, dataset: str, kind: str, names: Iterable[str]) -> list[str]:
-        """ "concepts" or "anchors" of a dataset, each once, in the order of its config."""
+        """Some of the "concepts" or "anchors" of a dataset, each once, as its config has them."""
         datasets = (self.config or {}).get("dataset")
         node = datasets.get(dataset) if isinstance(datasets, Mapping) else None
         return in_order(names, list(node.get(kind) or ()) if isinstance(node, Mapping) else ())

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from selenium import webdriver
 from selenium.webdriver import ActionChains
@@ -156,6 +157,31 @@ def test_filters_choose_words_charts_and_pictures(page: WebDriver) -> None:
     assert count(page) == f"{WORDS} of {WORDS} words"
 
 
+def test_bars_of_a_half_done_study_are_pale_and_say_over_how_many_words_they_are(
+    browser: WebDriver, tmp_path: Path
+) -> None:
+    folder = tmp_path / "made"
+    make_up(folder, f"concept=[{','.join(CONCEPTS)}]", f"anchor=[{','.join(ANCHORS)}]")
+    (part,) = (folder / "results").glob("*.parquet")
+    rows = pq.read_table(part).to_pandas()
+    lost = (rows["trained_for"] == "detection") & (rows["concept"] == CONCEPTS[0])
+    lost |= rows["trained_for"] == "classification"
+    pq.write_table(pq.read_table(part).filter(~lost.to_numpy()), part)
+    (folder / "results.parquet").unlink()
+    opened(browser, write_report(folder))
+    assert one(browser, "#incomplete").is_displayed()
+    assert "12 of 27 words are missing" in one(browser, ".banner").text
+    generation, detection, classification, *_ = drawn(browser, "figure-3")[0]
+    assert generation["marker"]["opacity"] == [1]
+    assert detection["marker"]["opacity"][0] < 0.5
+    assert "n = 6 of 9" in detection["customdata"][0]
+    assert classification["y"] == []
+    written = browser.execute_script(
+        "return document.querySelector('#figure-3 .plot').layout.annotations.map(a => a.text)"
+    )
+    assert written == ["6 of 9", "none"]
+
+
 def test_pointing_at_a_bar_gives_its_value_interval_and_words(page: WebDriver) -> None:
     (own, *_), *_ = drawn(page, "figure-3")
     bar = one(page, "#figure-3 .plot .bars .point")
@@ -244,6 +270,40 @@ def test_without_scripts_figures_pictures_and_words_are_there(
         assert one(browser, ".gallery .thumb img").is_displayed()
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+CONTRASTS = """
+    const found = [];
+    const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    const light = ([r, g, b]) =>
+        0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+    const behind = (e) => {
+        const colour = numbers(getComputedStyle(e).backgroundColor);
+        if (colour.length < 4 || colour[3] === 1) return colour;
+        return e.parentElement ? behind(e.parentElement) : [255, 255, 255];
+    };
+    for (const e of document.querySelectorAll("body *")) {
+        const words = [...e.childNodes].filter((n) => n.nodeType === 3 && n.textContent.trim());
+        if (!words.length || !e.checkVisibility() || e.disabled || e.closest("svg")) continue;
+        const [a, b] = [light(numbers(getComputedStyle(e).color)), light(behind(e))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        found.push([ratio, e.outerHTML.slice(0, 100)]);
+    }
+    return found;
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_text_stands_out_from_what_is_behind_it(
+    browser: WebDriver, report: Path, width: int
+) -> None:
+    opened(browser, report, width=width)
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    drawn(browser, "figure-3")
+    found = browser.execute_script(CONTRASTS)
+    assert len(found) > 100
+    assert min(found)[0] >= 4.5, min(found)
 
 
 def test_it_can_be_read_aloud_and_stepped_through(page: WebDriver) -> None:

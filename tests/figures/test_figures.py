@@ -115,6 +115,38 @@ def test_a_task_or_direction_without_results_leaves_a_gap(tmp_path: Path) -> Non
     assert "3 of 3 words trained for classification missing (delta 0.5)" in said(png)
 
 
+def test_what_is_half_done_is_pale_and_the_title_says_so(tmp_path: Path) -> None:
+    frame = one_panel(study(words=4, deltas=[0.5], words_at_deltas=4))
+    planned = [
+        Cell("tiny_shapes", task, f"concept_{i}", f"anchor_{i}", delta, 0)
+        for task in ("generation", "detection", "classification")
+        for delta in (math.inf, 0.5)
+        for i in range(4)
+    ]
+    half = frame[~((frame["trained_for"] == "generation") & (frame["concept"] == "concept_0"))]
+    for figure, words in ((figure_3, 12), (figure_6, 24)):
+        whole, _ = figure(frame, tmp_path / "whole", planned=planned)
+        pale, _ = figure(half, tmp_path / "pale", planned=planned)
+        assert "INCOMPLETE" not in said(whole)
+        assert f"INCOMPLETE: {words // 12} of {words} words are missing" in said(pale)
+        assert coloured(pale, BLUE) < coloured(whole, BLUE) / 2
+        assert coloured(pale, ORANGE) > coloured(whole, ORANGE) / 2
+
+
+def test_what_has_no_results_yet_keeps_its_place_and_others_their_colours(tmp_path: Path) -> None:
+    frame = one_panel(study(words=2))
+    planned = [
+        Cell(dataset, task, f"concept_{i}", f"anchor_{i}", math.inf, 0)
+        for dataset in ("tiny_shapes", "tiny_small")
+        for task in ("generation", "detection", "classification")
+        for i in range(2)
+    ]
+    png, _ = figure_3(frame[frame["trained_for"] != "generation"], tmp_path / "f", planned=planned)
+    assert "INCOMPLETE: 8 of 12 words are missing" in said(png)
+    assert coloured(png, BLUE) < coloured(png, ORANGE)
+    assert coloured(png, GREEN) > 100
+
+
 def test_figure_6_compares_the_words_that_have_a_delta_with_themselves(tmp_path: Path) -> None:
     frame = one_panel(study(words=10, deltas=[0.5], words_at_deltas=3))
     few = frame[frame["concept"].isin([f"concept_{i}" for i in range(3)])]

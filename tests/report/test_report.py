@@ -109,7 +109,7 @@ def test_the_page_needs_nothing_but_itself(whole: Path) -> None:
     for link in page.links:
         inside = link.startswith(("data:", "#"))
         assert inside or (whole / link).is_file(), link
-    assert page.script.count("plotly.js v") == 1
+    assert page.script.count("plotly.js (basic - minified) v") == 1
 
 
 def test_every_picture_says_what_it_shows(whole: Path) -> None:

@@ -73,8 +73,8 @@ def figure_3(
     frame = frame[np.isinf(frame["delta"])]
     planned = [cell for cell in planned if math.isinf(cell.delta)]
     table = means(frame, planned)
-    datasets = in_order(table["dataset"].unique(), DATASETS)
-    tasks, shown = tasks_of(table), panels(table)
+    datasets = in_order({*table["dataset"], *(cell.dataset for cell in planned)}, DATASETS)
+    tasks, shown = tasks_of(table, planned), panels(table)
     if not tasks:
         return []
     columns = len(shown) if len(datasets) < 3 else math.ceil(len(shown) / 2)

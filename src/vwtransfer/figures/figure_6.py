@@ -59,8 +59,8 @@ def figure_6(
     frame = _comparable(frame, constrained)
     planned = [cell for cell in planned if _word(cell) in constrained]
     table = means(frame, planned)
-    datasets = in_order(table["dataset"].unique(), DATASETS)
-    tasks, shown = tasks_of(table), panels(table)
+    datasets = in_order({*table["dataset"], *(cell.dataset for cell in planned)}, DATASETS)
+    tasks, shown = tasks_of(table, planned), panels(table)
     if not tasks:
         return []
     deltas = sorted(d for d in table["delta"].unique() if math.isfinite(d))
@@ -74,6 +74,8 @@ def figure_6(
         ]
         for i, task in enumerate(tasks):
             _line(ax, part[part["trained_for"] == task], deltas, i, task == evaluated_on)
+        if not part["trained_for"].isin(tasks).any():
+            ax.text(0.5, 0.5, "none", ha="center", color=GREY, transform=ax.transAxes)
         _anchor_line(ax, part[part["trained_for"] == "anchor"])
         if published is not None:
             _published_line(ax, published, dataset, metric, tasks, deltas)

@@ -33,9 +33,10 @@ def of_transfer(frame: pd.DataFrame, transfer: str | None) -> pd.DataFrame:
     return frame[frame["transfer"].isin(["none", *([transfer] if transfer else methods)])]
 
 
-def tasks_of(table: pd.DataFrame) -> list[str]:
-    """The tasks that words were trained for."""
-    return in_order(sorted(set(table["trained_for"]) - set(BASELINES)))
+def tasks_of(table: pd.DataFrame, planned: Sequence[Cell]) -> list[str]:
+    """The tasks that words were, or are to be, trained for; none where no word has results."""
+    trained = set(table["trained_for"]) - set(BASELINES)
+    return in_order({*trained, *(cell.task for cell in planned)}) if trained else []
 
 
 def title_of(what: str, frame: pd.DataFrame, world: str, planned: Sequence[Cell]) -> str:

@@ -22,12 +22,12 @@ GRID = 1000  # steps of a t-SNE map's sides
 
 def data(study: StudyFolder) -> dict[str, Any]:
     """Everything that the page's script reads."""
-    words = word_rows(study)
+    words, planned = word_rows(study), _planned(study)
     return {
-        "tasks": study.tasks,
+        "tasks": in_order(planned["trained_for"]),
         "baselines": [name for name in BASELINES if (study.frame["trained_for"] == name).any()],
         "baseline_labels": BASELINES,
-        "datasets": study.datasets,
+        "datasets": in_order(planned["dataset"], DATASETS),
         "methods": study.methods,
         "panels": [
             {"task": task, "metric": metric, "label": HEADLINES.get(metric, metric)}
@@ -35,7 +35,7 @@ def data(study: StudyFolder) -> dict[str, Any]:
         ],
         "means": _columns(study.table[[*MEAN_KEYS, "mean", "low", "high", "trials"]]),
         "words": _columns(words),
-        "planned": _columns(_planned(study)),
+        "planned": _columns(planned),
         "published": None if study.published is None else _columns(study.published[PUBLISHED]),
         "activations": _activations(study.activations),
     }

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from plotly.offline import get_plotlyjs
 from safetensors import SafetensorError, safe_open
 
 from vwtransfer import __version__, published
@@ -36,6 +35,8 @@ SCRIPTS = (
     *("tables", "start"),
 )
 """Those in in_browser/, in this order: each uses what stands before it."""
+PLOTLY = "plotly/plotly-basic.min.js"
+"""The bundle for bars and lines, by `npm pack plotly.js-basic-dist-min`: a quarter of the whole."""
 PLOTLY_MARKERS = {
     **{"o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "D": "diamond"},
     **{"P": "cross", "X": "x", "<": "triangle-left", ">": "triangle-right", "*": "star"},
@@ -76,7 +77,7 @@ def page(study: StudyFolder, drawn: Mapping[str, list[Path]]) -> str:
         data=scripted({**data(study), "palette": palette}),
         style=_resource("page.css"),
         script=_script(),
-        plotly=get_plotlyjs(),
+        plotly=_resource(PLOTLY),
     )
 
 

@@ -57,7 +57,7 @@ const said = (cell) =>
   `${origin(cell.trained_for)}<br>${fixed(cell.mean)}` +
   (cell.low === null ? "" : ` [${fixed(cell.low)}, ${fixed(cell.high)}]`) +
   `<br>n = ${cell.trials}${partial(cell) ? ` of ${cell.planned}` : ""}`;
-// pale where words are missing
+const PALE = 0.35; // where words are missing
 const ink = (cell) => colour(cell.trained_for) + (partial(cell) ? "59" : "");
 const whiskers = (cells, ink) => ({
   type: "data",

@@ -33,9 +33,10 @@ function drawFigure3() {
         width: 0.9 * width,
         error_y: whiskers(bars, "#111"),
         marker: {
-          color: bars.map(ink),
+          color: colour(task),
+          opacity: bars.map((c) => (partial(c) ? PALE : 1)),
           line: { color: own ? "#000" : "#fff", width: own ? 1.5 : 0 },
-          pattern: { shape: own ? "" : "/", fillmode: "overlay", fgcolor: bars.map(() => "#fff"), size: 7, solidity: 0.25 },
+          pattern: { shape: own ? "" : "/", fillmode: "overlay", fgcolor: "#fff", size: 7, solidity: 0.25 },
         },
         customdata: bars.map((c) => `${c.dataset}: ${said(c)}`),
         hovertemplate: "%{customdata}<extra></extra>",

@@ -15,7 +15,7 @@ function drawFigure6() {
   const free = 2.4 * Math.max(...finite);
   const positive = Math.min(...finite) > 0;
   const at = (row) => (row.delta === FREE ? free : row.delta) * (positive ? APART ** (data.tasks.indexOf(row.trained_for) - 1) : 1);
-  const datasets = data.datasets.filter((d) => (!state.dataset || d === state.dataset) && cells.some((c) => c.dataset === d));
+  const datasets = data.datasets.filter((d) => (!state.dataset || d === state.dataset) && planned.some((w) => w.dataset === d && isConstrained(w) && keeps(w)));
   const marks = theirs(() => true);
   place.append(
     legend(cells.some((c) => c.trained_for === "anchor") ? ["anchor"] : [], [
@@ -50,6 +50,7 @@ function drawFigure6() {
         },
         yaxis: { range: [0, 1.06], fixedrange: true, gridcolor: "#ddd" },
         shapes: anchor ? [whole, apart] : [apart],
+        annotations: here.some((c) => !isBaseline(c.trained_for)) ? [] : [{ text: "none", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false, font: { color: "#555" } }],
       });
     });
   }
