@@ -75,6 +75,22 @@ class StudyFolder:
         """(evaluated_on, metric) pairs that are shown."""
         return panels(self.table)
 
+    def sides(self, words: pd.DataFrame) -> tuple[list[str], list[str]]:
+        """The concepts and anchors of a grid: of `words` and of those that are still to be made.
+
+        Args:
+            words: of one dataset, trained_for, delta and seed.
+        """
+        dataset, task, delta, seed = words[["dataset", "trained_for", "delta", "seed"]].iloc[0]
+        key = (dataset, task, delta, seed)
+        planned = [c for c in self.planned if (c.dataset, c.task, c.delta, c.seed) == key]
+        concepts = {*words["concept"], *(cell.concept for cell in planned)}
+        anchors = {*words["anchor"], *(cell.anchor for cell in planned)}
+        return (
+            self.ordered(dataset, "concepts", concepts),
+            self.ordered(dataset, "anchors", anchors),
+        )
+
     def ordered(self, dataset: str, kind: str, names: Iterable[str]) -> list[str]:
         """Some of the "concepts" or "anchors" of a dataset, each once, as its config has them."""
         datasets = (self.config or {}).get("dataset")

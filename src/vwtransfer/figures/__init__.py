@@ -47,7 +47,7 @@ def from_models(study: StudyFolder) -> list[Callable[[], list[Path]]]:
     """What draws each of the other figures into figures/, and gives its files."""
     folder, name = study.folder, study.name
     sheets = (
-        activation_figures(study.activations, folder / "figures", name)
+        activation_figures(study.activations, folder / "figures", name, study.planned)
         if len(study.activations)
         else []
     )

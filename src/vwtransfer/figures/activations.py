@@ -1,5 +1,6 @@
 """Figures 7 and 12 to 18 of the paper: what each layer of a text encoder makes of words."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
@@ -14,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from vwtransfer.figures import sheet
 from vwtransfer.figures.galleries import spoken
 from vwtransfer.figures.study import GREY, counted
-from vwtransfer.grid import delta_text
+from vwtransfer.grid import Cell, delta_text
 from vwtransfer.illustrations.agreement import FEWEST, chance_of_purity
 from vwtransfer.intervals import bootstrap_mean
 from vwtransfer.summary import delta_name, in_order
@@ -71,7 +72,7 @@ def curves(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def activation_figures(
-    rows: pd.DataFrame, folder: Path, study: str
+    rows: pd.DataFrame, folder: Path, study: str, planned: Sequence[Cell] = ()
 ) -> list[Callable[[], list[Path]]]:
     """What draws a sheet for each dataset, model and delta, and gives its files.
 
@@ -83,9 +84,11 @@ def activation_figures(
         rows: of activations/.
         folder: where the files go.
         study: its name, for the titles.
+        planned: its cells, to tell how many words are missing.
     """
+    counts = Counter((cell.dataset, cell.task, cell.delta, cell.seed) for cell in planned)
     return [
-        partial(_sheet, group, folder, study)
+        partial(_sheet, group, folder, study, counts)
         for _, group in rows.groupby(SHEET, observed=True)
         if group.groupby([*ROW, "layer"], observed=True).size().min() >= FEWEST
     ]
@@ -97,7 +100,9 @@ def sheet_name(dataset: str, model: str, delta: float, seed: int) -> str:
 
 
 @sheet.styled
-def _sheet(group: pd.DataFrame, folder: Path, study: str) -> list[Path]:
+def _sheet(
+    group: pd.DataFrame, folder: Path, study: str, planned: Counter[tuple[str, str, float, int]]
+) -> list[Path]:
     dataset, model, delta, seed = group[SHEET].iloc[0]
     agreement = curves(group)
     origins = origins_in(group, model)
@@ -117,7 +122,10 @@ def _sheet(group: pd.DataFrame, folder: Path, study: str) -> list[Path]:
             _curves(ax, own[own["measure"] == measure], measure)
         way = "in its own model" if origin[1] == "none" else f"transferred by {origin[1]}"
         count = int(words.groupby("layer").size().min())
-        panels[0].set_ylabel(f"trained for {origin[0]}\n{way}\nn = {count} words")
+        lacking = (
+            f" of {whole}" if (whole := planned[dataset, origin[0], delta, seed]) > count else ""
+        )
+        panels[0].set_ylabel(f"trained for {origin[0]}\n{way}\nn = {count}{lacking} words")
     figure_name = FIGURES.get((dataset, model), "Figure 7")
     title = (
         f"{figure_name}: activations of the end-of-text token in the text encoder for {model}\n"

@@ -63,8 +63,7 @@ def _figure_5(study: StudyFolder, kind: str, group: pd.DataFrame) -> list[Path]:
     trained_for, transfer = group[ORIGIN].iloc[0]
     first = group[group["number"] == group["number"].min()]
     found = first.set_index(["concept", "anchor"])["path"].to_dict()
-    concepts = study.ordered(dataset, "concepts", group["concept"])
-    anchors = study.ordered(dataset, "anchors", group["anchor"])
+    concepts, anchors = study.sides(group)
     figure = FIGURES.get((kind, dataset), "Figure 5")
     origin = [trained_for] if transfer == "none" else [trained_for, transfer]
     return draw_grid(

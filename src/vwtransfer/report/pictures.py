@@ -137,8 +137,7 @@ def _by_anchor(study: StudyFolder, dataset: str, group: pd.DataFrame, targets: b
             for word, path in found.items()
         ]
         return [], alone
-    concepts = study.ordered(dataset, "concepts", group["concept"])
-    anchors = study.ordered(dataset, "anchors", group["anchor"])
+    concepts, anchors = study.sides(group)
     targets = targets and any(target(folder, dataset, concept) for concept in concepts)
     rows = [
         (

@@ -17,12 +17,17 @@ function drawActivations() {
       if (o.transfer !== "none" && o.transfer !== state.method) continue;
       const title = o.transfer === "none" ? `trained for ${o.trained_for}: its own model` : `trained for ${o.trained_for}, transferred by ${o.transfer}`;
       const maps = element("div", { className: "maps" });
-      open.append(element("h3", {}, title), maps);
+      open.append(element("h3", {}, `${title}, ${wordsIn(sheet, o)}`), maps);
       for (const map of o.maps) drawMap(maps, map, sheet, title);
       for (const measure of ["purity", "silhouette"]) drawCurves(maps, o, measure, sheet, title);
     }
     place.append(open);
   }
+}
+function wordsIn(sheet, o) {
+  const count = o.maps[0].x.length;
+  const all = planned.filter((w) => w.dataset === sheet.dataset && w.trained_for === o.trained_for && w.delta === (sheet.delta ?? FREE) && w.seed === sheet.seed);
+  return `${count}${all.length > count ? ` of ${all.length}` : ""} words`;
 }
 // of all origins of a sheet, so that a concept has one colour in all of its maps
 function marksOf(sheet) {
