@@ -12,7 +12,7 @@ def draw_boxes(
 ) -> Image.Image:
     """A copy of the image with each (x0, y0, x1, y1) box and its score, cut at the border.
 
-    Both can still be read on a thumbnail of a quarter of the size.
+    Scores can still be read at half the size, boxes at a quarter.
     """
     picture = image.convert("RGB")
     pen = ImageDraw.Draw(picture)

@@ -192,7 +192,8 @@ def _words(study: StudyFolder) -> dict[str, Any]:
     near = [name for name in rows if str(name).startswith(("near_", "far_"))]
     values = [f"value{i}" for i in range(len(study.panels))]
     columns = [*("dataset", "trained_for", "concept", "anchor", "delta"), *values, "unsafe", *near]
-    return {"columns": columns, "rows": rows[columns].itertuples(index=False, name=None)}
+    rows = rows[columns].assign(delta=rows["delta"].map(delta_name))
+    return {"columns": columns, "rows": rows.itertuples(index=False, name=None)}
 
 
 def _provenance(study: StudyFolder) -> dict[str, Any]:
@@ -207,7 +208,9 @@ def _provenance(study: StudyFolder) -> dict[str, Any]:
         "date of the latest job": known.get("date"),
         "commit": f"{commit}{' (with changes)' if git.get('changed') else ''}" if commit else None,
         "seeds": ", ".join(f"{name} {seed}" for name, seed in (known.get("seeds") or {}).items()),
-        "machine": ", ".join(str(value) for value in machine.values()),
+        "machine": ", ".join(
+            f"{value} {name}" if name == "cores" else str(value) for name, value in machine.items()
+        ),
         "python": known.get("python"),
         "time of training": _duration(training, words),
         "time of measuring": _duration(float(rows["seconds"].sum()), len(study.words)),

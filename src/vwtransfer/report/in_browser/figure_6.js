@@ -14,6 +14,7 @@ function drawFigure6() {
   const cells = figure6Cells();
   const free = 2.4 * Math.max(...finite);
   const positive = Math.min(...finite) > 0;
+  const ends = [0.8 * Math.min(...finite), 1.5 * free];
   const at = (row) => (row.delta === FREE ? free : row.delta) * (positive ? APART ** (data.tasks.indexOf(row.trained_for) - 1) : 1);
   const datasets = data.datasets.filter((d) => (!state.dataset || d === state.dataset) && planned.some((w) => w.dataset === d && isConstrained(w) && keeps(w)));
   const marks = theirs(() => true);
@@ -44,6 +45,7 @@ function drawFigure6() {
           type: positive ? "log" : "linear",
           tickvals: [...finite, free],
           ticktext: [...finite.map(String), "free"],
+          range: positive ? ends.map(Math.log10) : [-0.05 * free, 1.1 * free],
           fixedrange: true,
           zeroline: false,
           showgrid: false,
@@ -55,42 +57,49 @@ function drawFigure6() {
     });
   }
 }
-// the words of one task: a band, a line, and the same words unconstrained
+// the words of one task: a band and a line, broken where a delta is missing, and the same words unconstrained
 function lines(cells, at, own, symbol) {
-  const kept = cells.filter((c) => c.delta !== FREE);
   const free = cells.filter((c) => c.delta === FREE);
-  const wide = kept.filter((c) => c.low !== null);
-  if (!cells.length) return [];
+  const runs = [[]];
+  for (const delta of deltas.filter((d) => d !== FREE)) {
+    const cell = cells.find((c) => c.delta === delta);
+    if (cell) runs.at(-1).push(cell);
+    else runs.push([]);
+  }
   return [
-    {
-      type: "scatter",
-      x: [...wide.map(at), ...wide.map(at).reverse()],
-      y: [...wide.map((c) => c.high), ...wide.map((c) => c.low).reverse()],
-      fill: "toself",
-      fillcolor: colour(cells[0].trained_for) + "2e",
-      line: { width: 0 },
-      mode: "lines",
-      hoverinfo: "skip",
-    },
-    {
-      type: "scatter",
-      mode: "lines+markers",
-      x: kept.map(at),
-      y: kept.map((c) => c.mean),
-      line: { color: kept.some(partial) ? ink(kept.find(partial)) : colour(cells[0].trained_for), width: own ? 3 : 1.5 },
-      marker: { symbol, size: own ? 8 : 6, color: kept.map(ink), line: { width: 0 } },
-      text: kept.map((c) => `delta ${c.delta}: ${said(c)}`),
-      hovertemplate: "%{text}<extra></extra>",
-    },
+    ...runs.filter((run) => run.length).flatMap((run) => [band(run, at), line(run, at, own, symbol)]),
     {
       type: "scatter",
       mode: "markers",
       x: free.map(at),
       y: free.map((c) => c.mean),
-      error_y: whiskers(free, colour(cells[0].trained_for)),
-      marker: { symbol, color: free.map(ink), size: 7 },
+      error_y: whiskers(free, free.length ? ink(free[0]) : ""),
+      marker: { symbol, color: free.map(ink), size: 8 },
       text: free.map((c) => `unconstrained: ${said(c)}`),
       hovertemplate: "%{text}<extra></extra>",
     },
   ];
 }
+function band(cells, at) {
+  const wide = cells.filter((c) => c.low !== null);
+  return {
+    type: "scatter",
+    x: [...wide.map(at), ...wide.map(at).reverse()],
+    y: [...wide.map((c) => c.high), ...wide.map((c) => c.low).reverse()],
+    fill: "toself",
+    fillcolor: colour(cells[0].trained_for) + "2e",
+    line: { width: 0 },
+    mode: "lines",
+    hoverinfo: "skip",
+  };
+}
+const line = (cells, at, own, symbol) => ({
+  type: "scatter",
+  mode: "lines+markers",
+  x: cells.map(at),
+  y: cells.map((c) => c.mean),
+  line: { color: ink(cells.find(partial) ?? cells[0]), width: own ? 3 : 1.5 },
+  marker: { symbol, size: own ? 9 : 7, color: cells.map(ink), line: { width: 0 } },
+  text: cells.map((c) => `delta ${c.delta}: ${said(c)}`),
+  hovertemplate: "%{text}<extra></extra>",
+});
