@@ -181,6 +181,21 @@ def test_how_far_words_get_near_their_anchor_is_said_and_not_held_against_the_pa
     )
 
 
+def test_a_study_of_the_papers_models_is_held_against_the_paper(tmp_path: Path) -> None:
+    bear_and_cup = ("concept=[bear,cup]", "anchor=[bear,cup]", "delta=[null,0.5]")
+    make_up(tmp_path / "made", "model=paper", "dataset=coco", *bear_and_cup)
+    found = read_study(tmp_path / "made")
+    lost = (found.frame["trained_for"] == "detection") & (found.frame["concept"] == "cup")
+    half = replace(found, frame=found.frame[~lost])
+    said = Page(page(half, {})).said
+    assert "of 18 intervals overlap" in said  # three models, three origins, two deltas
+    assert "2 of 4" in said
+    assert any(line.startswith("Of 18 values that the paper published") for line in story(half))
+    assert other_world(half) == ""
+    elsewhere = replace(found, frame=found.frame.assign(dataset="mine"))
+    assert other_world(elsewhere).startswith("These datasets are another world than the paper's")
+
+
 def test_the_interval_of_a_share_covers_it() -> None:
     rng = np.random.default_rng(0)
     covered = 0
