@@ -9,8 +9,10 @@ import contextlib
 import json
 import os
 import pickle
+import queue
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -19,6 +21,7 @@ import urllib.request
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from functools import singledispatchmethod
+from http import HTTPStatus
 from typing import Any, BinaryIO
 
 from vwtransfer.tracking.messages import (
@@ -36,8 +39,10 @@ from vwtransfer.tracking.messages import (
 KILLED = 1
 OPEN_AT_ONCE = 64  # runs; with granularity=word there may be thousands
 REACH_S = 5.0  # how long the server may take to answer at all
-INIT_S = 20.0  # and to open a run
+INIT_S = 10.0  # and to open a run
+SILENT = "does not answer"
 FLUSH_S = 5.0  # what a kill of everything at once can cost
+ROOM = 2**16  # bytes
 GENTLY = 5
 LOSSLESS_SIDE = 256  # pixels; larger pictures go as JPEG, a tenth of the size
 
@@ -88,7 +93,14 @@ class Recorder:
         self.exit_code = message.exit_code
 
     def close(self) -> None:
-        """Finishes all runs; waits for uploads as long as the opening said."""
+        """Finishes all runs; waits for uploads as long as the opening said.
+
+        Raises:
+            OSError: the disk is full, on which wandb would wait in vain.
+            TimeoutError: uploads are not all done.
+        """
+        with tempfile.TemporaryFile(dir=self.opening.folder + "/wandb") as probe:
+            probe.write(bytes(ROOM))
         while self.open:
             _, run = self.open.popitem()
             run.finish(exit_code=self.exit_code)
@@ -120,8 +132,8 @@ class Recorder:
         except Exception as error:
             if self.mode != "online":
                 raise
-            traceback.print_exc()
-            self.mode, self.why = "offline", _one_line(error)
+            _note()
+            self.mode, self.why = "offline", f"the server opens no run: {_one_line(error)}"
             self.open.clear()
             with contextlib.suppress(Exception):
                 self.wandb.teardown(exit_code=0)  # else the failed run's id stays taken
@@ -147,6 +159,7 @@ class Recorder:
             reinit="create_new",
             init_timeout=INIT_S,
             finish_timeout=self.opening.patience,
+            finish_timeout_raises=True,
             silent=True,
             console="off",
             disable_git=True,  # provenance.json has the commit and all versions
@@ -203,30 +216,41 @@ def _mode(opening: Opening, wandb: Any) -> tuple[str, str]:
             return "offline", "there is no API key"
     except Exception as error:  # a key that cannot be one
         return "offline", _one_line(error)
-    if not _answers(settings.base_url):
-        return "offline", f"{settings.base_url} does not answer"
+    if trouble := _trouble(settings.base_url):
+        return "offline", f"{settings.base_url} {trouble}"
     return "online", "there is an API key"
 
 
-def _answers(url: str) -> bool:
-    """Whether a server answers anything at all within `REACH_S`, looking up its name included."""
-    answered = threading.Event()
+def _trouble(url: str) -> str:
+    """Why a server is of no use, within `REACH_S`, looking up its name included; else empty."""
+    found: queue.Queue[str] = queue.Queue()
 
     def ask() -> None:
         try:
             urllib.request.urlopen(url, timeout=REACH_S).close()
-        except urllib.error.HTTPError:
-            pass  # an answer too
+            found.put("")
+        except urllib.error.HTTPError as error:  # such as "not found", which is an answer too
+            found.put(
+                f"answers {error.code}" if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
+            )
         except (OSError, ValueError):
-            return
-        answered.set()
+            found.put(SILENT)
 
     threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(REACH_S)
+    try:
+        return found.get(timeout=REACH_S)
+    except queue.Empty:
+        return SILENT
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _note() -> None:
+    """Leaves an error in the log, which may lie on the very disk that is full."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
 
 
 def _messages(stream: BinaryIO) -> Iterator[Any]:
@@ -256,13 +280,13 @@ def record(stream: BinaryIO) -> Mapping[str, Any]:
             else:
                 recorder.take(message)
         except Exception as error:
-            traceback.print_exc()
+            _note()
             lost, reason = lost + 1, reason or _one_line(error)
     try:
         if recorder is not None:
             recorder.close()
     except Exception as error:
-        traceback.print_exc()
+        _note()
         reason = reason or _one_line(error)
     answer = {"mode": None, "why": "", "url": ""}
     if recorder is not None:
@@ -277,12 +301,15 @@ def main() -> None:
     os.nice(GENTLY)
     outcome = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    print(f"{time.strftime('%FT%T')} process {os.getpid()}", file=sys.stderr, flush=True)
-    print(json.dumps(record(sys.stdin.buffer)), file=outcome, flush=True)
-    with contextlib.suppress(Exception):
-        import wandb
+    with contextlib.suppress(OSError):
+        print(f"{time.strftime('%FT%T')} process {os.getpid()}", file=sys.stderr, flush=True)
+    answer = record(sys.stdin.buffer)
+    print(json.dumps(answer), file=outcome, flush=True)
+    if not answer["reason"]:  # else wandb may wait for what cannot be
+        with contextlib.suppress(Exception):
+            import wandb
 
-        wandb.teardown(exit_code=0)
+            wandb.teardown(exit_code=0)
     os._exit(0)  # at a regular exit wandb's telemetry waits for a server that does not answer
 
 
