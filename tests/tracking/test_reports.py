@@ -7,11 +7,13 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, pstdev
+from typing import Any
 
 import pandas as pd
 import pytest
 from offline import SMALL, Recorded, recorded
 from PIL import Image
+from wandb_workspaces.workspaces import Workspace, internal
 
 from vwtransfer import material, study
 from vwtransfer.cluster import worker
@@ -19,7 +21,9 @@ from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.grid import cells
+from vwtransfer.tracking import names
 from vwtransfer.tracking.dashboard import dashboard, make
+from vwtransfer.words import WordStore
 
 TASKS = ("generation", "detection", "classification")
 CONCEPTS = "concept=[red_striped_star,blue_dotted_heart]"
@@ -62,10 +66,10 @@ def test_training_is_told_as_mean_and_spread_of_the_words(
 ) -> None:
     steps = config.model.tasks[task]["training"]["steps"]
     assert run.values(f"tiny_shapes/{task}/step") == list(range(1, steps + 1))
-    names = [f"words/{cell.key}" for cell in cells(config) if cell.task == task]
-    assert len(names) == 2
+    words = [f"words/{cell.key}" for cell in cells(config) if cell.task == task]
+    assert len(words) == 2
     for quantity in ("loss", "anchor_distance", "projection_distance"):
-        single = list(zip(*(run.values(f"{name}/{quantity}") for name in names), strict=True))
+        single = list(zip(*(run.values(f"{name}/{quantity}") for name in words), strict=True))
         means = run.values(f"tiny_shapes/{task}/{quantity}_mean")
         spreads = run.values(f"tiny_shapes/{task}/{quantity}_std")
         assert len(single) == len(means) == steps
@@ -152,7 +156,9 @@ def test_the_words_are_an_artifact(run: Recorded, config: Config) -> None:
 
 
 def test_the_dashboard_reads_what_runs_log(run: Recorded, config: Config) -> None:
-    view = dashboard(config, "somebody")._to_model().model_dump(by_alias=True)
+    defined = dashboard(config, "somebody")._to_model()
+    view = defined.model_dump(by_alias=True)
+    assert view["spec"] == from_a_server(defined).model_dump(by_alias=True)
     (shown,) = view["spec"]["section"]["runSets"]
     (chosen,) = shown["filters"]["filters"]
     assert (chosen["key"]["name"], chosen["value"]) == ("group", run.run["run_group"])
@@ -160,15 +166,30 @@ def test_the_dashboard_reads_what_runs_log(run: Recorded, config: Config) -> Non
     for section in view["spec"]["section"]["panelBankConfig"]["sections"]:
         of_section = wanted.setdefault(section["name"], set())
         for panel in section["panels"]:
-            drawn = panel["config"]
-            of_section.update(drawn.get("metrics") or drawn["mediaKeys"])
-            of_section.update(filter(None, [drawn.get("xAxis")]))
-    assert all(len(names) > 2 for names in wanted.values())
+            of_section.update(read_by(panel))
+    assert wanted.pop("Every word, transfer and metric") == {names.ROWS}
+    assert names.FAILURES in wanted["Progress and failures"]  # logged where there are any: below
+    assert all(len(found) > 2 for found in wanted.values())
     logged = {name.removesuffix("._type") for item in run.history for name in item}
     for record in run.of("summary"):
         logged.update(record.get("update", {}))
     assert len(wanted) == 5
-    assert set().union(*wanted.values()) <= logged
+    assert set().union({names.ROWS}, *wanted.values()) - {names.FAILURES} <= logged
+
+
+def read_by(panel: dict[str, Any]) -> list[str]:
+    """The names that a panel reads."""
+    drawn = panel["config"]
+    if panel["viewType"] == "Weave":  # a table
+        return [drawn["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"]]
+    return [*(drawn.get("metrics") or drawn["mediaKeys"]), *filter(None, [drawn.get("xAxis")])]
+
+
+def from_a_server(view: internal.View) -> internal.WorkspaceViewspec:
+    """What the library makes of a dashboard that went to a server as text."""
+    text = view.spec.model_dump_json(by_alias=True, exclude_none=True)
+    spec = internal.WorkspaceViewspec.model_validate_json(text)
+    return Workspace._from_model(view.model_copy(update={"spec": spec}))._to_model().spec
 
 
 def test_a_study_of_balls_alone_is_shown_in_its_widest() -> None:
@@ -192,16 +213,24 @@ def test_a_dashboard_without_a_key_or_a_server_is_refused_in_a_line(
         make(config)
 
 
-def test_a_shard_is_a_run_of_its_task(tmp_path: Path) -> None:
-    keys = [*SMALL, CONCEPTS, "task=classification", "direction=none", f"outputs={tmp_path}"]
-    config = compose(keys)
+def test_a_shard_is_a_run_of_its_task_and_tells_of_its_failures(tmp_path: Path) -> None:
+    diverging = "model.classification.training.learning_rate=1e30"
+    keys = [*SMALL, CONCEPTS, "task=classification", "direction=none", diverging]
+    config = compose([*keys, f"outputs={tmp_path}"])
     worker.work(config)
+    store = WordStore(config.folder / "words")
     first, second = sorted(recorded(config.folder), key=lambda each: str(each.run["tags"]))
     for found, concept in ((first, "blue_dotted_heart"), (second, "red_striped_star")):
         assert found.run["job_type"] == "classification"
         assert found.run["run_group"] == "study"
         assert found.run["tags"] == ["tiny_shapes", concept]
         assert found.run["display_name"] == f"study/tiny_shapes/classification/{concept}"
+        own = [cell for cell in cells(config) if cell.concept == concept]
+        failures = [failure for cell in own if (failure := store.failure(cell))]
+        assert failures
+        assert found.values("progress/failed")[-1] == len(failures)
+        rows = {row[0]: row[1] for row in found.table("failures")["data"]}
+        assert rows == {failure.cell.key: failure.step for failure in failures}
     assert first.run["run_id"] != second.run["run_id"]
 
 

@@ -1,27 +1,98 @@
 """Work goes on, and asks nothing, whatever becomes of wandb, its server, its disk or the job."""
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
 from offline import SMALL, recorded
+from useless import HANGS, answering, refusing
 
 from vwtransfer import study
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.grid import cells
+from vwtransfer.tracking.messages import Opening, Row, Run
+from vwtransfer.tracking.outbox import GRACE_S, Outbox
 from vwtransfer.words import WordStore
 
 ONE = [*SMALL, "concept=red_striped_star", "task=classification", "direction=none"]
 LONG = ["model.classification.training.steps=1000", "trainer.checkpoint_every=20"]
 PATIENCE = 120.0
+ROWS = 200
+KEY = {"WANDB_API_KEY": "0" * 40}
+OFFLINE = {"WANDB_MODE": "offline"}
+
+
+@dataclass
+class Job:
+    """Work that does nothing but report.
+
+    Attributes:
+        folder: of its study.
+        outbox: what it reports to.
+        longest: seconds that its longest report took it.
+    """
+
+    folder: Path
+    outbox: Outbox
+    longest: float
+
+    def end(self) -> float:
+        """Seconds that it waits at its end."""
+        began = time.monotonic()
+        self.outbox.close(0)
+        return time.monotonic() - began
+
+    def losses(self) -> list[float]:
+        """What can be read of its run."""
+        (found,) = recorded(self.folder)
+        return found.values("loss")
+
+    def recorder(self) -> psutil.Process:
+        """The process that talks to wandb."""
+        until(lambda: self.outbox.process is not None)
+        assert self.outbox.process is not None
+        return psutil.Process(self.outbox.process.pid)
+
+
+def started(folder: Path, variables: Mapping[str, str], patience: float = 60) -> Job:
+    """A job whose process for wandb has these variables, and no key from elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+            patch.delenv(name)
+        for name, value in {"HOME": str(folder), **variables}.items():
+            patch.setenv(name, value)
+        outbox = Outbox(folder, patience)
+        until(lambda: outbox.process is not None or not outbox.thread.is_alive())
+    now = time.time()
+    opening = Opening(str(folder), "auto", "p", None, patience, now, os.getpid())
+    run = Run("job", folder.name, "a run", "group", "task", (), {}, {}, False)
+    moments = [time.monotonic()]
+    outbox.send(lambda: [opening, run])
+    for step in range(ROWS):
+        outbox.send(lambda step=step: [Row("job", {"loss": float(step)}, now)])
+        moments.append(time.monotonic())
+    longest = max(after - before for before, after in pairwise(moments))
+    return Job(folder, outbox, longest)
+
+
+def until(true: Callable[[], object], every: float = 0.05) -> None:
+    """Asks again after so many seconds."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(every)
 
 
 def all_is_there(config: Config) -> bool:
@@ -38,27 +109,131 @@ def run(capsys: pytest.CaptureFixture[str], config: Config) -> str:
     return said
 
 
-def recorder_of(process: psutil.Process) -> psutil.Process:
-    """The process that talks to wandb."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        for child in process.children(recursive=True):
-            if "vwtransfer.tracking.recorder" in child.cmdline():
-                return child
-        time.sleep(0.05)
-    raise AssertionError("no recorder was started")
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    """A disk of its own for a folder, which exists."""
+    mounted = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    subprocess.run(mounted, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Fills a disk as soon as a run is recorded there."""
+    until(lambda: list(folder.glob("offline-run-*/*.wandb")))
+    with suppress(OSError), (folder / "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+
+
+USELESS = {  # what is said of it
+    "is not there": (refusing, "does not answer"),
+    "takes connections and says nothing": (lambda: answering(HANGS, HANGS), "does not answer"),
+    "is in trouble": (lambda: answering(500, 500), "answers 500"),
+    "rejects the key": (lambda: answering(200, 401), "opens no run: .* 401"),
+    "forbids the run": (lambda: answering(200, 403), "opens no run: .* 403"),
+    "never opens the run": (lambda: answering(200, HANGS), "opens no run: .* deadline"),
+}
+
+
+@pytest.fixture(scope="module")
+def at_useless_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Job]]:
+    """A job at each, all at the same time."""
+    with ExitStack() as stack:
+        jobs = {}
+        for name, (server, _) in USELESS.items():
+            address = {"WANDB_BASE_URL": stack.enter_context(server())}
+            jobs[name] = started(tmp_path_factory.mktemp("job"), {**KEY, **address})
+        yield jobs
+
+
+@pytest.mark.parametrize("server", USELESS)
+def test_a_server_is_given_up_that(at_useless_servers: dict[str, Job], server: str) -> None:
+    job = at_useless_servers[server]
+    job.end()
+    assert job.outbox.answer["mode"] == "offline"
+    assert re.search(USELESS[server][1], job.outbox.answer["why"])
+    assert not job.outbox.reason and not job.outbox.lost
+    assert job.losses() == list(range(ROWS))
+    assert job.longest < 0.1
+
+
+def test_without_a_key_it_is_offline_and_asks_nothing(tmp_path: Path) -> None:
+    job = started(tmp_path, {})
+    job.end()
+    assert (job.outbox.answer["mode"], job.outbox.answer["why"]) == (
+        "offline",
+        "there is no API key",
+    )
+    assert job.losses() == list(range(ROWS))
+
+
+def test_a_recorder_that_dies_is_noticed_at_once(tmp_path: Path) -> None:
+    job = started(tmp_path, OFFLINE)
+    job.recorder().kill()
+    assert job.end() < GRACE_S
+    assert job.outbox.reason == "the recorder died"
+
+
+def test_a_recorder_that_hangs_costs_no_more_than_patience(tmp_path: Path) -> None:
+    job = started(tmp_path, OFFLINE, patience=0)
+    job.recorder().send_signal(signal.SIGSTOP)
+    assert job.end() < GRACE_S + 1
+    assert job.outbox.reason == "no answer within 5 s"
+    assert job.longest < 0.1
+
+
+def test_a_folder_that_wandb_cannot_write_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "wandb").symlink_to("/dev/full")
+    job = started(tmp_path, OFFLINE)
+    assert job.end() < GRACE_S
+    assert "the recorder does not start" in job.outbox.reason
+    assert str(tmp_path / "wandb") in job.outbox.reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk is for root")
+def test_a_disk_that_fills_up_under_wandb_harms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = compose([*ONE, f"outputs={tmp_path}"])
+    folder = config.folder / "wandb"
+    folder.mkdir(parents=True)
+    filler = threading.Thread(target=lambda: fill(folder))
+    with small_disk(folder, "1M"):
+        filler.start()
+        said = run(capsys, config)
+        filler.join()
+        assert os.statvfs(folder).f_bavail == 0
+    assert "No space left on device" in said
+    assert all_is_there(config)
+
+
+def test_switched_off_it_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    config = compose([*ONE, "wandb=off", f"outputs={tmp_path}"])
+    study.run(config)
+    assert "wandb" not in capsys.readouterr().out
+    assert not (config.folder / "wandb").exists()
 
 
 def test_a_killed_job_goes_on_in_its_run(tmp_path: Path) -> None:
     overrides = [*ONE, *LONG, f"outputs={tmp_path}"]
     command = [sys.executable, "-m", "vwtransfer", *overrides]
-    environment = {**os.environ, "WANDB_MODE": "offline"}
+    environment = {**os.environ, **OFFLINE}
     folder = compose(overrides).folder
+
+    def is_recorded() -> bool:
+        assert killed.poll() is None
+        return any(found.values("tiny_shapes/classification/step") for found in recorded(folder))
+
     with subprocess.Popen(command, env=environment) as killed:
-        deadline = time.monotonic() + PATIENCE
-        while not list(folder.glob("checkpoints/*/chunk-*")) or not recorded_steps(folder):
-            assert killed.poll() is None and time.monotonic() < deadline
-            time.sleep(0.5)
+        until(lambda: list(folder.glob("checkpoints/*/chunk-*")))
+        until(is_recorded, every=1)
         killed.kill()
     subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL)
     first, second = recorded(folder)
@@ -71,113 +246,3 @@ def test_a_killed_job_goes_on_in_its_run(tmp_path: Path) -> None:
     assert set(range(1, 1001)) == {*steps[0], *steps[1]}
     moments = [item["_step"] for found in (first, second) for item in found.history]
     assert moments == sorted(set(moments))  # as wandb joins them
-
-
-def recorded_steps(folder: Path) -> bool:
-    found = recorded(folder)
-    return bool(found) and bool(found[0].values("tiny_shapes/classification/step"))
-
-
-def test_without_a_key_it_is_offline_and_asks_nothing(tmp_path: Path) -> None:
-    overrides = [*ONE, f"outputs={tmp_path}"]
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("WANDB_")},
-        "HOME": str(tmp_path),  # no .netrc
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "vwtransfer", *overrides],
-        env=environment,
-        check=True,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    assert "wandb: offline (there is no API key)" in done.stdout
-    assert all_is_there(compose(overrides))
-
-
-@pytest.mark.parametrize("listening", [False, True])
-def test_a_server_that_does_not_answer_is_given_up(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    listening: bool,
-) -> None:
-    monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    config = compose([*ONE, "wandb.mode=online", "wandb.patience=10", f"outputs={tmp_path}"])
-    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, and says nothing
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        if not listening:
-            server.close()
-        monkeypatch.setenv("WANDB_BASE_URL", address)
-        assert f"offline ({address} does not answer)" in run(capsys, config)
-    assert all_is_there(config)
-    (found,) = recorded(config.folder)
-    assert len(found.values("tiny_shapes/classification/loss_mean")) == 12
-
-
-def test_a_recorder_that_dies_is_reported_and_harms_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    config = compose([*ONE, f"outputs={tmp_path}"])
-    killer = threading.Thread(target=lambda: recorder_of(psutil.Process()).kill())
-    killer.start()
-    said = run(capsys, config)
-    killer.join()
-    assert "wandb: nothing was recorded" in said
-    assert "the work is not affected" in said
-    assert all_is_there(config)
-
-
-def test_a_recorder_that_hangs_costs_no_more_than_patience(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    config = compose([*ONE, "wandb.patience=0", f"outputs={tmp_path}"])
-    stopper = threading.Thread(
-        target=lambda: recorder_of(psutil.Process()).send_signal(signal.SIGSTOP)
-    )
-    stopper.start()
-    assert "no answer within 5 s" in run(capsys, config)
-    stopper.join()
-    assert all_is_there(config)
-
-
-def test_a_folder_that_wandb_cannot_write_to_harms_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    config = compose([*ONE, f"outputs={tmp_path}"])
-    config.folder.mkdir(parents=True)
-    (config.folder / "wandb").symlink_to("/dev/full")
-    assert "wandb: nothing was recorded" in run(capsys, config)
-    assert all_is_there(config)
-
-
-def test_switched_off_it_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("WANDB_MODE")
-    config = compose([*ONE, "wandb=off", f"outputs={tmp_path}"])
-    study.run(config)
-    assert "wandb" not in capsys.readouterr().out
-    assert not (config.folder / "wandb").exists()
-
-
-def test_words_that_diverge_are_told_with_their_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    config = compose(
-        [*ONE, "model.classification.training.learning_rate=1e30", f"outputs={tmp_path}"]
-    )
-    study.run(config)
-    (found,) = recorded(config.folder)
-    store = WordStore(config.folder / "words")
-    failures = [failure for cell in cells(config) if (failure := store.failure(cell))]
-    assert failures
-    assert found.values("progress/failed")[-1] == len(failures)
-    rows = {row[0]: row[1] for row in found.table("failures")["data"]}
-    assert rows == {failure.cell.key: failure.step for failure in failures}

@@ -71,7 +71,7 @@ def _sections(config: Config) -> Iterator["Section"]:
     datasets = [dataset.name for dataset in config.dataset.values()]
     yield ws.Section("Progress and failures", list(_progress()), is_open=True)
     yield ws.Section(
-        "In its own model and transferred",
+        "In-domain against transferred",
         [panel for d in datasets for t in tasks.values() for panel in _bars(config, d, t)],
         is_open=True,
     )
@@ -79,6 +79,11 @@ def _sections(config: Config) -> Iterator["Section"]:
         "Performance against delta",
         [panel for d in datasets for t in tasks.values() for panel in _curves(config, d, t)],
         is_open=True,
+    )
+    yield ws.Section(
+        "Every word, transfer and metric",
+        [_table(names.ROWS)],
+        layout_settings=ws.SectionLayoutSettings(columns=1, rows=1),
     )
     yield ws.Section("Training", [_loss(d, t) for d in datasets for t in config.task])
     yield ws.Section(
@@ -93,6 +98,14 @@ def _progress() -> Iterator[Any]:
     told = {names.WORDS: "words", names.TRAINED: "trained", names.FAILED: "failed"}
     for metric, title in told.items():
         yield wr.ScalarChart(title=title, metric=metric, groupby_aggfunc="sum")
+    yield _table(names.FAILURES)
+
+
+def _table(name: str) -> Any:
+    """A table of all runs together."""
+    import wandb_workspaces.reports.v2 as wr
+
+    return wr.WeavePanelSummaryTable(table_name=name)
 
 
 def _bars(config: Config, dataset: str, task: Task) -> Iterator[Any]:
