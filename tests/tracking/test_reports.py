@@ -107,7 +107,9 @@ def test_the_table_holds_every_row_of_the_results(run: Recorded, config: Config)
     assert list(values) == list(expected.value)
 
 
-def test_means_are_in_the_summary_and_curves_go_over_delta(run: Recorded, config: Config) -> None:
+def test_means_are_in_the_summary_by_kind_and_curves_go_over_delta(
+    run: Recorded, config: Config
+) -> None:
     frame = pd.read_parquet(config.folder / "results.parquet")
     own = frame[(frame.trained_for == "detection") & (frame.evaluated_on == "detection")]
     own = own[own.metric == "mean_average_precision"].set_index("delta").value
@@ -115,7 +117,16 @@ def test_means_are_in_the_summary_and_curves_go_over_delta(run: Recorded, config
     summary: dict[str, float] = {}
     for record in run.of("summary"):
         summary |= record.get("update", {})
-    assert summary[f"results/{pair}/delta_inf"] == pytest.approx(own[math.inf])
+    assert summary[f"in_domain/{pair}/delta_inf"] == pytest.approx(own[math.inf])
+    kinds: dict[str, set[str]] = {}
+    for kind, _, of, *_ in (name.split("/") for name in summary if name.endswith("/delta_inf")):
+        kinds.setdefault(kind, set()).add(of)
+    pairs = {f"{source}_on_{target}" for source in TASKS for target in TASKS}
+    own_models = {f"{task}_on_{task}" for task in TASKS}
+    assert kinds.pop("baselines") >= {
+        f"{baseline}_on_{task}" for baseline in ("anchor", "name", "random") for task in TASKS
+    }
+    assert kinds == {"in_domain": own_models, "transferred": pairs - own_models}
     curve = [item for item in run.history if f"by_delta/{pair}" in item]
     assert [(c["by_delta/delta"], c[f"by_delta/{pair}"]) for c in curve] == [(0.02, own[0.02])]
 

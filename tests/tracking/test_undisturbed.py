@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -81,10 +82,15 @@ def started(folder: Path, variables: Mapping[str, str], patience: float = 60) ->
     moments = [time.monotonic()]
     outbox.send(lambda: [opening, run])
     for step in range(ROWS):
-        outbox.send(lambda step=step: [Row("job", {"loss": float(step)}, now)])
+        outbox.send(partial(loss, step, now))
         moments.append(time.monotonic())
     longest = max(after - before for before, after in pairwise(moments))
     return Job(folder, outbox, longest)
+
+
+def loss(step: int, now: float) -> list[Row]:
+    """A report."""
+    return [Row("job", {"loss": float(step)}, now)]
 
 
 def until(true: Callable[[], object], every: float = 0.05) -> None:
@@ -221,21 +227,21 @@ def test_switched_off_it_leaves_nothing(
     assert not (config.folder / "wandb").exists()
 
 
-def test_a_killed_job_goes_on_in_its_run(tmp_path: Path) -> None:
+def test_a_killed_job_goes_on_in_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = [*ONE, *LONG, f"outputs={tmp_path}"]
     command = [sys.executable, "-m", "vwtransfer", *overrides]
-    environment = {**os.environ, **OFFLINE}
     folder = compose(overrides).folder
+    monkeypatch.setenv("WANDB_MODE", "offline")
 
     def is_recorded() -> bool:
         assert killed.poll() is None
         return any(found.values("tiny_shapes/classification/step") for found in recorded(folder))
 
-    with subprocess.Popen(command, env=environment) as killed:
+    with subprocess.Popen(command) as killed:
         until(lambda: list(folder.glob("checkpoints/*/chunk-*")))
         until(is_recorded, every=1)
         killed.kill()
-    subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL)
+    study.run(compose(overrides))
     first, second = recorded(folder)
     assert first.run["run_id"] == second.run["run_id"]
     assert second.exit_code == 0

@@ -5,12 +5,14 @@
 - words/<dataset>/<task>/<concept>/<anchor>-<delta>-<seed>/loss, ...: the same of single words
 - progress/words, progress/trained, progress/failed, progress/measured
 - images/<dataset>/<trained_for>_on_<evaluated_on>: what was drawn, or boxes that were found
-- results/<dataset>/<trained_for>_on_<evaluated_on>/<metric>/delta_<delta>: means over words
+- in_domain/<dataset>/<task>_on_<task>/<metric>/delta_<delta>: means over words in their own model;
+  transferred/..., baselines/...: the same of words in other models, and of what they are held to
 - by_delta/<dataset>/<trained_for>_on_<evaluated_on>/<metric>; the x axis is by_delta/delta
 - rows, failures: tables with a row per word, transfer and metric, and per failed word
 """
 
 from vwtransfer.grid import Cell, delta_text
+from vwtransfer.summary import BASELINES
 
 LOSS, ANCHOR_DISTANCE, PROJECTION_DISTANCE = "loss", "anchor_distance", "projection_distance"
 QUANTITIES = (LOSS, ANCHOR_DISTANCE, PROJECTION_DISTANCE)
@@ -43,8 +45,10 @@ def images(dataset: str, trained_for: str, evaluated_on: str) -> str:
 
 def result(dataset: str, trained_for: str, evaluated_on: str, metric: str, delta: float) -> str:
     """The mean of a metric over words."""
+    transfer = "in_domain" if trained_for == evaluated_on else "transferred"
+    kind = "baselines" if trained_for in BASELINES else transfer
     pair = _pair(trained_for, evaluated_on)
-    return f"results/{dataset}/{pair}/{metric}/delta_{delta_text(delta)}"
+    return f"{kind}/{dataset}/{pair}/{metric}/delta_{delta_text(delta)}"
 
 
 def by_delta(dataset: str, trained_for: str, evaluated_on: str, metric: str) -> str:
