@@ -9,6 +9,7 @@ step, run the same way, says how much of it is wandb's start and end.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -48,10 +49,17 @@ ALWAYS = ["threads=1", "device=cpu", "progress=false"]
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run took, in seconds; processor time is that of all its processes."""
+    """What a run took, in seconds.
+
+    Attributes:
+        wall: from its start to its end.
+        processor: of all its processes.
+        own: of wandb's processes alone, by their own log.
+    """
 
     wall: float
     processor: float
+    own: float
 
 
 def measured(way: str, job: list[str], core: int) -> Cost:
@@ -65,9 +73,13 @@ def measured(way: str, job: list[str], core: int) -> Cost:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         _, status, used = os.wait4(process.pid, 0)
         wall = time.monotonic() - began
-    if status:
-        raise SystemExit(f"failed: {' '.join(command)}")
-    return Cost(wall, used.ru_utime + used.ru_stime)
+        if status:
+            raise SystemExit(f"failed: {' '.join(command)}")
+        logs = [path.read_text() for path in Path(folder).glob("*/wandb/recorder.log")]
+    own = [
+        float(seconds) for log in logs for seconds in re.findall(r"processor time ([\d.]+)", log)
+    ]
+    return Cost(wall, used.ru_utime + used.ru_stime, sum(own))
 
 
 def pairs(way: str, job: list[str], cores: list[int], minutes: float) -> list[tuple[Cost, Cost]]:
@@ -82,17 +94,17 @@ def pairs(way: str, job: list[str], cores: list[int], minutes: float) -> list[tu
                 reported = pool.submit(measured, way, job, second)
                 found.append((without.result(), reported.result()))
             longest = max(longest, *(cost.wall for cost in found[-1]))
-            print(*(f"{cost.wall:.2f} s ({cost.processor:.2f})" for cost in found[-1]), flush=True)
+            print(*found[-1], flush=True)
     return found
 
 
 def line(kind: str, found: list[tuple[Cost, Cost]], unit: str) -> str:
-    """The mean without wandb, and what is added, over pairs of both orders."""
-    without = [getattr(off, unit) for off, _ in found]
+    """What is added, over pairs of both orders, and its share of the time without wandb."""
+    took = mean(off.wall for off, _ in found)
     added = [getattr(on, unit) - getattr(off, unit) for off, on in found]
     return (
-        f"{kind:9} {unit:9} {mean(without):7.2f} s, with wandb {mean(added):+.2f} s "
-        f"({min(added):+.2f} to {max(added):+.2f}), {100 * mean(added) / mean(without):+.2f} %"
+        f"{kind:10} {unit:9} {mean(added):+.2f} s ({min(added):+.2f} to {max(added):+.2f}), "
+        f"{100 * mean(added) / took:+.2f} % of {took:.2f} s"
     )
 
 
@@ -109,15 +121,15 @@ def main() -> None:
     short = pairs(arguments.way, SHORT, cores, arguments.minutes / 4)
     left = arguments.minutes - (time.monotonic() - began) / 60
     long = pairs(arguments.way, arguments.job, cores, left)
-    for unit in ("wall", "processor"):
+    for unit in ("wall", "processor", "own"):
         print(line("start", short, unit))
         print(line("job", long, unit))
         start, whole = (
             mean(getattr(on, unit) - getattr(off, unit) for off, on in found)
             for found in (short, long)
         )
-        share = (whole - start) / mean(getattr(off, unit) for off, _ in long)
-        print(f"without its start {unit}: {whole - start:+.2f} s, {100 * share:+.2f} %")
+        share = (whole - start) / mean(off.wall for off, _ in long)
+        print(f"{'less start':10} {unit:9} {whole - start:+.2f} s, {100 * share:+.2f} % of the job")
     if arguments.json:
         record = {
             "date": str(date.today()),

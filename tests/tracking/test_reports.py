@@ -4,50 +4,23 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any
 
 import pandas as pd
 import pytest
 from offline import SMALL, Recorded, recorded
 from PIL import Image
-from wandb_workspaces.workspaces import Workspace, internal
 
 from vwtransfer import material, study
 from vwtransfer.cluster import worker
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
-from vwtransfer.errors import UserError
 from vwtransfer.grid import cells
-from vwtransfer.tracking import names
-from vwtransfer.tracking.dashboard import dashboard, make
 from vwtransfer.words import WordStore
 
 TASKS = ("generation", "detection", "classification")
 CONCEPTS = "concept=[red_striped_star,blue_dotted_heart]"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _offline() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "offline")
-        yield
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    outputs = tmp_path_factory.mktemp("outputs")
-    return compose([*SMALL, "concept=red_striped_star", "wandb.words=true", f"outputs={outputs}"])
-
-
-@pytest.fixture(scope="module")
-def run(config: Config) -> Recorded:
-    """The one run of a study of six words, all three tasks."""
-    study.run(config)
-    (found,) = recorded(config.folder)
-    return found
 
 
 def test_the_run_says_what_it_is_of(run: Recorded, config: Config) -> None:
@@ -164,64 +137,6 @@ def test_the_words_are_an_artifact(run: Recorded, config: Config) -> None:
     for name, digest in contents.items():
         file = (config.folder / "words" / name).read_bytes()
         assert digest == base64.b64encode(hashlib.md5(file).digest()).decode()
-
-
-def test_the_dashboard_reads_what_runs_log(run: Recorded, config: Config) -> None:
-    defined = dashboard(config, "somebody")._to_model()
-    view = defined.model_dump(by_alias=True)
-    assert view["spec"] == from_a_server(defined).model_dump(by_alias=True)
-    (shown,) = view["spec"]["section"]["runSets"]
-    (chosen,) = shown["filters"]["filters"]
-    assert (chosen["key"]["name"], chosen["value"]) == ("group", run.run["run_group"])
-    wanted: dict[str, set[str]] = {}
-    for section in view["spec"]["section"]["panelBankConfig"]["sections"]:
-        of_section = wanted.setdefault(section["name"], set())
-        for panel in section["panels"]:
-            of_section.update(read_by(panel))
-    assert wanted.pop("Every word, transfer and metric") == {names.ROWS}
-    assert names.FAILURES in wanted["Progress and failures"]  # logged where there are any: below
-    assert all(len(found) > 2 for found in wanted.values())
-    logged = {name.removesuffix("._type") for item in run.history for name in item}
-    for record in run.of("summary"):
-        logged.update(record.get("update", {}))
-    assert len(wanted) == 5
-    assert set().union({names.ROWS}, *wanted.values()) - {names.FAILURES} <= logged
-
-
-def read_by(panel: dict[str, Any]) -> list[str]:
-    """The names that a panel reads."""
-    drawn = panel["config"]
-    if panel["viewType"] == "Weave":  # a table
-        return [drawn["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"]]
-    return [*(drawn.get("metrics") or drawn["mediaKeys"]), *filter(None, [drawn.get("xAxis")])]
-
-
-def from_a_server(view: internal.View) -> internal.WorkspaceViewspec:
-    """What the library makes of a dashboard that went to a server as text."""
-    text = view.spec.model_dump_json(by_alias=True, exclude_none=True)
-    spec = internal.WorkspaceViewspec.model_validate_json(text)
-    return Workspace._from_model(view.model_copy(update={"spec": spec}))._to_model().spec
-
-
-def test_a_study_of_balls_alone_is_shown_in_its_widest() -> None:
-    view = dashboard(compose(["experiment=tiny_section5"]), "somebody")._to_model()
-    sections = view.model_dump(by_alias=True)["spec"]["section"]["panelBankConfig"]["sections"]
-    bars = [p["config"] for p in sections[1]["panels"]]
-    assert len(bars) == 4 * 4  # datasets, headline metrics
-    assert all(name.endswith("/delta_1.0") for bar in bars for name in bar["metrics"])
-
-
-def test_a_dashboard_without_a_key_or_a_server_is_refused_in_a_line(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("WANDB_MODE")
-    with pytest.raises(UserError, match="there is no API key"):
-        make(config)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match="wandb's server does not take it"):
-        make(config)
 
 
 def test_a_shard_is_a_run_of_its_task_and_tells_of_its_failures(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import queue
+import resource
 import signal
 import sys
 import tempfile
@@ -97,13 +98,15 @@ class Recorder:
 
         Raises:
             OSError: the disk is full, on which wandb would wait in vain.
-            TimeoutError: uploads are not all done.
+            TimeoutError: not all is uploaded.
         """
         with tempfile.TemporaryFile(dir=self.opening.folder + "/wandb") as probe:
             probe.write(bytes(ROOM))
         while self.open:
             _, run = self.open.popitem()
             run.finish(exit_code=self.exit_code)
+        with contextlib.suppress(Exception):
+            self.wandb.teardown(exit_code=0)
 
     def _step(self, row: Row) -> int:
         """Milliseconds since the study was first tracked, each given once.
@@ -132,7 +135,7 @@ class Recorder:
         except Exception as error:
             if self.mode != "online":
                 raise
-            _note()
+            _log(traceback.format_exc())
             self.mode, self.why = "offline", f"the server opens no run: {_one_line(error)}"
             self.open.clear()
             with contextlib.suppress(Exception):
@@ -158,7 +161,7 @@ class Recorder:
             resume="allow",
             reinit="create_new",
             init_timeout=INIT_S,
-            finish_timeout=self.opening.patience,
+            finish_timeout=self.opening.patience if self.mode == "online" else 0,
             finish_timeout_raises=True,
             silent=True,
             console="off",
@@ -247,10 +250,10 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _note() -> None:
-    """Leaves an error in the log, which may lie on the very disk that is full."""
+def _log(text: str) -> None:
+    """Writes to the log, which may lie on the very disk that is full."""
     with contextlib.suppress(OSError):
-        traceback.print_exc()
+        print(f"{time.strftime('%FT%T')} process {os.getpid()} {text}", file=sys.stderr, flush=True)
 
 
 def _messages(stream: BinaryIO) -> Iterator[Any]:
@@ -280,13 +283,13 @@ def record(stream: BinaryIO) -> Mapping[str, Any]:
             else:
                 recorder.take(message)
         except Exception as error:
-            _note()
+            _log(traceback.format_exc())
             lost, reason = lost + 1, reason or _one_line(error)
     try:
         if recorder is not None:
             recorder.close()
     except Exception as error:
-        _note()
+        _log(traceback.format_exc())
         reason = reason or _one_line(error)
     answer = {"mode": None, "why": "", "url": ""}
     if recorder is not None:
@@ -301,15 +304,10 @@ def main() -> None:
     os.nice(GENTLY)
     outcome = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    with contextlib.suppress(OSError):
-        print(f"{time.strftime('%FT%T')} process {os.getpid()}", file=sys.stderr, flush=True)
-    answer = record(sys.stdin.buffer)
-    print(json.dumps(answer), file=outcome, flush=True)
-    if not answer["reason"]:  # else wandb may wait for what cannot be
-        with contextlib.suppress(Exception):
-            import wandb
-
-            wandb.teardown(exit_code=0)
+    _log("starts")
+    print(json.dumps(record(sys.stdin.buffer)), file=outcome, flush=True)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    _log(f"ends; processor time {sum(each.ru_utime + each.ru_stime for each in used):.2f} s")
     os._exit(0)  # at a regular exit wandb's telemetry waits for a server that does not answer
 
 

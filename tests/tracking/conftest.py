@@ -1,0 +1,30 @@
+"""A study that reports, for tests that only read."""
+
+import pytest
+from offline import SMALL, Recorded, recorded
+
+from vwtransfer import study
+from vwtransfer.config import Config
+from vwtransfer.config.composition import compose
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Of six words, all three tasks."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    return compose([*SMALL, "concept=red_striped_star", "wandb.words=true", f"outputs={outputs}"])
+
+
+@pytest.fixture(scope="session")
+def run(config: Config) -> Recorded:
+    """Its one run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        study.run(config)
+    (found,) = recorded(config.folder)
+    return found
