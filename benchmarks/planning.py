@@ -87,6 +87,7 @@ def rows(config: Config, shard: Shard, rng: np.random.Generator) -> pa.Table:
         "seed": [0] * count,
         "seconds": [0.1] * count,
         "unsafe": [results.NOT_CHECKED] * count,
+        **{cause: rng.random(count) for cause in results.CAUSES},
     }
     return pa.table(columns, schema=results.SCHEMA)
 

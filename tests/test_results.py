@@ -154,6 +154,25 @@ def test_results_from_before_the_safety_checker_say_not_checked(tmp_path: Path) 
     assert results.read(tmp_path)["unsafe"].tolist() == ["not checked"]
 
 
+def test_results_from_before_there_were_causes_have_none(tmp_path: Path) -> None:
+    caused = dataclasses.replace(ROW, anchor="zepu", turning_block=2.0)
+    results.write_part(tmp_path, [caused], "new")
+    old = results.write_part(tmp_path, [ROW], "old")
+    pq.write_table(pq.read_table(old).drop_columns(list(results.CAUSES)), old)
+    for frame in (results.read(tmp_path), results.finish(tmp_path)):
+        assert frame["turning_block"].isna().tolist() == [True, False]
+        assert frame["outside_table"].isna().all()
+
+
+def test_every_row_that_the_repository_keeps_is_read() -> None:
+    paths = sorted(Path("kept").rglob("*.parquet"))
+    assert paths
+    for path in paths:
+        frame = results.read(path)
+        assert len(frame) == pq.read_metadata(path).num_rows
+        assert list(frame.columns) == results.SCHEMA.names
+
+
 def test_another_table_is_refused_with_the_columns_it_lacks(tmp_path: Path) -> None:
     pd.DataFrame({"word": ["mipo"], "value": [1.0]}).to_parquet(tmp_path / "results.parquet")
     with pytest.raises(UserError, match=r"lacks the columns experiment, .* holds word, value"):

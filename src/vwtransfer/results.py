@@ -28,6 +28,15 @@ Columns, the same in the parts, in `results.parquet` and in `results.csv`:
     unsafe        whether the safety checker flags an image generated for this row: "yes", "no", or
                   "not checked" where there is no checker, or nothing was generated
 
+and what may explain that a trained word is lost on the way to another model, measured in its own
+model and the same in all rows of the word; nan in baselines and where it was not measured
+(`vwtransfer.evaluation.causes` says it in full):
+
+    outside_table   share of its way from the anchor outside the table's leading directions
+    far_from_words  distance to the vocabulary, in the words' distances to one another
+    strange_output  distance of its encoded prompt from those of ordinary phrases
+    turning_block   block of the text encoder at which the anchor turns into the concept
+
 A trial is one word, and a mean is over trials. The three questions asked first:
 
     from vwtransfer import results, summary
@@ -49,6 +58,7 @@ A trial is one word, and a mean is over trials. The three questions asked first:
 """
 
 import hashlib
+import math
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -80,11 +90,18 @@ SCHEMA = pa.schema(
         ("seed", pa.int64()),
         ("seconds", pa.float64()),
         ("unsafe", pa.string()),
+        ("outside_table", pa.float64()),
+        ("far_from_words", pa.float64()),
+        ("strange_output", pa.float64()),
+        ("turning_block", pa.float64()),
     ]
 )
+CAUSES = ("outside_table", "far_from_words", "strange_output", "turning_block")
 NOT_CHECKED = "not checked"
+# columns that older tables lack, and what stands in them then
+LATER = {"unsafe": NOT_CHECKED, **dict.fromkeys(CAUSES, math.nan)}
 TEXT = [field.name for field in SCHEMA if field.type == pa.string()]
-MEASURED = ["value", "examples", "seconds", "unsafe"]
+MEASURED = ["value", "examples", "seconds", "unsafe", *CAUSES]
 IDENTITY = [name for name in SCHEMA.names if name not in MEASURED]
 WRITTEN = b"vwtransfer.written"
 
@@ -107,6 +124,10 @@ class Record:
     seed: int
     seconds: float
     unsafe: str = NOT_CHECKED
+    outside_table: float = math.nan
+    far_from_words: float = math.nan
+    strange_output: float = math.nan
+    turning_block: float = math.nan
 
 
 def write_part(folder: str | Path, rows: Sequence[Record], key: str) -> Path:
@@ -240,10 +261,11 @@ def _joined(tables: Iterable[tuple[Path, pa.Table]], categorical: bool) -> pd.Da
 
 def _conform(path: Path, table: pa.Table) -> pa.Table:
     """The columns of a results table, text as dictionaries; refuses another kind of table."""
+    for name, value in LATER.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.array([value] * len(table)))
     lacking = [name for name in SCHEMA.names if name not in table.column_names]
-    if lacking == ["unsafe"]:  # written before there was a safety checker
-        table = table.append_column("unsafe", pa.array([NOT_CHECKED] * len(table)))
-    elif lacking:
+    if lacking:
         raise UserError(
             f"{path} is no table of results as this version writes them: it lacks the columns "
             f"{', '.join(lacking)} and holds {', '.join(table.column_names) or 'none'}."

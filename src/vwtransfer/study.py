@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from vwtransfer import material, results, tracking
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.identity import word_identity
 from vwtransfer.datasets import Dataset
+from vwtransfer.evaluation.causes import Causes
 from vwtransfer.evaluation.evaluator import NO_TRANSFER, Evaluation, Query, evaluate, queries
 from vwtransfer.files import write_json, write_text
 from vwtransfer.grid import Cell, cells
@@ -40,6 +41,15 @@ class Study:
     bars: Stages
     stopping: Callable[[], bool]
     tracker: Tracker = field(default_factory=Nowhere)
+
+    @cached_property
+    def causes(self) -> dict[str, Causes]:
+        """For the words of each task, what may explain that they are lost on the way."""
+        described = material.descriptions(self.datasets)
+        return {
+            name: Causes(task, self.suite.support, described, self.store, self.datasets)
+            for name, task in self.suite.tasks.items()
+        }
 
 
 def run(config: Config) -> None:
@@ -150,6 +160,7 @@ def measure_words(
                 parts=parts,
                 keep_images=config.evaluation.keep_images,
                 tracker=study.tracker,
+                causes=study.causes,
             )
             with study.bars.stage(f"evaluate {name} ({dataset.name})", len(waiting)) as advance:
                 evaluate(evaluation, waiting, advance, study.stopping)

@@ -14,6 +14,7 @@ from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.leaderboard.halves import development
 from vwtransfer.leaderboard.retention import retention
+from vwtransfer.results import CAUSES
 from vwtransfer.words import load_word
 
 SMALL = [
@@ -112,10 +113,12 @@ def test_results_hold_every_word_method_and_direction_of_the_half_alone(config: 
 def test_fits_words_and_causes_are_reported(config: Config) -> None:
     report = config.folder / "transfer" / "neighbour_matching-detection_to_classification.json"
     assert json.loads(report.read_text())["fit_seconds"] > 0
-    causes = pd.read_csv(config.folder / "causes.csv")
-    assert len(causes) == 2 * 5
-    assert causes.turning_block.between(1, 4).all()
-    assert causes.outside_table.between(0, 1).all()
+    frame = pd.read_parquet(config.folder / "results.parquet")
+    keys = ["trained_for", "concept", *CAUSES]
+    words = frame[frame.trained_for.isin(config.task)][keys].drop_duplicates()
+    assert len(words) == 2 * 5
+    assert words.turning_block.between(1, 4).all()
+    assert words.outside_table.between(0, 1).all()
     carried = config.folder / "carried" / "mine" / "detection_to_classification"
     word = load_word(next(carried.rglob("*.safetensors")), 64)
     assert (word.vectors_KD == word.vectors_KD[0]).all()

@@ -163,5 +163,6 @@ def _rows(folder: Path) -> pd.DataFrame | None:
 
 
 def _write_rows(frame: pd.DataFrame, path: Path) -> None:
+    frame = frame.reindex(columns=results.SCHEMA.names)  # older rows lack later columns
     table = pa.Table.from_pandas(frame, schema=results.SCHEMA, preserve_index=False)
     write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vwtransfer.datasets import Dataset
+from vwtransfer.evaluation.causes import Causes
 from vwtransfer.files import write_atomically
 from vwtransfer.grid import Cell
 from vwtransfer.illustrations.kept_images import image_path
@@ -93,6 +94,7 @@ class Evaluation:
         keep_images: whether generated images are written to images/.
         tracker: who is told what was measured.
         parts: the folder whose results/ takes the rows; None for the run's.
+        causes: trained_for -> what may explain that words are lost on the way.
     """
 
     experiment: str
@@ -105,6 +107,7 @@ class Evaluation:
     keep_images: bool
     tracker: Tracker = field(default_factory=Nowhere)
     parts: Path | None = None
+    causes: Mapping[str, Causes] = field(default_factory=dict)
 
 
 def queries(
@@ -181,6 +184,10 @@ def evaluate(
         began = time.perf_counter()
         measured = _measure(evaluation, pack)
         seconds = (time.perf_counter() - began) / len(pack)
+        causes = evaluation.causes.get(pack[0].trained_for)
+        explained: Sequence[dict[str, Any]] = [{}] * len(pack)
+        if causes is not None:
+            explained = causes.of([query.cell for query in pack])
         records = [
             Record(
                 evaluation.experiment,
@@ -190,8 +197,9 @@ def evaluate(
                 examples=measurement.examples,
                 seconds=seconds,
                 unsafe=_UNSAFE[measurement.unsafe],
+                **of_word,
             )
-            for query, measurement in zip(pack, measured, strict=True)
+            for query, measurement, of_word in zip(pack, measured, explained, strict=True)
             for metric, value in measurement.values.items()
         ]
         if evaluation.keep_images:

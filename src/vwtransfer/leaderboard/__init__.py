@@ -10,7 +10,6 @@ import platform
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
-import pandas as pd
 import psutil
 import torch
 from rich.console import Console
@@ -20,11 +19,11 @@ from vwtransfer.config import Config, Node, provenance
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.evaluator import UNCONSTRAINED, Evaluation, Query, evaluate, queries
-from vwtransfer.files import write_atomically, write_text
+from vwtransfer.files import write_text
 from vwtransfer.grid import Cell
 from vwtransfer.interrupts import deferred
 from vwtransfer.leaderboard.carrying import AsCarried, Direction, carry, times
-from vwtransfer.leaderboard.explaining import WORD, columns, losses, rank_correlations
+from vwtransfer.leaderboard.explaining import losses, rank_correlations
 from vwtransfer.leaderboard.halves import cells_of_half
 from vwtransfer.leaderboard.page import ALL, REFERENCE, Board, estimates, figure, markdown
 from vwtransfer.models.devices import torch_device
@@ -35,7 +34,6 @@ from vwtransfer.transfer import Transfer
 from vwtransfer.words import WordStore
 
 PAGE = "leaderboard.md"
-WORD_TRAINED = [*WORD, "trained_for"]
 
 
 def run(config: Config) -> None:
@@ -167,6 +165,7 @@ def _measure(
         vectors=work.config.trainer.vectors,
         folder=work.config.folder,
         keep_images=work.config.evaluation.keep_images,
+        causes=work.causes,
     )
     title = f"{waiting[0].transfer} words in {target} ({dataset.name})"
     with work.bars.stage(title, len(waiting)) as advance:
@@ -179,14 +178,10 @@ def _conclude(work: Study, console: Console) -> None:
     methods = list(config.benchmark.methods)
     found = estimates(frame, methods)
     best = max(found, key=lambda method: found[method][ALL].value)
-    causes = _causes(work)
-    write_atomically(config.folder / "causes.csv", lambda path: causes.to_csv(path, index=False))
     board = Board(
         estimates=found,
         causes={
-            method: rank_correlations(
-                losses(frame, method).merge(causes, on=[*WORD, "trained_for"])
-            )
+            method: rank_correlations(losses(frame, method))
             for method in dict.fromkeys((REFERENCE, best))
         },
         seconds={method: times(method, _directions(work), work.cells) for method in methods},
@@ -204,27 +199,6 @@ def _conclude(work: Study, console: Console) -> None:
             highlight=False,
         )
     console.print(f"leaderboard: {config.folder / PAGE}", soft_wrap=True)
-
-
-def _causes(work: Study) -> pd.DataFrame:
-    """For every trained word, what may explain that it is lost on the way."""
-    support, described = work.suite.support, material.descriptions(work.datasets)
-    tables = []
-    for name in dict.fromkeys(source for source, _ in work.config.direction):
-        task, mine = work.suite.tasks[name], [cell for cell in work.cells if cell.task == name]
-        words = [work.store.load(cell).vectors_KD for cell in mine]
-        found = columns(
-            task.text,
-            task.template,
-            torch.stack(words),
-            [cell.anchor for cell in mine],
-            [work.datasets[cell.dataset].concepts[cell.concept] for cell in mine],
-            support,
-            described,
-        )
-        rows = [(cell.dataset, cell.concept, cell.anchor, name) for cell in mine]
-        tables.append(pd.DataFrame(rows, columns=WORD_TRAINED).assign(**found))
-    return pd.concat(tables, ignore_index=True)
 
 
 def _notes(work: Study) -> list[str]:

@@ -1,0 +1,158 @@
+"""Why a word may be lost on the way to another model: what its own model says of it beforehand.
+
+CAUSES, columns of the results, for trained words:
+
+    outside_table   share of the energy of the word's way from its anchor, v - a, that lies outside
+                    the leading principal directions of the table (nine tenths of its energy): there
+                    a map between tables is fitted on next to nothing
+    far_from_words  distance of its vectors to their nearest vocabulary words, in units of the
+                    words' own median distance to their nearest neighbours
+    strange_output  distance of its encoded prompt from those of ordinary phrases (Mahalanobis, in
+                    units of their root mean square)
+    turning_block   first block of the text encoder behind which the end of its prompt is nearer to
+                    the prompt of the concept's name than to the anchor's; one more than there are
+                    where that never happens (paper, section 6: late)
+
+Letters: N words, K vectors per word, D embedding width, S support, H blocks, F features, B phrases.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vwtransfer.datasets import Dataset
+from vwtransfer.grid import Cell
+from vwtransfer.illustrations.activations import end_of_text
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.results import CAUSES
+from vwtransfer.tasks import Task
+from vwtransfer.training.transferable import leading_directions
+from vwtransfer.transfer.prompts import encoded_phrases, end_state, phrases
+from vwtransfer.words import WordStore
+
+PHRASES, LONGEST = 2000, 4
+SAMPLE = 2000  # words whose distance to their nearest neighbour is looked at
+DIGITS = 4  # behind the point; further on, a word's neighbours in a batch show
+AT_ONCE = 512  # vectors
+
+
+@dataclass(frozen=True)
+class Causes:
+    """CAUSES of words that were trained for one task; nothing is read before it is asked for.
+
+    Attributes:
+        task: in whose model they were trained.
+        support: token strings of the vocabulary that counts.
+        excluded: descriptions that no ordinary phrase may spell out.
+        store: where the words lie.
+        datasets: what they are to mean.
+    """
+
+    task: Task
+    support: Sequence[str]
+    excluded: Sequence[str]
+    store: WordStore
+    datasets: Mapping[str, Dataset]
+
+    @torch.no_grad()
+    def of(self, cells: Sequence[Cell]) -> list[dict[str, float]]:
+        """CAUSES of each word; `turning_block` is left out where the encoder shows no blocks."""
+        text, template = self.task.text, self.task.template
+        vectors_NKD = torch.stack([self.store.load(c, text.width).vectors_KD for c in cells])
+        anchor_ND = torch.stack([text.word_row(cell.anchor) for cell in cells])
+        encoded_NF = end_state(text, template, vectors_NKD.to(text.embedding.weight.device)).cpu()
+        found = {
+            "outside_table": outside(vectors_NKD, anchor_ND, self._directions_RD),
+            "far_from_words": distance(vectors_NKD, self._table_SD) / self._typical,
+            "strange_output": strange_output(encoded_NF, self._ordinary_BF),
+        }
+        if text.blocks is not None:
+            names = [self.datasets[cell.dataset].concepts[cell.concept] for cell in cells]
+            of_name = {name: _named(text, template, name) for name in dict.fromkeys(names)}
+            found["turning_block"] = turning_block(
+                end_of_text(text, template, vectors_NKD),
+                end_of_text(text, template, anchor_ND[:, None]),
+                torch.cat([of_name[name] for name in names], dim=1),
+            )
+        return [
+            {cause: round(float(found[cause][n]), DIGITS) for cause in CAUSES if cause in found}
+            for n in range(len(cells))
+        ]
+
+    @cached_property
+    def _table_SD(self) -> Tensor:
+        return self.task.text.rows(sorted(set(self.support)))
+
+    @cached_property
+    def _directions_RD(self) -> Tensor:
+        return leading_directions(self._table_SD)
+
+    @cached_property
+    def _typical(self) -> Tensor:
+        return typical_distance(self._table_SD)
+
+    @cached_property
+    def _ordinary_BF(self) -> Tensor:
+        chosen = phrases(self.support, PHRASES, LONGEST, self.excluded)
+        return encoded_phrases(self.task.text, self.task.template, chosen).cpu()
+
+
+def outside(vectors_NKD: Tensor, anchor_ND: Tensor, directions_RD: Tensor) -> Tensor:
+    """Share [N] of the energy of v - a outside orthonormal directions; 0 for the anchor itself."""
+    way_NKD = (vectors_NKD - anchor_ND[:, None]).double()
+    energy_N = way_NKD.square().sum(dim=(1, 2))
+    inside_N = (way_NKD @ directions_RD.T).square().sum(dim=(1, 2))
+    return torch.where(energy_N > 0, 1 - inside_N / energy_N.clamp(min=1e-300), 0.0)
+
+
+def distance(vectors_NKD: Tensor, table_SD: Tensor) -> Tensor:
+    """Mean distance [N] of a word's vectors to their nearest rows."""
+    parts = vectors_NKD.flatten(0, 1).split(AT_ONCE)
+    nearest_M = torch.cat([torch.cdist(part_MD, table_SD).amin(dim=1) for part_MD in parts])
+    return nearest_M.view(vectors_NKD.shape[:2]).mean(dim=1)
+
+
+def typical_distance(table_SD: Tensor, sample: int = SAMPLE) -> Tensor:
+    """Median distance of rows (`sample` of them at most, evenly spaced) to the nearest other."""
+    chosen_SD = table_SD[:: -(-len(table_SD) // sample)]
+    nearest = []
+    for part_MD in chosen_SD.split(AT_ONCE):
+        distance_MS = torch.cdist(part_MD, table_SD, compute_mode="donot_use_mm_for_euclid_dist")
+        nearest.append(distance_MS.masked_fill(distance_MS == 0, torch.inf).amin(dim=1))
+    return torch.cat(nearest).median()
+
+
+def strange_output(encoded_NF: Tensor, ordinary_BF: Tensor) -> Tensor:
+    """Mahalanobis distance [N] to ordinary phrases, relative to theirs."""
+    mean_F = ordinary_BF.mean(dim=0).double()
+    _, values_F, directions_FF = torch.linalg.svd(
+        ordinary_BF.double() - mean_F, full_matrices=False
+    )
+    spanned = values_F > 1e-4 * values_F[0]
+    scale_F = values_F[spanned] / len(ordinary_BF) ** 0.5
+    way_NF = (encoded_NF.double() - mean_F) @ directions_FF[spanned].T / scale_F
+    return way_NF.square().mean(dim=1).sqrt()
+
+
+def turning_block(word_HND: Tensor, anchor_HND: Tensor, name_HND: Tensor) -> Tensor:
+    """First block [N], from 1, that brings a word nearer to the name than to its anchor.
+
+    H + 1 where none does.
+    """
+    to_name_HN = F.cosine_similarity(word_HND, name_HND, dim=-1)
+    to_anchor_HN = F.cosine_similarity(word_HND, anchor_HND, dim=-1)
+    nearer_HN = to_name_HN > to_anchor_HN
+    never_N = ~nearer_HN.any(dim=0)
+    return torch.where(never_N, len(nearer_HN), nearer_HN.int().argmax(dim=0)) + 1
+
+
+def _named(text: TextEncoder, template: str, name: str) -> Tensor:
+    """Activations [H, 1, D] of a name's own tokens in the template."""
+    ids = text.vocabulary.encode(name)
+    strings = {number: token for token, number in text.vocabulary.ids.items()}
+    tokens = [strings[number] for number in ids[1 : text.vocabulary.end(ids)]]
+    return end_of_text(text, template, text.rows(tokens)[None])
