@@ -13,6 +13,7 @@ from vwtransfer import material, results, tracking
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.identity import word_identity
 from vwtransfer.datasets import Dataset
+from vwtransfer.errors import UserError
 from vwtransfer.evaluation.causes import Causes
 from vwtransfer.evaluation.evaluator import NO_TRANSFER, Evaluation, Query, evaluate, queries
 from vwtransfer.files import write_json, write_text
@@ -23,7 +24,9 @@ from vwtransfer.models.devices import torch_device
 from vwtransfer.progress import Stages, stages
 from vwtransfer.suite import Suite, build, build_part
 from vwtransfer.summary import WIDTH, print_summary, write_summary
+from vwtransfer.tasks import Lesson
 from vwtransfer.tracking import Nowhere, Tracker
+from vwtransfer.training.joint import Joint
 from vwtransfer.training.trainer import Job, train
 from vwtransfer.transfer import Map
 from vwtransfer.words import Failure, WordStore
@@ -105,7 +108,7 @@ def train_words(study: Study) -> None:
             if not waiting:
                 continue
             job = Job(
-                task=task,
+                task=_lesson(study, name, dataset),
                 dataset=dataset,
                 cells=mine,
                 support_SD=study.suite.support_rows(name),
@@ -118,6 +121,23 @@ def train_words(study: Study) -> None:
             title = f"train {name} ({dataset.name})"
             with study.bars.stage(title, len(waiting) * task.training.steps) as advance:
                 train(job, advance, study.stopping)
+
+
+def _lesson(study: Study, name: str, dataset: Dataset) -> Lesson:
+    """What words of a task are trained for: the task alone, unless another model is to see them.
+
+    Raises:
+        UserError: the other model cannot be trained in on this dataset, or there is no map to it.
+    """
+    task, other = study.suite.tasks[name], study.config.trainer.jointly_with
+    if other is None or other == name:
+        return task
+    if not material.trains(study.suite.tasks[other], dataset):
+        raise UserError(
+            f"trainer.jointly_with={other}: {dataset.name} lacks something that training for it "
+            "needs; see vwtransfer action=check."
+        )
+    return Joint(task, study.suite.tasks[other], _map(study, name, other))
 
 
 def measure_words(

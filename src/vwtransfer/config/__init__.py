@@ -183,8 +183,10 @@ class TrainerConfig:
         vectors: embedding vectors of a word.
         checkpoint_every: steps between two checkpoints.
         max_words_in_flight: words of a chunk; None: as many as memory allows.
-        outside_penalty: weight of the penalty that makes words transfer better
-            (`transferable.OutsidePenalty`); 0, as published: none.
+        outside_penalty, early_penalty: weights of what is to make words transfer better
+            (`training.transferable`); 0, as published: none.
+        jointly_with: the task in whose model all words are trained too, through the study's
+            transfer (`training.joint`); None, as published: in none.
     """
 
     vectors: Count
@@ -193,6 +195,8 @@ class TrainerConfig:
     checkpoint_every: Count
     max_words_in_flight: Count | None
     outside_penalty: Annotated[float, Bounds(least=0)] = 0.0
+    early_penalty: Annotated[float, Bounds(least=0)] = 0.0
+    jointly_with: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from vwtransfer.grid import Cell
 
 # What is only measured or kept with, or changes no number at all.
 _NOT_THE_TRAINER = ("checkpoint_every", "max_words_in_flight")
+_OFF_BY_DEFAULT = ("outside_penalty", "early_penalty", "jointly_with")
 _NOT_THE_DATASET = ("anchors",)
 # Where photos lie is no part of what they are: a study's folder keeps a manifest of them.
 _NOT_THE_PHOTOS = ("root", "negatives", "boxes", "manifest", "allow_unverified")
@@ -57,8 +58,14 @@ def word_identity(config: Config, cell: Cell) -> str:
     do. The contents of a checkpoint are not looked at, only its name.
     """
     parts = identity(config)
+    through = {}
+    other = config.trainer.jointly_with
+    if other not in (None, cell.task):
+        model = _without(parts[f"model.{other}"], _ONLY_EVALUATION)
+        through = {"jointly": [model, parts[f"transfer.{config.transfer['name']}"]]}
     return digest(
         {
+            **through,
             "cell": cell.key,
             "task": _without(parts[f"model.{cell.task}"], _ONLY_EVALUATION),
             "support": parts["model.support"],
@@ -112,8 +119,8 @@ def _dataset(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _trainer(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Without a penalty a word is what it was before there was one."""
-    off = () if part["outside_penalty"] else ("outside_penalty",)
+    """What is off is left out: a word is what it was before there was such a thing."""
+    off = tuple(key for key in _OFF_BY_DEFAULT if not part[key])
     return _without(part, _NOT_THE_TRAINER + off)
 
 

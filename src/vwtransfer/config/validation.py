@@ -1,7 +1,7 @@
 """The door: a composed config is refused in one line, or becomes a `Config`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
@@ -82,7 +82,7 @@ def validated(composed: DictConfig) -> Config:
         products=selection.products(values, datasets),
         dataset=datasets,
         model=model,
-        trainer=_trainer(values["trainer"]),
+        trainer=_trainer(values["trainer"], model.tasks),
         evaluation=build(EvaluationConfig, values["evaluation"], "evaluation"),
         transfer=_transfer(values["transfer"], "transfer"),
         benchmark=_benchmark(values["benchmark"]),
@@ -231,10 +231,13 @@ def _dataset(name: str, node: Any) -> DatasetConfig:
     return dataset
 
 
-def _trainer(value: Any) -> TrainerConfig:
+def _trainer(value: Any, tasks: Collection[str]) -> TrainerConfig:
     trainer = build(TrainerConfig, value, "trainer")
     if len(trainer.betas) != 2:
         raise UserError(f"trainer.betas={list(trainer.betas)}: must be two numbers.")
+    other = trainer.jointly_with
+    if other is not None and other not in tasks:
+        raise UserError(f"trainer.jointly_with={other}: {nearest(other, tasks)}")
     return trainer
 
 

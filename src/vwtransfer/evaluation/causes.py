@@ -27,7 +27,6 @@ from torch import Tensor
 from vwtransfer.datasets import Dataset
 from vwtransfer.grid import Cell
 from vwtransfer.illustrations.activations import end_of_text
-from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.results import CAUSES
 from vwtransfer.tasks import Task
 from vwtransfer.training.transferable import leading_directions
@@ -72,7 +71,10 @@ class Causes:
         }
         if text.blocks is not None:
             names = [self.datasets[cell.dataset].concepts[cell.concept] for cell in cells]
-            of_name = {name: _named(text, template, name) for name in dict.fromkeys(names)}
+            of_name = {
+                name: end_of_text(text, template, text.name_rows(name)[None])
+                for name in dict.fromkeys(names)
+            }
             found["turning_block"] = turning_block(
                 end_of_text(text, template, vectors_NKD),
                 end_of_text(text, template, anchor_ND[:, None]),
@@ -148,11 +150,3 @@ def turning_block(word_HND: Tensor, anchor_HND: Tensor, name_HND: Tensor) -> Ten
     nearer_HN = to_name_HN > to_anchor_HN
     never_N = ~nearer_HN.any(dim=0)
     return torch.where(never_N, len(nearer_HN), nearer_HN.int().argmax(dim=0)) + 1
-
-
-def _named(text: TextEncoder, template: str, name: str) -> Tensor:
-    """Activations [H, 1, D] of a name's own tokens in the template."""
-    ids = text.vocabulary.encode(name)
-    strings = {number: token for token, number in text.vocabulary.ids.items()}
-    tokens = [strings[number] for number in ids[1 : text.vocabulary.end(ids)]]
-    return end_of_text(text, template, text.rows(tokens)[None])

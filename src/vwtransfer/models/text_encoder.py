@@ -104,6 +104,11 @@ class TextEncoder:
         """Embedding [D] of a word that is one token."""
         return self.rows([word.lower() + "</w>"])[0]
 
+    def name_rows(self, name: str) -> Tensor:
+        """Embeddings [K, D] of the tokens that a name is read as."""
+        ids = self.vocabulary.encode(name)
+        return self._table_VD[ids[1 : self.vocabulary.end(ids)]]
+
     @cached_property
     def identity(self) -> str:
         """Hash of the token table and its tokens: two encoders that share it map alike."""

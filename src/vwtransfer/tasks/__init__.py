@@ -71,21 +71,53 @@ class Applied:
     pictures: dict[str, Image.Image] = field(default_factory=dict)
 
 
-class Task(Protocol):
-    """A frozen model, what a word is trained for in it, and how well a word does there.
-
-    A task that also has `apply(text, images, label) -> Applied` can be tried with one word.
+class Lesson(Protocol):
+    """What a word is trained for: a frozen model that reads it, and a loss.
 
     Attributes:
         name: the task's name in configs and results.
         training: learning rate, steps and batch size.
         template: the prompt, `{}` where the word stands.
-        measured_at_once: words that `measure` best takes together.
     """
 
     name: str
     training: Training
     template: str
+
+    @property
+    def text(self) -> TextEncoder:
+        """The text encoder; reading it loads the model."""
+        ...
+
+    def features(self, dataset: Dataset) -> Any:
+        """All that training reads of the dataset's training images, computed once."""
+        ...
+
+    def batches(self, features: Any, cell: Cell) -> Tensor:
+        """Which images [steps, B] the word of `cell` sees, from its own random stream."""
+        ...
+
+    def loss(
+        self,
+        vectors_NKD: Tensor,
+        features: Any,
+        images_NB: Tensor,
+        cells: Sequence[Cell],
+        step: int,
+    ) -> Tensor:
+        """The loss [N] of each word on its own batch (table 1 of the paper)."""
+        ...
+
+
+class Task(Lesson, Protocol):
+    """A frozen model, what a word is trained for in it, and how well a word does there.
+
+    A task that also has `apply(text, images, label) -> Applied` can be tried with one word.
+
+    Attributes:
+        measured_at_once: words that `measure` best takes together.
+    """
+
     measured_at_once: int
 
     @property
@@ -108,32 +140,8 @@ class Task(Protocol):
         """The tokenizer; reading it does not load the weights."""
         ...
 
-    @property
-    def text(self) -> TextEncoder:
-        """The text encoder; reading it loads the model."""
-        ...
-
     def chance(self, concepts: int) -> dict[str, float]:
         """Metrics of a random guess among `concepts`, where that is known without measuring."""
-        ...
-
-    def features(self, dataset: Dataset) -> Any:
-        """All that training reads of the dataset's training images, computed once."""
-        ...
-
-    def batches(self, features: Any, cell: Cell) -> Tensor:
-        """Which images [steps, B] the word of `cell` sees, from its own random stream."""
-        ...
-
-    def loss(
-        self,
-        vectors_NKD: Tensor,
-        features: Any,
-        images_NB: Tensor,
-        cells: Sequence[Cell],
-        step: int,
-    ) -> Tensor:
-        """The loss [N] of each word on its own batch (table 1 of the paper)."""
         ...
 
     def measure(

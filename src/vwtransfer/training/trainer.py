@@ -22,11 +22,11 @@ from vwtransfer.config import TrainerConfig
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
 from vwtransfer.grid import Cell
-from vwtransfer.tasks import Task
+from vwtransfer.tasks import Lesson
 from vwtransfer.tracking import Nowhere, Tracker
 from vwtransfer.training.chunks import Chunk, halve, job_folder, partition, words_that_fit
 from vwtransfer.training.packs import NEVER, Pack
-from vwtransfer.training.transferable import OutsidePenalty
+from vwtransfer.training.transferable import penalties
 from vwtransfer.words import Failure, Word, WordStore
 
 
@@ -46,7 +46,7 @@ class Job:
         tracker: who is told how it goes.
     """
 
-    task: Task
+    task: Lesson
     dataset: Dataset
     cells: Sequence[Cell]
     support_SD: Tensor
@@ -144,13 +144,15 @@ def _train_chunk(
     advance(pack.step * len(cells))
     images_SNB = _batches(job, features, cells)
     steps = job.task.training.steps
-    weight, device = job.settings.outside_penalty, pack.vectors_NKD.device
-    penalty = OutsidePenalty.of(weight, job.support_SD, device) if weight else None
+    names = [job.dataset.concepts[cell.concept] for cell in cells]
+    dear = penalties(
+        job.settings, job.task.text, job.task.template, job.support_SD, pack.centre_ND, names
+    )
     while pack.step < steps:
         began = time.perf_counter()
         loss_N = job.task.loss(pack.vectors_NKD, features, images_SNB[pack.step], cells, pack.step)
-        if penalty is not None:
-            loss_N = loss_N + penalty(pack.vectors_NKD, pack.centre_ND)
+        for penalty in dear:
+            loss_N = loss_N + penalty(pack.vectors_NKD)
         pack.update(loss_N, in_tail=pack.step >= steps - _tail(steps))
         pack.seconds += time.perf_counter() - began
         job.tracker.step(pack, loss_N.detach())

@@ -1,0 +1,76 @@
+"""Words trained in two models at once: as they are in their own, through a map in the other.
+
+An upper bound for transfers by that map, and no transfer, as the other model's images are used:
+where such a word fails too, no way of training can make it pass through the map.
+
+Letters: N words, K vectors per word, D embedding width, B batch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vwtransfer.datasets import Dataset
+from vwtransfer.errors import UserError
+from vwtransfer.grid import Cell
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.tasks import Lesson
+from vwtransfer.transfer import Map
+
+
+class Joint:
+    """The sum of a word's loss in its own model and of its image's in another.
+
+    Args:
+        own: the task that the word is trained for; all but the loss is its.
+        other: the task whose model sees the word through the map.
+        carry: from the space of `own` into that of `other`.
+
+    Raises:
+        UserError: the map gives no gradient, as one that searches does not.
+    """
+
+    def __init__(self, own: Lesson, other: Lesson, carry: Map) -> None:
+        self.own, self.other, self.carry = own, other, carry
+        self.name, self.training, self.template = own.name, own.training, own.template
+        probe_NKD = torch.zeros(1, 1, own.text.width, requires_grad=True)
+        if not carry(probe_NKD).requires_grad:
+            raise UserError(
+                "trainer.jointly_with: words are trained through a map that is a function with a "
+                "gradient, such as transfer=least_squares; this one is none."
+            )
+
+    @property
+    def text(self) -> TextEncoder:
+        """The text encoder of its own model."""
+        return self.own.text
+
+    def features(self, dataset: Dataset) -> tuple[Any, Any]:
+        """What training reads of the images in each model."""
+        return self.own.features(dataset), self.other.features(dataset)
+
+    def batches(self, features: tuple[Any, Any], cell: Cell) -> Tensor:
+        """Images of its own, then those of the other model, [steps, B + B']."""
+        steps = self.training.steps
+        own_SB = self.own.batches(features[0], cell)
+        other_SB = self.other.batches(features[1], cell)
+        epochs = -(-steps // len(other_SB))
+        return torch.cat([own_SB, other_SB.repeat(epochs, 1)[:steps]], dim=1)
+
+    def loss(
+        self,
+        vectors_NKD: Tensor,
+        features: tuple[Any, Any],
+        images_NB: Tensor,
+        cells: Sequence[Cell],
+        step: int,
+    ) -> Tensor:
+        """The two losses [N], added."""
+        own_NB, other_NB = images_NB.split(
+            [self.training.batch_size, images_NB.shape[1] - self.training.batch_size], dim=1
+        )
+        own_N = self.own.loss(vectors_NKD, features[0], own_NB, cells, step)
+        carried_NKD = self.carry(vectors_NKD)
+        return own_N + self.other.loss(carried_NKD, features[1], other_NB, cells, step)
