@@ -37,12 +37,14 @@ SMALL = [
             "similarity_matching",
             "neighbour_matching",
             "blended_matching",
+            "clearest_matching",
         )
         for key, value in (("phrases", 300), ("steps", 5))
     ),
     "progress=false",
     "threads=1",
 ]
+WITHOUT = [line for line in SMALL if line.startswith("~")]
 MINE = '''
 """Each vector becomes the mean of the target's words."""
 
@@ -132,12 +134,18 @@ def test_running_again_carries_and_measures_nothing(config: Config) -> None:
     assert {path: path.stat().st_mtime_ns for path in kept} == before
 
 
+def two_methods(config: Config) -> list[str]:
+    """The overrides of SMALL with least squares and ridge alone."""
+    kept = ("least_squares", "ridge", "mine")
+    without = [
+        f"~transfer@benchmark.methods.{m}" for m in config.benchmark.methods if m not in kept
+    ]
+    return [*(line for line in SMALL if "methods" not in line), *WITHOUT, *without]
+
+
 def test_the_words_of_another_study_are_carried_instead(config: Config, tmp_path: Path) -> None:
-    methods = list(config.benchmark.methods)
-    without = [f"~transfer@benchmark.methods.{m}" for m in methods if m not in ("ridge", "mine")]
-    kept = [line for line in SMALL if "methods" not in line]
-    without.remove("~transfer@benchmark.methods.least_squares")
-    other = compose([*kept, *without, f"outputs={tmp_path}", f"benchmark.words={config.folder}"])
+    of_another = [f"outputs={tmp_path}", f"benchmark.words={config.folder}"]
+    other = compose([*two_methods(config), *of_another])
     leaderboard.run(other)
     assert not (other.folder / "words").exists()
     frames = [
@@ -145,6 +153,45 @@ def test_the_words_of_another_study_are_carried_instead(config: Config, tmp_path
     ]
     first, second = (retention(frame, "ridge", resamples=10) for frame in frames)
     assert {p: e.value for p, e in first.items()} == {p: e.value for p, e in second.items()}
+
+
+def test_a_study_that_is_not_complete_says_what_is_left_out(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(config.folder / "words", tmp_path / "words")
+    task = tmp_path / "words" / "tiny_shapes"
+    shutil.rmtree(task / "detection" / "blue_dotted_star")
+    shutil.rmtree(task / "classification" / "blue_dotted_star")
+    shutil.rmtree(task / "detection" / "red_striped_moon")
+    of_another = [f"outputs={tmp_path}", f"benchmark.words={tmp_path}"]
+    other = compose([*two_methods(config), *of_another])
+    leaderboard.run(other)
+    line = (
+        "tiny_shapes: 2 of 5 pairs of concept and anchor are left out, as words are missing: "
+        "1 for classification, 2 for detection."
+    )
+    assert line in capsys.readouterr().out
+    assert f"- {line}" in (other.folder / "leaderboard.md").read_text()
+    frame = pd.read_parquet(other.folder / "results.parquet")
+    assert len(set(frame.concept)) == 3
+
+
+def test_words_that_do_nothing_in_their_own_model_have_no_retention(
+    config: Config, tmp_path: Path
+) -> None:
+    small = compose([*two_methods(config), f"outputs={tmp_path}", "delta=0.01"])
+    leaderboard.run(small)
+    page = (small.folder / "leaderboard.md").read_text()
+    assert "# Leaderboard: development half, tiny models, delta 0.01" in page
+    assert "retention is not defined; not counted, 2 of 2: classification on tiny_shapes" in page
+    assert "| `ridge` | - | - | - |" in page
+    assert "| trained in the target | 0.5" in page
+
+
+def test_words_of_several_deltas_have_no_place_in_one_table(tmp_path: Path) -> None:
+    both = compose([*SMALL, f"outputs={tmp_path}", "delta=[0.5,1.0]"])
+    with pytest.raises(UserError, match=r"delta=\['0.5', '1'\]: a leaderboard is of words of one"):
+        leaderboard.run(both)
 
 
 def test_a_study_whose_words_are_of_another_half_has_nothing_to_carry(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vwtransfer.leaderboard.retention import OVERALL, Estimate, retention
+from vwtransfer.leaderboard.retention import OVERALL, Estimate, gains, retention
 
 ALL = (OVERALL, OVERALL)
 CONCEPTS, ANCHORS = ["star", "moon", "ring"], ["zepu", "muli"]
@@ -132,6 +132,37 @@ def test_the_concepts_names_are_measured_on_the_same_scale() -> None:
         names += rows("d0", target, "name", "none", values)
     found = retention(pd.concat([frame, pd.DataFrame(names)]), "name", resamples=20)
     assert found[ALL].value == pytest.approx(1)
+
+
+def test_where_training_gains_next_to_nothing_there_is_nothing_to_keep() -> None:
+    frame = study(datasets=2)
+    useless = (frame.dataset == "d0") & (frame.trained_for == "classification")
+    useless &= frame.evaluated_on == "classification"
+    frame.loc[useless, "value"] = 0.15
+    found = retention(frame, "better", resamples=50)
+    rest = retention(frame[frame.dataset == "d1"], "better", resamples=50)
+    pair = ("detection", "classification")
+    assert found[pair].value == pytest.approx(rest[pair].value)
+    small = gains(frame).query("gain < 0.1")
+    assert small[["dataset", "evaluated_on"]].to_numpy().tolist() == [["d0", "classification"]]
+    nothing = retention(frame[frame.dataset == "d0"], "better", resamples=50)
+    assert math.isnan(nothing[pair].value)
+    assert math.isnan(nothing[pair].low)
+    assert nothing[ALL].value == nothing["classification", "detection"].value
+
+
+def test_words_of_a_delta_are_held_against_those_of_the_same_delta() -> None:
+    frame = study()
+    words = frame[frame.trained_for != "anchor"]
+    within = words.assign(delta=0.5, value=words["value"] - 0.2)
+    both = pd.concat([frame, within], ignore_index=True)
+    alone = pd.concat([frame[frame.trained_for == "anchor"], within], ignore_index=True)
+    free, held = (
+        retention(both, "better", 50, delta=delta)[ALL].value for delta in (math.inf, 0.5)
+    )
+    assert free == retention(frame, "better", 50)[ALL].value
+    assert held == retention(alone, "better", 50, delta=0.5)[ALL].value
+    assert held < free
 
 
 def test_a_failed_word_is_left_out_and_the_others_stand() -> None:

@@ -7,6 +7,7 @@ and to `benchmark.page` where that is given. What is done is not done again.
 """
 
 import platform
+from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
@@ -20,12 +21,21 @@ from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.evaluator import UNCONSTRAINED, Evaluation, Query, evaluate, queries
 from vwtransfer.files import write_text
-from vwtransfer.grid import Cell
+from vwtransfer.grid import Cell, delta_text
 from vwtransfer.interrupts import deferred
 from vwtransfer.leaderboard.carrying import AsCarried, Direction, carry, times
 from vwtransfer.leaderboard.explaining import losses, rank_correlations
 from vwtransfer.leaderboard.halves import cells_of_half
-from vwtransfer.leaderboard.page import ALL, REFERENCE, Board, estimates, figure, markdown
+from vwtransfer.leaderboard.page import (
+    ALL,
+    REFERENCE,
+    Board,
+    estimates,
+    figure,
+    interval,
+    markdown,
+    ranked,
+)
 from vwtransfer.models.devices import torch_device
 from vwtransfer.progress import stages
 from vwtransfer.study import Study, measured, train_words
@@ -50,6 +60,12 @@ def run(config: Config) -> None:
     if not config.direction:
         raise UserError("direction: none is chosen; choose with direction=all.")
     cells = cells_of_half(config)
+    deltas = sorted({cell.delta for cell in cells})
+    if len(deltas) > 1:
+        raise UserError(
+            f"delta={[delta_text(delta) for delta in deltas]}: a leaderboard is of words of one "
+            "delta. Choose one, and a name=... for each."
+        )
     provenance.save(config)
     torch.set_num_threads(config.threads or torch.get_num_threads())
     suite = build(config, torch_device(config.device))
@@ -62,6 +78,9 @@ def run(config: Config) -> None:
             if config.benchmark.words is None:
                 train_words(work)
             work = replace(work, cells=_trained(work))
+            missing = _missing(cells, work.cells, work.store)
+            for line in missing:
+                console.print(line, style="yellow", highlight=False, soft_wrap=True)
             for node in config.benchmark.methods.values():
                 _carry(work, node)
             done = measured(config.folder)
@@ -73,7 +92,7 @@ def run(config: Config) -> None:
                 f"stopped; everything finished is kept under {config.folder}. The same command "
                 "goes on from there."
             ) from interrupt
-    _conclude(work, console)
+    _conclude(work, missing, console)
 
 
 def _trained(work: Study) -> list[Cell]:
@@ -86,12 +105,11 @@ def _trained(work: Study) -> list[Cell]:
     found = [
         cell
         for cell in work.cells
-        if cell.delta == UNCONSTRAINED
-        and all(replace(cell, task=task) in work.store for task in tasks)
+        if cell.task in tasks and all(replace(cell, task=task) in work.store for task in tasks)
     ]
     if not found:
         raise UserError(
-            f"no unconstrained word of the {work.config.benchmark.half} half lies under "
+            f"no {_kind(work.cells)} word of the {work.config.benchmark.half} half lies under "
             f"{work.store.folder} for each of {', '.join(sorted(tasks))}."
         )
     for task in sorted(tasks):
@@ -103,6 +121,30 @@ def _trained(work: Study) -> list[Cell]:
                 f"model.{task}.checkpoint={work.config.model.tasks[task]['checkpoint']}."
             )
     return found
+
+
+def _missing(cells: Sequence[Cell], found: Sequence[Cell], store: WordStore) -> list[str]:
+    """A line for each dataset of which words are left out, as some of the same pair are missing."""
+    lines = []
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+        mine = [cell for cell in cells if cell.dataset == dataset]
+        pairs = {(cell.concept, cell.anchor) for cell in mine}
+        whole = {(cell.concept, cell.anchor) for cell in found if cell.dataset == dataset}
+        if pairs == whole:
+            continue
+        absent = Counter(cell.task for cell in mine if cell not in store)
+        each = ", ".join(f"{count} for {task}" for task, count in sorted(absent.items()))
+        lines.append(
+            f"{dataset}: {len(pairs - whole)} of {len(pairs)} pairs of concept and anchor are left "
+            f"out, as words are missing: {each}."
+        )
+    return lines
+
+
+def _kind(cells: Sequence[Cell]) -> str:
+    """Unconstrained words, or those of which delta."""
+    delta = cells[0].delta
+    return "unconstrained" if delta == UNCONSTRAINED else f"delta {delta_text(delta)}"
 
 
 def _directions(work: Study) -> list[Direction]:
@@ -172,32 +214,30 @@ def _measure(
         evaluate(evaluation, waiting, advance, work.stopping)
 
 
-def _conclude(work: Study, console: Console) -> None:
-    config = work.config
+def _conclude(work: Study, missing: Sequence[str], console: Console) -> None:
+    config, delta = work.config, work.cells[0].delta
     frame = results.finish(config.folder)
     methods = list(config.benchmark.methods)
-    found = estimates(frame, methods)
-    best = max(found, key=lambda method: found[method][ALL].value)
+    found = estimates(frame, methods, delta)
     board = Board(
         estimates=found,
         causes={
-            method: rank_correlations(losses(frame, method))
-            for method in dict.fromkeys((REFERENCE, best))
+            method: rank_correlations(losses(frame, method, delta))
+            for method in dict.fromkeys((REFERENCE, ranked(found)[0]))
         },
         seconds={method: times(method, _directions(work), work.cells) for method in methods},
         frame=frame,
-        title=f"{config.benchmark.half} half, {config.model.name} models",
-        notes=_notes(work),
+        title=f"{config.benchmark.half} half, {config.model.name} models"
+        + (f", {_kind(work.cells)}" if delta != UNCONSTRAINED else ""),
+        notes=[*_notes(work), *missing],
+        delta=delta,
     )
     for path in dict.fromkeys(p for p in (config.folder / PAGE, config.benchmark.page) if p):
         pictures = figure(board, path.with_name(path.stem))
         write_text(path, markdown(board, pictures[0].name))
     for method in board.ranked:
-        overall = board.estimates[method][ALL]
-        console.print(
-            f"{method:24} keeps {overall.value:.2f} [{overall.low:.2f}, {overall.high:.2f}]",
-            highlight=False,
-        )
+        kept = interval(board.estimates[method][ALL])
+        console.print(f"{method:24} keeps {kept}", highlight=False)
     console.print(f"leaderboard: {config.folder / PAGE}", soft_wrap=True)
 
 
@@ -211,7 +251,7 @@ def _notes(work: Study) -> list[str]:
     memory = psutil.virtual_memory().total / 2**30
     return [
         f"{len(concepts)} concepts of {', '.join(work.datasets)}; {len(words)} pairs of concept "
-        f"and anchor, {len(work.cells)} words trained, unconstrained, seed {config.seed}.",
+        f"and anchor, {len(work.cells)} words trained, {_kind(work.cells)}, seed {config.seed}.",
         f"Steps of a word's training: {steps}.",
         f"Descriptions that no fit may spell out: all of all concepts, "
         f"{len(material.descriptions(work.datasets))} in all.",

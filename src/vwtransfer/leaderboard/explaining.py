@@ -10,24 +10,25 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from vwtransfer.leaderboard.retention import TAILS, mean_of_defined, unconstrained
+from vwtransfer.leaderboard.retention import TAILS, UNCONSTRAINED, headline, mean_of_defined
 from vwtransfer.results import CAUSES
 
 RESAMPLES = 1000
 GROUP = ["dataset", "trained_for", "evaluated_on"]
 
 
-def losses(frame: pd.DataFrame, method: str) -> pd.DataFrame:
+def losses(frame: pd.DataFrame, method: str, delta: float = UNCONSTRAINED) -> pd.DataFrame:
     """`loss` of each word and direction by a method, in the headline metric.
 
     Args:
         frame: results, as `results.read` gives them.
         method: a transfer.
+        delta: of the words.
 
     Returns:
         A row for each: GROUP, "concept", "anchor", CAUSES and "loss".
     """
-    frame = unconstrained(frame)
+    frame = headline(frame, delta)
     own = frame[frame["trained_for"] == frame["evaluated_on"]]
     level = own.groupby(["dataset", "evaluated_on"], observed=True)["value"].mean()
     moved = frame[frame["transfer"] == method]

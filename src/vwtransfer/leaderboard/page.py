@@ -1,20 +1,26 @@
 """The leaderboard as a page of Markdown, and retention as a figure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
 from vwtransfer.figures import sheet
 from vwtransfer.leaderboard.retention import (
+    LEAST_GAIN,
     METRICS,
     OVERALL,
+    UNCONSTRAINED,
     Estimate,
     directions,
+    gains,
+    headline,
+    mean_of_defined,
     retention,
-    unconstrained,
 )
 from vwtransfer.summary import in_order
 
@@ -35,6 +41,7 @@ class Board:
         frame: the results.
         title: what was measured, in a line.
         notes: what a reader should know: sizes, settings, machine.
+        delta: of the words.
     """
 
     estimates: Mapping[str, Mapping[tuple[str, str], Estimate]]
@@ -43,18 +50,24 @@ class Board:
     frame: pd.DataFrame
     title: str
     notes: Sequence[str]
+    delta: float = UNCONSTRAINED
 
     @property
     def ranked(self) -> list[str]:
         """Methods, the one that keeps most first."""
-        return sorted(self.estimates, key=lambda m: -self.estimates[m][ALL].value)
+        return ranked(self.estimates)
+
+
+def ranked(found: Mapping[str, Mapping[tuple[str, str], Estimate]]) -> list[str]:
+    """Methods, the one that keeps most first; as they came where there was nothing to keep."""
+    return sorted(found, key=lambda method: -np.nan_to_num(found[method][ALL].value))
 
 
 def estimates(
-    frame: pd.DataFrame, methods: Sequence[str]
+    frame: pd.DataFrame, methods: Sequence[str], delta: float = UNCONSTRAINED
 ) -> dict[str, dict[tuple[str, str], Estimate]]:
     """Retention of every method."""
-    return {method: retention(frame, method) for method in methods}
+    return {method: retention(frame, method, delta=delta) for method in methods}
 
 
 def markdown(board: Board, figure: str) -> str:
@@ -64,7 +77,8 @@ def markdown(board: Board, figure: str) -> str:
         board: what is on it.
         figure: path of the figure, as the page names it.
     """
-    named = retention(board.frame, "name") if "name" in set(board.frame["trained_for"]) else None
+    there = "name" in set(board.frame["trained_for"])
+    named = retention(board.frame, "name", delta=board.delta) if there else None
     return "\n".join(
         [
             f"# Leaderboard: {board.title}",
@@ -79,6 +93,7 @@ def markdown(board: Board, figure: str) -> str:
             "A carried word can do better than one trained there; *capped* is the mean over "
             "directions with none counted above 1.",
             "",
+            *_not_defined(board),
             *_ranking(board),
             "",
             *([_name_line(named), ""] if named else []),
@@ -111,6 +126,23 @@ def markdown(board: Board, figure: str) -> str:
     )
 
 
+def _not_defined(board: Board) -> list[str]:
+    """Where training gained too little for retention to mean anything."""
+    found = gains(board.frame, board.delta)
+    small = found[found["gain"] < LEAST_GAIN]
+    if small.empty:
+        return []
+    each = ", ".join(
+        f"{row.evaluated_on} on {row.dataset} ({row.gain:+.2f})" for row in small.itertuples()
+    )
+    return [
+        f"Where words trained in the target gain less than {LEAST_GAIN} over the anchor there is "
+        f"nothing to keep, and retention is not defined; not counted, {len(small)} of "
+        f"{len(found)}: {each}.",
+        "",
+    ]
+
+
 def _ranking(board: Board) -> list[str]:
     rows = []
     for place, method in enumerate(board.ranked, 1):
@@ -120,9 +152,9 @@ def _ranking(board: Board) -> list[str]:
             (
                 str(place),
                 f"`{method}`",
-                _interval(overall),
+                interval(overall),
                 against,
-                f"{_capped(board.estimates[method]):.2f}",
+                _number(_capped(board.estimates[method]), 2),
                 f"{fit:.2f}",
                 f"{1000 * word:.1f}",
             )
@@ -132,34 +164,34 @@ def _ranking(board: Board) -> list[str]:
 
 
 def _capped(found: Mapping[tuple[str, str], Estimate]) -> float:
-    values = [min(1.0, estimate.value) for pair, estimate in found.items() if pair != ALL]
-    return sum(values) / len(values)
+    values = [[min(1.0, estimate.value)] for pair, estimate in found.items() if pair != ALL]
+    return float(mean_of_defined(values)[0])
 
 
 def _name_line(named: Mapping[tuple[str, str], Estimate]) -> str:
     """What the concepts' own names reach: no transfer, but what there is to compare with."""
     each = ", ".join(
-        f"{target} {_interval(estimate)}"
+        f"{target} {interval(estimate)}"
         for (_, target), estimate in named.items()
         if target != OVERALL
     )
     return (
         f"Listed apart, as it is no transfer: the concept's own name, typed, has "
-        f"{_interval(named[ALL])} on this scale ({each})."
+        f"{interval(named[ALL])} on this scale ({each})."
     )
 
 
 def _by_direction(board: Board) -> list[str]:
     pairs = directions(board.frame, REFERENCE)
     rows = [
-        (f"`{method}`", *(_interval(board.estimates[method][pair]) for pair in pairs))
+        (f"`{method}`", *(interval(board.estimates[method][pair]) for pair in pairs))
         for method in board.ranked
     ]
     return _table(("method", *(_arrow(pair) for pair in pairs)), rows)
 
 
 def _raw(board: Board) -> list[str]:
-    frame = unconstrained(board.frame)
+    frame = headline(board.frame, board.delta)
     mean = frame.groupby(["transfer", "trained_for", "evaluated_on"], observed=True)["value"].mean()
     targets = in_order([task for task in METRICS if task in set(frame["evaluated_on"])])
     rows = [
@@ -177,7 +209,7 @@ def _causes(board: Board) -> list[str]:
     rows = [
         (f"`{row.column}`", f"`{method}`", f"{row.rho:+.2f} [{row.low:+.2f}, {row.high:+.2f}]")
         for method, table in board.causes.items()
-        for row in table.itertuples()
+        for row in table[table["groups"] > 0].itertuples()
     ]
     return _table(("of the word", "lost by", "rank correlation with the loss"), rows)
 
@@ -189,11 +221,12 @@ def figure(board: Board, path: Path) -> list[Path]:
     sheet_figure, axes = sheet.panels(len(pairs), 4, 3.4)
     height = 0.24 * len(board.ranked) + 0.9
     sheet_figure.set_figheight(2 * height + 1.2)
-    ranked = board.ranked[::-1]
-    values = [estimate.value for found in board.estimates.values() for estimate in found.values()]
+    methods = board.ranked[::-1]
+    each = [estimate.value for found in board.estimates.values() for estimate in found.values()]
+    values = [value for value in each if math.isfinite(value)]
     left, right = min(-0.2, *values) - 0.1, max(1.2, *values) + 0.1
     for ax, pair in zip(axes, pairs, strict=True):
-        for y, method in enumerate(ranked):
+        for y, method in enumerate(methods):
             estimate = board.estimates[method][pair]
             colour = COLOURS[1] if method == REFERENCE else COLOURS[0]
             ax.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=1.6)
@@ -203,9 +236,9 @@ def figure(board: Board, path: Path) -> list[Path]:
         for level in (0, 1):
             ax.axvline(level, color="#999999", linewidth=0.9)
         ax.set_title("mean over directions" if pair == ALL else _arrow(pair, short=False))
-        ax.set_yticks(range(len(ranked)), ranked if ax in axes[::4] else [])
+        ax.set_yticks(range(len(methods)), methods if ax in axes[::4] else [])
         ax.set_xlim(left, right)
-        ax.set_ylim(-0.7, len(ranked) - 0.3)
+        ax.set_ylim(-0.7, len(methods) - 0.3)
     legend = [
         Line2D([], [], color=COLOURS[0], marker="o", label="retention, 95 % interval"),
         Line2D([], [], color=COLOURS[1], marker="o", label="the paper's least squares"),
@@ -223,16 +256,21 @@ def _arrow(pair: tuple[str, str], short: bool = True) -> str:
     return " > ".join(SHORT.get(task, task) if short else task for task in pair)
 
 
-def _interval(estimate: Estimate) -> str:
+def interval(estimate: Estimate) -> str:
+    """A number with its interval; a dash where it is not defined."""
+    if math.isnan(estimate.value):
+        return "-"
     return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def _signed(estimate: Estimate) -> str:
+    if math.isnan(estimate.value):
+        return "-"
     return f"{estimate.value:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

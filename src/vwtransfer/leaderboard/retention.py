@@ -10,6 +10,10 @@ with images. A method's retention is the mean over directions and datasets. Inte
 bootstraps that resample concepts and then, within each, anchors; all means of a resample are of the
 same words, so that differences between methods are paired.
 
+Where training in the target gains less than LEAST_GAIN over the anchor, as it does in small balls
+around it, there is nothing to keep and the ratio says nothing: such datasets count for no mean, nor
+do such resamples for an interval.
+
 Letters: R resamples, W words (pairs of concept and anchor) of a dataset.
 """
 
@@ -23,12 +27,15 @@ import pandas as pd
 
 RESAMPLES = 4000
 TAILS = (0.025, 0.975)
+LEAST_GAIN = 0.1  # in the target's metric
+UNCONSTRAINED = math.inf
 METRICS = {
     "generation": "generation_accuracy",
     "detection": "mean_average_precision",
     "classification": "classifier_balanced_accuracy",
 }
 BASELINES = ("anchor", "name")
+NO_WORDS = (*BASELINES, "random", "chance")
 OVERALL = "all"
 
 
@@ -53,10 +60,25 @@ class Estimate:
         return Estimate.of(self.value - other.value, self.resamples - other.resamples)
 
 
-def unconstrained(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that retention is made of: headline metric, no delta, measured."""
+def headline(frame: pd.DataFrame, delta: float = UNCONSTRAINED) -> pd.DataFrame:
+    """The measured rows that retention is made of: one metric, words of one delta, baselines."""
     metric = frame["evaluated_on"].map(METRICS)
-    return frame[(frame["metric"] == metric) & np.isinf(frame["delta"])].dropna(subset=["value"])
+    of_delta = (frame["delta"] == delta) | frame["trained_for"].isin(NO_WORDS)
+    return frame[(frame["metric"] == metric) & of_delta].dropna(subset=["value"])
+
+
+def gains(frame: pd.DataFrame, delta: float = UNCONSTRAINED) -> pd.DataFrame:
+    """What training gains over the anchor in each model, the denominator of retention.
+
+    Returns:
+        A row for each dataset and `evaluated_on`, with `gain`.
+    """
+    frame = headline(frame, delta)
+    own = frame[(frame["trained_for"] == frame["evaluated_on"])]
+    anchor = frame[frame["trained_for"] == "anchor"]
+    keys = ["dataset", "evaluated_on"]
+    means = [rows.groupby(keys, observed=True)["value"].mean() for rows in (own, anchor)]
+    return (means[0] - means[1]).dropna().rename("gain").reset_index()
 
 
 def directions(frame: pd.DataFrame, method: str) -> list[tuple[str, str]]:
@@ -67,7 +89,11 @@ def directions(frame: pd.DataFrame, method: str) -> list[tuple[str, str]]:
 
 
 def retention(
-    frame: pd.DataFrame, method: str, resamples: int = RESAMPLES, seed: int = 0
+    frame: pd.DataFrame,
+    method: str,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    delta: float = UNCONSTRAINED,
 ) -> dict[tuple[str, str], Estimate]:
     """A method's retention in every direction, as a mean over datasets, and over all directions.
 
@@ -77,14 +103,16 @@ def retention(
             what words can do.
         resamples: R.
         seed: of the resampling; the same for every method.
+        delta: of the words.
 
     Returns:
-        (trained for, evaluated on) -> estimate; the mean under (OVERALL, OVERALL).
+        (trained for, evaluated on) -> estimate; the mean under (OVERALL, OVERALL). Estimates are
+        nan where training in the target gains too little to keep any of it.
 
     Raises:
         ValueError: a word lacks its anchor or the word trained in the target model.
     """
-    frame = unconstrained(frame)
+    frame = headline(frame, delta)
     if method in BASELINES:
         targets = sorted(frame.loc[frame["transfer"] != "none", "evaluated_on"].unique())
         pairs = [(method, target) for target in targets]
@@ -132,7 +160,7 @@ def mean_of_defined(rows: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
 
 def _words(rows: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     """(concept, anchor) of the words of a dataset, in order."""
-    trained = rows[~rows["trained_for"].isin([*BASELINES, "random", "chance"])]
+    trained = rows[~rows["trained_for"].isin(NO_WORDS)]
     pairs = trained[["concept", "anchor"]].drop_duplicates().itertuples(index=False, name=None)
     return tuple(sorted(pairs))
 
@@ -195,7 +223,7 @@ def _mean(weight_RW: np.ndarray, value_W: np.ndarray) -> np.ndarray:
 
 
 def _ratio(transferred_R: np.ndarray, anchor_R: np.ndarray, own_R: np.ndarray) -> np.ndarray:
-    """Retention; nan where training in the target gained nothing over the anchor."""
+    """Retention; nan where training in the target gained too little over the anchor."""
     gain_R = own_R - anchor_R
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(gain_R > 0, (transferred_R - anchor_R) / gain_R, np.nan)
+        return np.where(gain_R >= LEAST_GAIN, (transferred_R - anchor_R) / gain_R, np.nan)
