@@ -16,7 +16,7 @@ from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.suite import build, build_part
 from vwtransfer.transfer.least_squares import LeastSquares
 from vwtransfer.transfer.output_matching import OutputMatching
-from vwtransfer.transfer.prompts import end_state, phrases, read
+from vwtransfer.transfer.prompts import phrases, read, states
 
 TEMPLATE = "a photo of {}"
 SMALL: dict[str, Any] = {"phrases": 600, "longest": 2, "steps": 60}
@@ -61,9 +61,9 @@ def test_between_encoders_that_read_alike_the_word_is_read_as_before(match: Any)
     mapped_NKD = OutputMatching("m", match=match, **settings).fit(source, target, WORDS)(
         vectors_NKD
     )
-    wanted = end_state(source, TEMPLATE, vectors_NKD)
-    assert F.cosine_similarity(end_state(target, TEMPLATE, mapped_NKD), wanted).min() > 0.98
-    assert F.cosine_similarity(end_state(target, TEMPLATE, moved), wanted).min() < 0.98
+    wanted = states(source, TEMPLATE, vectors_NKD)
+    assert F.cosine_similarity(states(target, TEMPLATE, mapped_NKD), wanted, dim=-1).min() > 0.98
+    assert F.cosine_similarity(states(target, TEMPLATE, moved), wanted, dim=-1).min() < 0.98
 
 
 def test_neighbours_carry_a_phrase_to_itself() -> None:
@@ -88,6 +88,58 @@ def test_a_blend_lies_between_its_parts() -> None:
     parts = [F.normalize(wanted[match], dim=-1) for match in ("ridge", "neighbours")]
     torch.testing.assert_close(wanted["blend"], parts[0] + parts[1])
     assert not torch.allclose(parts[0], parts[1], atol=0.05)
+
+
+class TwoPlaces(torch.nn.Module):
+    """States [N, L, 12] of all tokens: one half of a vector is read there, the other at the end."""
+
+    def __init__(self, table_VD: Tensor) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding.from_pretrained(table_VD)
+        stream = torch.Generator().manual_seed(7)
+        self.own, self.end = (torch.randn(6, 12, generator=stream) for _ in range(2))
+
+    def forward(self, ids_NL: Tensor) -> Tensor:
+        own_NLD, end_NLD = self.embedding(ids_NL).chunk(2, dim=-1)
+        states_NLF = torch.tanh(own_NLD @ self.own)
+        at_end_NF = torch.tanh(end_NLD @ self.end).sum(dim=1)
+        return torch.where((ids_NL == 1)[..., None], at_end_NF[:, None], states_NLF)
+
+
+def test_each_word_is_taken_from_the_place_where_its_nearest_phrases_agree() -> None:
+    pooled, target = encoder(table(12, 0)), encoder(table(6, 1), seed=1)
+    reader = TwoPlaces(pooled.embedding.weight)
+    source = TextEncoder(pooled.vocabulary, reader.embedding, reader, pooled=False)
+    noun_KD, other_KD = source.rows(WORDS[4:5]), source.rows(WORDS[40:48]).mean(0, keepdim=True)
+    clear_at_end = torch.cat([other_KD[:, :6], noun_KD[:, 6:]], dim=1)
+    clear_in_words = torch.cat([noun_KD[:, :6], other_KD[:, 6:]], dim=1)
+    vectors_NKD = torch.stack([clear_at_end, clear_in_words])
+    settings = {**SMALL, "longest": 3, "temperature": 0.02}
+    wanted = {
+        places: OutputMatching("m", places=places, **settings)
+        .fit(source, target, WORDS)
+        .wanted(vectors_NKD)
+        for places in (("end",), ("words",), ("end", "words"))
+    }
+    both_NTF = wanted["end", "words"]
+    torch.testing.assert_close(both_NTF[0], wanted["end",][0])
+    torch.testing.assert_close(both_NTF[1], wanted["words",][1])
+    assert not torch.allclose(wanted["end",], wanted["words",], atol=0.1)
+
+
+def test_an_encoder_that_gives_the_end_alone_is_read_there_alone() -> None:
+    source, target = encoder(table(8, 0)), encoder(table(6, 1), seed=1)
+    vectors_NKD = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(2))
+    end, both = (
+        OutputMatching("m", places=places, **SMALL).fit(source, target, WORDS).wanted(vectors_NKD)
+        for places in (["end"], ["end", "words"])
+    )
+    assert torch.equal(end, both)
+
+
+def test_similarities_are_those_of_one_place() -> None:
+    with pytest.raises(UserError, match=r"transfer\.places: similarities .* of one place"):
+        OutputMatching("m", match="similarities", places=["end", "words"])
 
 
 def test_the_search_begins_at_the_phrase_that_is_read_most_like_the_word() -> None:
@@ -130,6 +182,8 @@ def test_the_pull_towards_words_brings_vectors_nearer_to_the_vocabulary() -> Non
 def test_an_unknown_variant_is_refused(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=rf"transfer.{key}={value}: Did you mean"):
         OutputMatching("m", **{key: value})
+    with pytest.raises(UserError, match=r"transfer.places=word: Did you mean 'words'"):
+        OutputMatching("m", places=["end", "word"])
 
 
 def test_several_templates_are_matched_together() -> None:

@@ -30,7 +30,7 @@ from vwtransfer.illustrations.activations import end_of_text
 from vwtransfer.results import CAUSES
 from vwtransfer.tasks import Task
 from vwtransfer.training.transferable import leading_directions
-from vwtransfer.transfer.prompts import encoded_phrases, end_state, phrases
+from vwtransfer.transfer.prompts import encoded_phrases, phrases, states
 from vwtransfer.words import WordStore
 
 PHRASES, LONGEST = 2000, 4
@@ -63,7 +63,8 @@ class Causes:
         text, template = self.task.text, self.task.template
         vectors_NKD = torch.stack([self.store.load(c, text.width).vectors_KD for c in cells])
         anchor_ND = torch.stack([text.word_row(cell.anchor) for cell in cells])
-        encoded_NF = end_state(text, template, vectors_NKD.to(text.embedding.weight.device)).cpu()
+        device = text.embedding.weight.device
+        encoded_NF = states(text, template, vectors_NKD.to(device))[:, 0].cpu()
         found = {
             "outside_table": outside(vectors_NKD, anchor_ND, self._directions_RD),
             "far_from_words": distance(vectors_NKD, self._table_SD) / self._typical,
@@ -100,7 +101,7 @@ class Causes:
     @cached_property
     def _ordinary_BF(self) -> Tensor:
         chosen = phrases(self.support, PHRASES, LONGEST, self.excluded)
-        return encoded_phrases(self.task.text, self.task.template, chosen).cpu()
+        return encoded_phrases(self.task.text, self.task.template, chosen)[:, 0].cpu()
 
 
 def outside(vectors_NKD: Tensor, anchor_ND: Tensor, directions_RD: Tensor) -> Tensor:

@@ -17,8 +17,13 @@ A word is read quite unlike any phrase: training pushes it wherever its own mode
 linear map carries that along; the neighbours' mean stays among what the target makes of phrases,
 but is coarse. The blend has some of both.
 
-Letters: N words, K vectors per word, D width, T templates, F features, B phrases, J neighbours,
-S vocabulary.
+A model that reads every token's state, as generation does, leaves training free to put what a word
+means into its own tokens or into the end of the text. Where the source is read at several `places`,
+each word is taken from the place where it is clearest: where the target's readings of the phrases
+nearest to it agree most, that is, where their mean is longest.
+
+Letters: N words, K vectors per word, D width, T templates, P places, R = T P readings, F features,
+B phrases, J neighbours, S vocabulary.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +38,7 @@ from vwtransfer.errors import UserError, nearest
 from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.models.vocabulary import WORD_END
 from vwtransfer.transfer.least_squares import LeastSquares
-from vwtransfer.transfer.prompts import Phrase, phrases, read
+from vwtransfer.transfer.prompts import END, PLACES, Phrase, phrases, read
 from vwtransfer.transfer.ridge import ridge
 from vwtransfer.transfer.tables import explained
 
@@ -102,6 +107,7 @@ class OutputMatching:
         name: what the results call it.
         templates: prompts with a place for the word.
         match: "ridge", "similarities", "neighbours" or "blend"; see the module.
+        places: where the source's encoder is read: "end", "words" or both; see `prompts.states`.
         phrases: how many ordinary phrases.
         longest: words of the longest phrase.
         strength: of "ridge", in units of the mean variance of what is read; None: that of the least
@@ -120,6 +126,7 @@ class OutputMatching:
         name: str,
         templates: Sequence[str] = ("a photo of {}",),
         match: Literal["ridge", "similarities", "neighbours", "blend"] = "blend",
+        places: Sequence[str] = END,
         phrases: int = 4000,
         longest: int = 3,
         strength: float | None = None,
@@ -130,12 +137,18 @@ class OutputMatching:
         steps: int = 200,
         learning_rate: float = 0.01,
     ) -> None:
-        for key, value, valid in (("match", match, MATCHES), ("start", start, STARTS)):
+        of_places = [("places", place, PLACES) for place in places]
+        for key, value, valid in (("match", match, MATCHES), ("start", start, STARTS), *of_places):
             if value not in valid:
                 raise UserError(f"transfer.{key}={value}: {nearest(str(value), valid)}")
+        if len(places) != 1 and match == "similarities":
+            raise UserError(
+                "transfer.places: similarities are matched as they are, and so those of one place."
+            )
         self.name = name
         self.templates = list(templates)
         self.match = match
+        self.places = list(places)
         self.phrases = phrases
         self.longest = longest
         self.strength = strength
@@ -159,19 +172,19 @@ class OutputMatching:
             UserError: see `tables.tables`.
         """
         chosen = phrases(support, self.phrases, self.longest, excluded)
-        here, y_BTF = read(source, self.templates, chosen)
+        here, y_BRF = read(source, self.templates, chosen, self.places)
         there, x_BTF = read(target, self.templates, chosen)
         report: dict[str, Any] = {"phrases": len(chosen), "templates": len(self.templates)}
         if self.match == "similarities":
-            wanted, matched = _cosines(here, y_BTF), _cosines(there, x_BTF)
+            wanted, matched = _cosines_of(here, y_BRF), _cosines_of(there, x_BTF)
         else:
-            wanted, matched = self._carried(here, y_BTF, x_BTF, report), there
+            wanted, matched = self._carried(here, y_BRF, x_BTF, report), there
         words_SD = target.rows(sorted(set(support))).to(target.embedding.weight.device)
         begin: Reader
         if self.start == "least_squares":
             begin = LeastSquares().fit(source, target, support)
         elif self.start == "phrase":
-            begin = _nearest_phrase(here, target, y_BTF, chosen)
+            begin = _nearest_phrase(here, target, y_BRF, chosen)
         else:
             begin = _middle(words_SD)
         return MatchingMap(
@@ -186,60 +199,68 @@ class OutputMatching:
         )
 
     def _carried(
-        self, here: Reader, y_BTF: Tensor, x_BTF: Tensor, report: dict[str, Any]
+        self, here: Reader, y_BRF: Tensor, x_BTF: Tensor, report: dict[str, Any]
     ) -> Reader:
-        """Words -> what the target is to read, by ridge, neighbours or both."""
-        parts: list[Reader] = []
+        """Words -> what the target is to read [N, T, F], by ridge, neighbours or both."""
+        T, P = x_BTF.shape[1], y_BRF.shape[1] // x_BTF.shape[1]
+        x_BRF = x_BTF.repeat_interleave(P, dim=1)
+        near = _neighbours(y_BRF, x_BRF, min(self.neighbours, len(y_BRF)), self.temperature)
         if self.match != "neighbours":
-            linear, report["r2"] = _ridge(y_BTF, x_BTF, self.strength)
-            parts.append(lambda vectors_NKD: linear(here(vectors_NKD)))
-        if self.match != "ridge":
-            near = min(self.neighbours, len(y_BTF))
-            parts.append(_neighbours(here, y_BTF, x_BTF, near, self.temperature))
-        return lambda vectors_NKD: torch.stack(
-            [F.normalize(part(vectors_NKD), dim=-1) for part in parts]
-        ).sum(dim=0)
+            linear, report["r2"] = _ridge(y_BRF, x_BRF, self.strength)
+
+        def wanted(vectors_NKD: Tensor) -> Tensor:
+            read_NRF = here(vectors_NKD)
+            near_NRF = near(read_NRF)
+            ways = [] if self.match == "ridge" else [near_NRF]
+            if self.match != "neighbours":
+                ways.append(linear(read_NRF))
+            wanted_NRF = torch.stack([F.normalize(way, dim=-1) for way in ways]).sum(dim=0)
+            clearest_NT = near_NRF.norm(dim=-1).unflatten(1, (T, P)).argmax(dim=2)
+            index_NT1F = clearest_NT[..., None, None].expand(-1, -1, 1, wanted_NRF.shape[-1])
+            return wanted_NRF.unflatten(1, (T, P)).gather(2, index_NT1F).squeeze(2)
+
+        return wanted
 
 
-def _ridge(y_BTF: Tensor, x_BTF: Tensor, strength: float | None) -> tuple[Reader, float]:
-    """For each template the ridge map from one reading to the other, and their mean R2."""
+def _ridge(y_BRF: Tensor, x_BRF: Tensor, strength: float | None) -> tuple[Reader, float]:
+    """For each reading the ridge map from the source's to the target's, and their mean R2."""
     fits, scores = [], []
-    for y_BF, x_BF in zip(y_BTF.cpu().unbind(1), x_BTF.cpu().unbind(1), strict=True):
+    for y_BF, x_BF in zip(y_BRF.cpu().unbind(1), x_BRF.cpu().unbind(1), strict=True):
         y, x = y_BF.double().numpy(), x_BF.double().numpy()
         matrix, offset, _ = ridge(y, x, strength)
-        fits.append((torch.from_numpy(matrix).to(x_BTF), torch.from_numpy(offset).to(x_BTF)))
+        fits.append((torch.from_numpy(matrix).to(x_BRF), torch.from_numpy(offset).to(x_BRF)))
         scores.append(explained(x, y @ matrix + offset) or 0.0)
 
-    def carry(read_NTF: Tensor) -> Tensor:
-        parts = [y @ a + b for y, (a, b) in zip(read_NTF.unbind(1), fits, strict=True)]
+    def carry(read_NRF: Tensor) -> Tensor:
+        parts = [y @ a + b for y, (a, b) in zip(read_NRF.unbind(1), fits, strict=True)]
         return torch.stack(parts, dim=1)
 
     return carry, sum(scores) / len(scores)
 
 
-def _cosines(reading: Reader, bank_BTF: Tensor) -> Reader:
-    """Words -> cosines [N, T, B] with the phrases of a bank."""
-    unit_BTF = F.normalize(bank_BTF, dim=-1)
-
-    def cosines(vectors_NKD: Tensor) -> Tensor:
-        return torch.einsum("ntf,btf->ntb", F.normalize(reading(vectors_NKD), dim=-1), unit_BTF)
-
-    return cosines
+def _cosines(bank_BRF: Tensor) -> Reader:
+    """What is read [N, R, F] -> its cosines [N, R, B] with the phrases of a bank."""
+    unit_BRF = F.normalize(bank_BRF, dim=-1)
+    return lambda read_NRF: torch.einsum("nrf,brf->nrb", F.normalize(read_NRF, dim=-1), unit_BRF)
 
 
-def _neighbours(
-    here: Reader, y_BTF: Tensor, x_BTF: Tensor, neighbours: int, temperature: float
-) -> Reader:
-    """Words -> the mean [N, T, F] of what the target makes of the phrases nearest in the source."""
-    cosines = _cosines(here, y_BTF)
+def _cosines_of(reading: Reader, bank_BRF: Tensor) -> Reader:
+    """Words -> cosines [N, R, B] of what is read of them."""
+    cosines = _cosines(bank_BRF)
+    return lambda vectors_NKD: cosines(reading(vectors_NKD))
 
-    def wanted(vectors_NKD: Tensor) -> Tensor:
-        nearest_NTJ, index_NTJ = cosines(vectors_NKD).topk(neighbours, dim=-1)
-        weight_NTJ = torch.softmax(nearest_NTJ / temperature, dim=-1)
-        template_T1 = torch.arange(x_BTF.shape[1], device=x_BTF.device)[:, None]
-        return torch.einsum("ntj,ntjf->ntf", weight_NTJ, x_BTF[index_NTJ, template_T1])
 
-    return wanted
+def _neighbours(y_BRF: Tensor, x_BRF: Tensor, neighbours: int, temperature: float) -> Reader:
+    """What is read -> the mean [N, R, F] of what the target makes of the phrases nearest to it."""
+    cosines = _cosines(y_BRF)
+
+    def mean(read_NRF: Tensor) -> Tensor:
+        nearest_NRJ, index_NRJ = cosines(read_NRF).topk(neighbours, dim=-1)
+        weight_NRJ = torch.softmax(nearest_NRJ / temperature, dim=-1)
+        reading_R1 = torch.arange(x_BRF.shape[1], device=x_BRF.device)[:, None]
+        return torch.einsum("nrj,nrjf->nrf", weight_NRJ, x_BRF[index_NRJ, reading_R1])
+
+    return mean
 
 
 def _middle(words_SD: Tensor) -> Reader:
@@ -249,10 +270,10 @@ def _middle(words_SD: Tensor) -> Reader:
 
 
 def _nearest_phrase(
-    here: Reader, target: TextEncoder, y_BTF: Tensor, chosen: Sequence[Phrase]
+    here: Reader, target: TextEncoder, y_BRF: Tensor, chosen: Sequence[Phrase]
 ) -> Reader:
     """Words [N, K, D_source] -> rows [N, K, D_target] of the K-word phrase read most like each."""
-    cosines = _cosines(here, y_BTF)
+    cosines = _cosines_of(here, y_BRF)
 
     def begin(vectors_NKD: Tensor) -> Tensor:
         length = vectors_NKD.shape[1]

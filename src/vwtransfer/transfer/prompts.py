@@ -1,6 +1,7 @@
 """Ordinary prompts, to learn what text encoders make of words: vocabulary words in a template.
 
-Letters: N words, K vectors per word, D embedding width, F features of a prompt, B phrases.
+Letters: N words, K vectors per word, D embedding width, F features of a prompt, B phrases, T
+templates, P places where a prompt is read, R = T P readings.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,8 @@ from vwtransfer.seeds import generator
 
 Phrase = tuple[str, ...]
 AT_ONCE = 512  # prompts
+PLACES = ("end", "words")
+END = ("end",)
 
 
 class Excluded:
@@ -63,31 +66,44 @@ def phrases(
     return [phrase for phrase in [*alone, *drawn] if not forbidden.spelt_out(phrase)]
 
 
-def end_state(encoder: TextEncoder, template: str, vectors_NKD: Tensor) -> Tensor:
-    """Features [N, F] at the end of the text, where CLIP-style encoders read a prompt off."""
-    encoded = encoder.encode_words(template, vectors_NKD)
+def states(
+    encoder: TextEncoder, template: str, vectors_NKD: Tensor, places: Sequence[str] = END
+) -> Tensor:
+    """What is read of words in a template, [N, P, F]; differentiable.
+
+    Places are "end", the end of the text, where CLIP-style encoders read a prompt off, and "words",
+    the mean over the word's own tokens. An encoder that gives the end alone is read there alone.
+    """
+    encoded = encoder.encode_words(template, vectors_NKD).float()
     if encoder.pooled:
-        return encoded.float()
-    ids, _ = encoder.vocabulary.prompt(template, vectors_NKD.shape[1])
-    return encoded[:, encoder.vocabulary.end(ids)].float()
+        return encoded[:, None]
+    length = vectors_NKD.shape[1]
+    ids, first = encoder.vocabulary.prompt(template, length)
+    at = {
+        "end": encoded[:, encoder.vocabulary.end(ids)],
+        "words": encoded[:, first : first + length].mean(dim=1),
+    }
+    return torch.stack([at[place] for place in places], dim=1)
 
 
 @torch.no_grad()
-def encoded_phrases(encoder: TextEncoder, template: str, chosen: Sequence[Phrase]) -> Tensor:
-    """The end states [B, F] of phrases in a template, on the encoder's device."""
+def encoded_phrases(
+    encoder: TextEncoder, template: str, chosen: Sequence[Phrase], places: Sequence[str] = END
+) -> Tensor:
+    """What is read of phrases in a template, [B, P, F], on the encoder's device."""
     by_length: dict[int, list[int]] = {}
-    for place, phrase in enumerate(chosen):
-        by_length.setdefault(len(phrase), []).append(place)
+    for number, phrase in enumerate(chosen):
+        by_length.setdefault(len(phrase), []).append(number)
     device = encoder.embedding.weight.device
     features: dict[int, Tensor] = {}
-    for length, places in by_length.items():
-        tokens = [f"{word}{WORD_END}" for place in places for word in chosen[place]]
-        rows_BKD = encoder.rows(tokens).view(len(places), length, -1)
-        for start in range(0, len(places), AT_ONCE):
+    for length, numbers in by_length.items():
+        tokens = [f"{word}{WORD_END}" for number in numbers for word in chosen[number]]
+        rows_BKD = encoder.rows(tokens).view(len(numbers), length, -1)
+        for start in range(0, len(numbers), AT_ONCE):
             part_BKD = rows_BKD[start : start + AT_ONCE].to(device)
-            states_BF = end_state(encoder, template, part_BKD)
-            features.update(zip(places[start : start + AT_ONCE], states_BF, strict=True))
-    return torch.stack([features[place] for place in range(len(chosen))])
+            states_BPF = states(encoder, template, part_BKD, places)
+            features.update(zip(numbers[start : start + AT_ONCE], states_BPF, strict=True))
+    return torch.stack([features[number] for number in range(len(chosen))])
 
 
 @dataclass(frozen=True)
@@ -97,25 +113,33 @@ class Reading:
     Attributes:
         encoder: whose reading it is.
         templates: T prompts with a place for the word.
-        mean_TF: mean end state of ordinary phrases in each template.
+        places: see `states`.
+        mean_RF: mean of what is read of ordinary phrases.
     """
 
     encoder: TextEncoder
     templates: Sequence[str]
-    mean_TF: Tensor
+    places: Sequence[str]
+    mean_RF: Tensor
 
     def __call__(self, vectors_NKD: Tensor) -> Tensor:
-        """What is read of words, less the mean, [N, T, F]; differentiable in the vectors."""
-        read = [end_state(self.encoder, template, vectors_NKD) for template in self.templates]
-        return torch.stack(read, dim=1) - self.mean_TF
+        """What is read of words, less the mean, [N, R, F]; differentiable in the vectors."""
+        read = [states(self.encoder, t, vectors_NKD, self.places) for t in self.templates]
+        return torch.cat(read, dim=1) - self.mean_RF
 
 
 def read(
-    encoder: TextEncoder, templates: Sequence[str], chosen: Sequence[Phrase]
+    encoder: TextEncoder,
+    templates: Sequence[str],
+    chosen: Sequence[Phrase],
+    places: Sequence[str] = END,
 ) -> tuple[Reading, Tensor]:
-    """The reading in which phrases have mean zero, and what is read of them [B, T, F]."""
-    states_BTF = torch.stack(
-        [encoded_phrases(encoder, template, chosen) for template in templates], dim=1
+    """The reading in which phrases have mean zero, and what is read of them [B, R, F].
+
+    All places of the first template come first, then those of the second.
+    """
+    states_BRF = torch.cat(
+        [encoded_phrases(encoder, template, chosen, places) for template in templates], dim=1
     )
-    mean_TF = states_BTF.mean(dim=0)
-    return Reading(encoder, list(templates), mean_TF), states_BTF - mean_TF
+    mean_RF = states_BRF.mean(dim=0)
+    return Reading(encoder, list(templates), list(places), mean_RF), states_BRF - mean_RF
