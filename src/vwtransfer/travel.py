@@ -95,6 +95,7 @@ def _mapped(config: Config, suite: Suite, word: Found, name: str) -> Tensor:
     # the support of these two: the other models need not be on this machine
     pair = Suite({task: suite.tasks[task] for task in (word.task, name)}, suite.support_file)
     transfer = build_part(config.transfer, "transfer")
+    # no description is left out of the fit: a word is used here, and nothing is measured of it
     fitted = transfer.fit(source, target, pair.support)
     vectors_NKD: Tensor = fitted(word.vectors_KD[None])
     return vectors_NKD[0]

@@ -101,6 +101,16 @@ def test_every_method_has_its_place_on_the_page(config: Config) -> None:
         assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_every_table_of_the_page_has_as_many_cells_in_each_row(config: Config) -> None:
+    cells: list[int] = []
+    for line in (config.folder / "leaderboard.md").read_text().splitlines():
+        if not line.startswith("|"):
+            cells = []
+            continue
+        cells.append(line.count("|"))
+        assert cells[0] == cells[-1], line
+
+
 def test_results_hold_every_word_method_and_direction_of_the_half_alone(config: Config) -> None:
     frame = pd.read_parquet(config.folder / "results.parquet")
     moved = frame[(frame["transfer"] != "none") & (frame.metric == "classifier_balanced_accuracy")]

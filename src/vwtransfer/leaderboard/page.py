@@ -194,11 +194,11 @@ def _raw(board: Board) -> list[str]:
     frame = headline(board.frame, board.delta)
     mean = frame.groupby(["transfer", "trained_for", "evaluated_on"], observed=True)["value"].mean()
     targets = in_order([task for task in METRICS if task in set(frame["evaluated_on"])])
+    pairs = sorted(directions(frame, REFERENCE), key=lambda p: (targets.index(p[1]), p[0]))
     rows = [
-        (label, *(_number(mean.get(("none", kind or t, t))) for t in targets for _ in range(2)))
+        (label, *(_number(mean.get(("none", kind or target, target))) for _, target in pairs))
         for label, kind in (("trained in the target", None), ("anchor word", "anchor"))
     ]
-    pairs = sorted(directions(frame, REFERENCE), key=lambda p: (targets.index(p[1]), p[0]))
     for method in board.ranked:
         values = [_number(mean.get((method, source, target))) for source, target in pairs]
         rows.append((f"`{method}`", *values))

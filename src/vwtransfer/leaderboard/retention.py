@@ -63,8 +63,9 @@ class Estimate:
 def headline(frame: pd.DataFrame, delta: float = UNCONSTRAINED) -> pd.DataFrame:
     """The measured rows that retention is made of: one metric, words of one delta, baselines."""
     metric = frame["evaluated_on"].map(METRICS)
-    of_delta = (frame["delta"] == delta) | frame["trained_for"].isin(NO_WORDS)
-    return frame[(frame["metric"] == metric) & of_delta].dropna(subset=["value"])
+    wanted = np.where(frame["trained_for"].isin(NO_WORDS), UNCONSTRAINED, delta)
+    chosen = (frame["metric"] == metric) & (frame["delta"] == wanted)
+    return frame[chosen].dropna(subset=["value"])
 
 
 def gains(frame: pd.DataFrame, delta: float = UNCONSTRAINED) -> pd.DataFrame:
