@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vwtransfer import study
 from vwtransfer.config.composition import compose
 from vwtransfer.config.identity import identity, word_identity
 from vwtransfer.errors import UserError
@@ -137,6 +138,32 @@ def test_a_joint_word_has_both_losses_and_does_better_in_the_other_model(tmp_pat
         losses[name] = other.loss(mapped, features[1], images_SB[:1, split:], [CELL], 0)
         torch.testing.assert_close(both, first + losses[name])
     assert losses["jointly"] < losses["alone"] - 0.1
+
+
+def test_a_study_trains_the_words_of_its_other_tasks_through_the_map(tmp_path: Path) -> None:
+    found = {}
+    for other in ("null", "detection"):
+        config = compose(
+            [
+                *SUITE,
+                "concept=[red_striped_star]",
+                "anchor=[zepu]",
+                "task=[classification,detection]",
+                "direction=[]",
+                "model.classification.training.steps=3",
+                "model.detection.training.steps=3",
+                "dataset.tiny_shapes.held_out_images=1",
+                "evaluation.baselines=[]",
+                f"trainer.jointly_with={other}",
+                f"outputs={tmp_path / other}",
+                "progress=false",
+            ]
+        )
+        study.run(config)
+        store = WordStore(config.folder / "words")
+        found[other] = [store.load(replace(CELL, task=task)).vectors_KD for task in TASKS]
+    assert not torch.equal(found["null"][0], found["detection"][0])
+    assert torch.equal(found["null"][1], found["detection"][1])
 
 
 def test_a_map_without_gradient_is_refused_for_joint_training() -> None:
