@@ -13,7 +13,6 @@ from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.leaderboard.halves import development
-from vwtransfer.leaderboard.retention import retention
 from vwtransfer.results import CAUSES
 from vwtransfer.words import load_word
 
@@ -159,10 +158,12 @@ def test_the_words_of_another_study_are_carried_instead(config: Config, tmp_path
     leaderboard.run(other)
     assert not (other.folder / "words").exists()
     frames = [
-        pd.read_parquet(folder / "results.parquet") for folder in (config.folder, other.folder)
+        pd.read_parquet(folder / "results.parquet").query("transfer == 'ridge'")
+        for folder in (config.folder, other.folder)
     ]
-    first, second = (retention(frame, "ridge", resamples=10) for frame in frames)
-    assert {p: e.value for p, e in first.items()} == {p: e.value for p, e in second.items()}
+    assert len(frames[0]) > 0
+    first, second = (frame.drop(columns="seconds").reset_index(drop=True) for frame in frames)
+    pd.testing.assert_frame_equal(first, second)
 
 
 def test_a_study_that_is_not_complete_says_what_is_left_out(
@@ -200,7 +201,9 @@ def test_words_that_do_nothing_in_their_own_model_have_no_retention(
 
 def test_words_of_several_deltas_have_no_place_in_one_table(tmp_path: Path) -> None:
     both = compose([*SMALL, f"outputs={tmp_path}", "delta=[0.5,1.0]"])
-    with pytest.raises(UserError, match=r"delta=\['0.5', '1'\]: a leaderboard is of words of one"):
+    with pytest.raises(
+        UserError, match=r"delta=\['0.5', '1.0'\]: a leaderboard is of words of one"
+    ):
         leaderboard.run(both)
 
 

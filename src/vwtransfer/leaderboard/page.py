@@ -224,7 +224,7 @@ def figure(board: Board, path: Path) -> list[Path]:
     methods = board.ranked[::-1]
     each = [estimate.value for found in board.estimates.values() for estimate in found.values()]
     values = [value for value in each if math.isfinite(value)]
-    left, right = min(-0.2, *values) - 0.1, max(1.2, *values) + 0.1
+    left, right = min([-0.2, *values]) - 0.1, max([1.2, *values]) + 0.1
     for ax, pair in zip(axes, pairs, strict=True):
         for y, method in enumerate(methods):
             estimate = board.estimates[method][pair]
