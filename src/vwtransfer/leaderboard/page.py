@@ -164,7 +164,7 @@ def _ranking(board: Board) -> list[str]:
 
 
 def _capped(found: Mapping[tuple[str, str], Estimate]) -> float:
-    values = [[min(1.0, estimate.value)] for pair, estimate in found.items() if pair != ALL]
+    values = [np.minimum([estimate.value], 1.0) for pair, estimate in found.items() if pair != ALL]
     return float(mean_of_defined(values)[0])
 
 
