@@ -1,6 +1,8 @@
 """Shards, how they are spread over jobs, and what the disk says of them."""
 
+import dataclasses
 import itertools
+import json
 import os
 import socket
 import subprocess
@@ -157,3 +159,15 @@ def test_a_job_that_is_started_again_takes_its_own_claim(
     monkeypatch.setenv("SLURM_JOB_ID", "78")
     assert claims.take(path, expires=60) is None
     assert claims.take(path, expires=60, job_is_gone=lambda job: job == "77") is not None
+
+
+def test_another_person_s_job_is_not_gone_because_squeue_does_not_show_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shard.json"
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    theirs = claims.take(path, expires=60)
+    assert theirs is not None
+    path.write_text(json.dumps({**dataclasses.asdict(theirs.owner), "user": "somebody"}))
+    monkeypatch.setenv("SLURM_JOB_ID", "78")
+    assert claims.take(path, expires=60, job_is_gone=lambda job: True) is None

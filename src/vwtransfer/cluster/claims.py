@@ -6,6 +6,7 @@ result stands.
 """
 
 import contextlib
+import getpass
 import json
 import os
 import socket
@@ -33,6 +34,7 @@ class Owner:
         job: the scheduler's name of its job, such as 12_3; None outside of one.
         since: when it took the claim.
         token: of this claim alone.
+        user: whose process it is.
     """
 
     host: str
@@ -41,6 +43,7 @@ class Owner:
     job: str | None
     since: str
     token: str
+    user: str = ""
 
 
 def current_job() -> str | None:
@@ -99,7 +102,7 @@ def take(
     Args:
         path: its file; missing folders are made.
         expires: seconds without a heartbeat after which an owner counts as dead.
-        job_is_gone: whether the scheduler knows nothing of a job any more.
+        job_is_gone: whether the scheduler knows nothing of a job of this user any more.
 
     Raises:
         UserError: the disk is full or the folder may not be written to.
@@ -112,6 +115,7 @@ def take(
         job=current_job(),
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         token=os.urandom(8).hex(),
+        user=getpass.getuser(),
     )
     former = owner_of(path)
     if former is not None and not _is_dead(path, former, owner, expires, job_is_gone):
@@ -156,7 +160,7 @@ def _is_dead(
 ) -> bool:
     if not is_alive(path, former, expires, clock(path.parent)):
         return True
-    if former.job is None:
+    if former.job is None or former.user != me.user:  # squeue need not show what others run
         return False
     # a job that is started again is the same job; the scheduler has ended what it was before
     return former.job == me.job or job_is_gone(former.job)

@@ -56,7 +56,7 @@ def queue() -> list[Entry] | None:
 
 
 def is_gone(job: str) -> bool:
-    """Whether the scheduler answers, and no longer has the job in its queue."""
+    """Whether the scheduler answers, and no longer has this user's job in its queue."""
     entries = queue()
     return entries is not None and all(entry.job != job for entry in entries)
 
