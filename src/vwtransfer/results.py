@@ -60,8 +60,7 @@ A trial is one word, and a mean is over trials. The three questions asked first:
 import hashlib
 import math
 import re
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,37 +72,19 @@ import pyarrow.parquet as pq
 
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically, write_once
-
-SCHEMA = pa.schema(
-    [
-        ("experiment", pa.string()),
-        ("dataset", pa.string()),
-        ("concept", pa.string()),
-        ("anchor", pa.string()),
-        ("delta", pa.float64()),
-        ("trained_for", pa.string()),
-        ("transfer", pa.string()),
-        ("evaluated_on", pa.string()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-        ("examples", pa.int64()),
-        ("seed", pa.int64()),
-        ("seconds", pa.float64()),
-        ("unsafe", pa.string()),
-        ("outside_table", pa.float64()),
-        ("far_from_words", pa.float64()),
-        ("strange_output", pa.float64()),
-        ("turning_block", pa.float64()),
-    ]
+from vwtransfer.result_parts import CAUSES as CAUSES
+from vwtransfer.result_parts import IDENTITY as IDENTITY
+from vwtransfer.result_parts import NOT_CHECKED as NOT_CHECKED
+from vwtransfer.result_parts import SCHEMA as SCHEMA
+from vwtransfer.result_parts import (
+    TEXT,
+    WRITTEN,
+    encoded,
+    in_memory,
+    joined,
+    pieces,
+    sorted_categories,
 )
-CAUSES = ("outside_table", "far_from_words", "strange_output", "turning_block")
-NOT_CHECKED = "not checked"
-# columns that older tables lack, and what stands in them then
-LATER = {"unsafe": NOT_CHECKED, **dict.fromkeys(CAUSES, math.nan)}
-TEXT = [field.name for field in SCHEMA if field.type == pa.string()]
-MEASURED = ["value", "examples", "seconds", "unsafe", *CAUSES]
-IDENTITY = [name for name in SCHEMA.names if name not in MEASURED]
-WRITTEN = b"vwtransfer.written"
 
 
 @dataclass(frozen=True)
@@ -176,51 +157,61 @@ def read(folder: str | Path, *, categorical: bool = False) -> pd.DataFrame:
     Warns:
         UserWarning: names the cut-off files that were left out.
     """
-    return _joined(_readable(_files(Path(folder))), categorical)
-
-
-def _readable(paths: Iterable[Path]) -> list[tuple[Path, pa.Table]]:
-    """The tables of the files that are whole; see `read`."""
-    tables, cut_off = [], []
-    for path in paths:
-        try:
-            tables.append((path, pq.read_table(path, read_dictionary=TEXT, partitioning=None)))
-        except (pa.ArrowException, OSError) as error:
-            cut_off.append(f"{path} ({error})")
-    if not tables:
-        raise UserError(
-            f"none of the results can be read: {', '.join(cut_off)}. Delete them and run again."
-        )
-    if cut_off:
-        warnings.warn(
-            f"left out of the results, as they cannot be read: {', '.join(cut_off)}. Delete them "
-            "and run again: only what they held is measured anew.",
-            stacklevel=3,
-        )
-    return tables
+    tables = [
+        pa.Table.from_pandas(frame, preserve_index=False)
+        for frame in joined(pieces(_files(Path(folder))))
+    ]
+    whole = pa.concat_tables(tables).unify_dictionaries()
+    del tables
+    frame = sorted_categories(whole.to_pandas(split_blocks=True, self_destruct=True))
+    return frame if categorical else frame.astype(dict.fromkeys(TEXT, "str"))
 
 
 def finish(folder: str | Path, failed: Sequence[Record] = ()) -> pd.DataFrame:
-    """Writes all records of a run into `results.parquet` and `results.csv`; gives them back.
+    """Writes all records of a run into one table, as `write_table`; gives them back."""
+    write_table(folder, failed)
+    return read(Path(folder) / "results.parquet")
+
+
+def write_table(folder: str | Path, failed: Sequence[Record] = ()) -> int:
+    """Writes all records of a run into `results.parquet` and `results.csv`.
+
+    Memory does not grow with the rows, so long as parts are those of shards.
 
     Args:
         folder: the run's.
         failed: records without a value, of words that could not be trained.
 
+    Returns:
+        How many records there are.
+
     Raises:
         UserError: as `read`.
     """
     folder = Path(folder)
-    found = _readable(_files(folder)) if not failed or _has_parts(folder) else []
-    frame = _joined([*found, (Path("failed"), _table(failed))], categorical=False)
-    table = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
-    write_atomically(folder / "results.parquet", lambda path: pq.write_table(table, path))
-    write_atomically(folder / "results.csv", lambda path: _write_csv(table, path))
-    return frame
+    found = pieces(_files(folder)) if not failed or _has_parts(folder) else []
+    if failed:
+        found.append(in_memory("failed", encoded(folder, _table(failed))))
+    count = 0
 
+    def write(parquet: Path) -> None:
+        write_atomically(folder / "results.csv", lambda csv: write_both(parquet, csv))
 
-def _write_csv(table: pa.Table, path: Path) -> None:
-    pa.csv.write_csv(table, path, pa.csv.WriteOptions(quoting_style="needed"))
+    def write_both(parquet: Path, csv: Path) -> None:
+        nonlocal count
+        options = pa.csv.WriteOptions(quoting_style="needed")
+        with (
+            pq.ParquetWriter(parquet, SCHEMA) as columns,
+            pa.csv.CSVWriter(csv, SCHEMA, write_options=options) as lines,
+        ):
+            for frame in joined(found):
+                table = pa.Table.from_pandas(frame, preserve_index=False).cast(SCHEMA)
+                columns.write_table(table)
+                lines.write_table(table)
+                count += len(table)
+
+    write_atomically(folder / "results.parquet", write)
+    return count
 
 
 def _table(rows: Sequence[Record], metadata: dict[bytes, bytes] | None = None) -> pa.Table:
@@ -242,40 +233,6 @@ def _files(folder: Path) -> list[Path]:
         there = "holds no results yet" if folder.is_dir() else "does not exist"
         raise UserError(f"{folder} {there}: results/*.parquet or results.parquet is needed.")
     return found
-
-
-def _joined(tables: Iterable[tuple[Path, pa.Table]], categorical: bool) -> pd.DataFrame:
-    """One table with each record once, the one that was written first."""
-    written = []
-    for path, table in tables:
-        time = (table.schema.metadata or {}).get(WRITTEN, b"9999").decode()
-        written.append((time, path.name, _conform(path, table)))
-    written.sort(key=lambda entry: entry[:2])
-    joined = pa.concat_tables([table for _, _, table in written]).unify_dictionaries()
-    frame = joined.to_pandas()
-    for name in TEXT:
-        frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories))
-    frame = frame.drop_duplicates(IDENTITY).sort_values(IDENTITY, ignore_index=True)
-    return frame if categorical else frame.astype(dict.fromkeys(TEXT, "str"))
-
-
-def _conform(path: Path, table: pa.Table) -> pa.Table:
-    """The columns of a results table, text as dictionaries; refuses another kind of table."""
-    for name, value in LATER.items():
-        if name not in table.column_names:
-            table = table.append_column(name, pa.array([value] * len(table)))
-    lacking = [name for name in SCHEMA.names if name not in table.column_names]
-    if lacking:
-        raise UserError(
-            f"{path} is no table of results as this version writes them: it lacks the columns "
-            f"{', '.join(lacking)} and holds {', '.join(table.column_names) or 'none'}."
-        )
-    encoded = pa.dictionary(pa.int32(), pa.string())
-    columns = [field.with_type(encoded) if field.name in TEXT else field for field in SCHEMA]
-    try:
-        return table.select(SCHEMA.names).cast(pa.schema(columns))
-    except pa.ArrowException as error:
-        raise UserError(f"{path} holds a column of another type: {error}.") from error
 
 
 def _is_whole(path: Path) -> bool:
