@@ -24,9 +24,10 @@ import pyarrow.parquet as pq
 
 from vwtransfer import results
 from vwtransfer.cluster.history import Event, record
+from vwtransfer.cluster.plan import plan
 from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.cluster.status import status
-from vwtransfer.cluster.submit import arrays, plan
+from vwtransfer.cluster.submit import arrays
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 
@@ -132,8 +133,9 @@ def main(sizes: list[int]) -> None:
                 "action=plan": lambda config=config: printed(plan, config),
                 "job arrays": lambda keys=keys: arrays(keys, 40, 1000, 1001),
                 "action=status": lambda config=config: printed(status, config),
-                "results in one table": lambda config=config: results.read(
-                    config.folder, categorical=True
+                "results.parquet, .csv": lambda config=config: results.write_table(config.folder),
+                "reading all of it": lambda config=config: results.read(
+                    config.folder / "results.parquet", categorical=True
                 ),
             }
             for what, work in jobs.items():

@@ -11,12 +11,14 @@ import torch
 from rich.console import Console
 
 from vwtransfer import results
-from vwtransfer.cluster import history, keep, submit, survey, worker
+from vwtransfer.cluster import history, keep, plan, status, submit, survey, worker
 from vwtransfer.cluster.claims import take
+from vwtransfer.cluster.expected import expectations
 from vwtransfer.cluster.shards import shards
+from vwtransfer.cluster.shown import table
 from vwtransfer.cluster.status import look
 from vwtransfer.cluster.survey import DONE, FAILED, MISSING, RUNNING
-from vwtransfer.config import Config
+from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.words import Failure, WordStore, load_word
@@ -87,11 +89,34 @@ def test_work_that_is_done_is_not_done_again(done: Config) -> None:
 
 def test_status_and_plan_count_them(done: Config, capsys: pytest.CaptureFixture[str]) -> None:
     assert "all" in shown(done)
-    submit.plan(done)
+    plan.plan(done)
     printed = capsys.readouterr().out
-    assert "tiny_shapes/classification/blue_dotted_heart  2 words, 2 done, done" in printed
+    assert "2 shards, each the work of one job: 2 words of a concept" in printed
     assert "to do now: 0 words in 0 shards" in printed
     assert "measured on 2 finished shards" in printed
+    assert "blue_dotted_heart" not in printed
+    plan.plan(config(done.outputs.parent, "submit.list_shards=true"))
+    printed = capsys.readouterr().out
+    assert "tiny_shapes/classification/blue_dotted_heart  2 words, 2 done, done" in printed
+
+
+def test_what_status_shows_fits_a_terminal_of_80_columns(done: Config) -> None:
+    console = Console(width=80, file=io.StringIO(), record=True, color_system=None)
+    console.print(table(survey.survey(done, ask=False).states))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == [
+        "task",
+        "dataset",
+        "shards",
+        "done",
+        "running",
+        "queued",
+        "failed",
+        "missing",
+        "words",
+    ]
+    assert lines[-1].split()[-7:] == ["2", "4", "0", "0", "0", "0", "4"]
 
 
 def test_a_shard_that_another_process_has_is_left_to_it(tmp_path: Path) -> None:
@@ -167,6 +192,39 @@ def test_kept_shards_are_read_like_outputs(done: Config) -> None:
         assert list(found) == list(expected)
         assert all(torch.equal(found[name], expected[name]) for name in found)
         assert results.read(done.folder).equals(rows)
+
+
+def test_a_fresh_clone_knows_what_is_kept_and_what_it_took(
+    done: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep.keep(done)
+    clone = config(tmp_path, f"kept={done.kept}")
+    status.status(clone)
+    assert survey.survey(clone, ask=False).words[DONE] == 4
+    assert "words an hour" not in capsys.readouterr().out  # nothing was done here yet
+    shutil.rmtree(clone.folder)
+    plan.plan(clone)
+    printed = capsys.readouterr().out
+    assert f"4 words were taken from {clone.kept / 'small'}" in printed
+    assert "to do now: 0 words in 0 shards" in printed
+    assert "measured on 2 finished shards" in printed
+    expected = expectations(clone, survey.survey(clone, ask=False).states)["classification"]
+    store = WordStore(clone.folder / "words")
+    training = [store.load(cell).seconds for shard in shards(clone) for cell in shard.cells]
+    assert expected.seconds is not None
+    assert expected.seconds > min(training)
+    other = config(tmp_path, f"kept={done.kept}", "trainer.eps=1e-6")
+    with pytest.raises(UserError, match="holds another experiment's config"):
+        provenance.check(other)
+
+
+def test_a_plan_of_another_config_takes_nothing_and_claims_no_folder(
+    done: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep.keep(done)
+    plan.plan(config(tmp_path, f"kept={done.kept}", "trainer.eps=1e-6"))
+    assert "4 words of another config were left there" in capsys.readouterr().out
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_kept_words_of_another_config_are_left_there(done: Config) -> None:

@@ -75,6 +75,7 @@ def both_datasets(own: Path) -> DictConfig:
         ("model.detection.training.steps", 0, "model.detection.training.steps=0: must be at least"),
         ("model.detection.training.steps", 1.5, "training.steps=1.5: must be a whole number"),
         ("model.detection.training.learning_rate", 0, "learning_rate=0: must be above 0"),
+        ("model.detection.training.learning_rate", 1e38, "must be at most 1e+30"),
         ("model.detection.training", {"steps": 1}, "training.learning_rate: is missing"),
         ("model.classification.training.batch_size", 1, "target_share=0.5: leaves a batch of 1"),
         ("model.detection._target_", "nowhere.Model", "there is no module nowhere"),

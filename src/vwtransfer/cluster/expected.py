@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from vwtransfer.cluster.history import FINISHED, STOPPED, history
+from vwtransfer import results
+from vwtransfer.cluster.history import FINISHED, STOPPED, history, history_path
 from vwtransfer.cluster.survey import DONE, State
 from vwtransfer.config import Config
+from vwtransfer.words import WordStore
 
 SAMPLE = 20  # finished shards of a task that are looked at
 WINDOW = 3600.0  # seconds that the rate is measured over
@@ -58,17 +60,16 @@ def hours(words: Mapping[str, int], expected: Mapping[str, Expectation]) -> floa
 def rate(folder: Path, states: Sequence[State], now: float) -> float | None:
     """Words finished in a second, over the last hour or as long as there is something to go by.
 
-    Told from the times of the files that hold the rows of finished shards.
+    Told from when the jobs of finished shards wrote their last line; what was kept, or done by a
+    plain run, has none.
     """
-    from vwtransfer.results import part_path
-
     finished = []
     for state in states:
         if state.standing == DONE and state.trained:
             try:
-                time = part_path(folder, state.shard.part_key(state.trained)).stat().st_mtime
+                time = history_path(folder, state.shard).stat().st_mtime
             except FileNotFoundError:
-                continue  # a plain run measured it
+                continue
             finished.append((time, len(state.trained)))
     recent = [each for each in finished if now - each[0] < WINDOW]
     if len(recent) < 2:
@@ -79,7 +80,22 @@ def rate(folder: Path, states: Sequence[State], now: float) -> float | None:
 
 
 def _seconds_per_word(folder: Path, state: State) -> float | None:
-    events = [e for e in history(folder, state.shard) if e.what in (STOPPED, FINISHED)]
-    if not events or not state.trained:
+    """As the shard's jobs recorded it; where none did, as its words and rows say themselves."""
+    if not state.trained:
         return None
-    return sum(event.seconds for event in events) / len(state.trained)
+    events = [e for e in history(folder, state.shard) if e.what in (STOPPED, FINISHED)]
+    seconds = sum(event.seconds for event in events)
+    return (seconds or _of_files(folder, state)) / len(state.trained)
+
+
+def _of_files(folder: Path, state: State) -> float:
+    """Seconds that training and measuring a shard took; it was kept, or done by a plain run."""
+    store = WordStore(folder / "words")
+    done = set(state.trained)
+    pairs = zip(state.shard.cells, state.shard.ends, strict=True)
+    training = sum(store.load(cell).seconds for cell, end in pairs if end in done)
+    path = results.part_path(folder, state.shard.part_key(state.trained))
+    if not path.exists():
+        return training
+    rows = results.read(path).drop(columns=["metric", "value"]).drop_duplicates()
+    return training + float(rows.seconds.sum())

@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 from vwtransfer import results
 from vwtransfer.cluster import survey
 from vwtransfer.cluster.shards import Shard, shards
-from vwtransfer.cluster.status import terminal
-from vwtransfer.config import Config
+from vwtransfer.cluster.shown import terminal
+from vwtransfer.config import Config, provenance
 from vwtransfer.config.identity import word_identity
 from vwtransfer.evaluation.evaluator import Query
 from vwtransfer.files import write_atomically
@@ -53,7 +53,7 @@ def keep(config: Config) -> None:
         _write_rows(own, place.with_name(f"{place.name}.parquet"))
         pack([store.load(cell) for cell in cells], place.with_name(f"{place.name}.safetensors"))
         count += 1
-    terminal().print(f"{count} shards were added to {folder}", highlight=False)
+    terminal().print(f"{count} shards were added to {folder}")
 
 
 def publish(config: Config) -> None:
@@ -69,7 +69,7 @@ def publish(config: Config) -> None:
     for path in (folder / "shards").glob("*"):
         path.unlink()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    terminal().print(f"{folder}: {len(words):,} words, {size / 2**20:.1f} MB", highlight=False)
+    terminal().print(f"{folder}: {len(words):,} words, {size / 2**20:.1f} MB")
 
 
 def restore(config: Config) -> str:
@@ -89,22 +89,21 @@ def restore(config: Config) -> str:
     ]
     wanted = {cell for shard in missing for cell in shard.cells}
     store = WordStore(config.folder / "words")
-    other = found = 0
-    for word in (word for path in paths for word in unpack(path)):
-        if word.cell not in wanted or word.cell in store:
-            continue
-        if word.config == word_identity(config, word.cell):
+    kept = [word for path in paths for word in unpack(path)]
+    kept = [word for word in kept if word.cell in wanted and word.cell not in store]
+    found = [word for word in kept if word.config == word_identity(config, word.cell)]
+    if found:
+        provenance.save(config)  # from here on the folder is this study's
+        for word in found:
             store.save(word)
-            found += 1
-        else:
-            other += 1
-    frame = _rows(folder)
-    if found and frame is not None:
-        queries = _queries(frame)
-        for shard in missing:
-            _restore_rows(config, shard, frame, queries)
+        frame = _rows(folder)
+        if frame is not None:
+            queries = _queries(frame)
+            for shard in missing:
+                _restore_rows(config, shard, frame, queries)
+    other = len(kept) - len(found)
     left = f"; {other} words of another config were left there" if other else ""
-    return f"{found} words were taken from {folder}{left}" if found or other else ""
+    return f"{len(found)} words were taken from {folder}{left}" if kept else ""
 
 
 def pack(words: Sequence[Word], path: Path) -> None:

@@ -1,43 +1,42 @@
 """action=status: how the words of a study stand, per task and dataset, at the terminal."""
 
 import time
-from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
 from omegaconf import OmegaConf
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 
 from vwtransfer.cluster import scheduler
 from vwtransfer.cluster.expected import expectations, hours, rate
+from vwtransfer.cluster.keep import restore
+from vwtransfer.cluster.shown import duration, table, terminal
 from vwtransfer.cluster.survey import (
-    DONE,
     FAILED,
     MISSING,
     QUEUED,
     RUNNING,
-    State,
     Survey,
     interrupted,
+    sent_to_slurm,
     survey,
-    total,
 )
 from vwtransfer.config import Config
 from vwtransfer.config.validation import validated
+from vwtransfer.errors import UserError
 from vwtransfer.words import WordStore
 
 SHOWN = 10  # failures named one by one
-STANDINGS = {DONE: "green", RUNNING: "cyan", QUEUED: "blue", FAILED: "red", MISSING: "yellow"}
-BAR = 20
-WIDTH = 120
 
 
 def status(config: Config) -> None:
     """Prints how the study stands; with status.watch=true again and again until all is settled."""
     config = submitted(config)
     console = terminal()
+    with suppress(UserError):  # who may only look sees what is there
+        restore(config)
     if not config.status.watch:
         console.print(look(config)[0], soft_wrap=True)
         return
@@ -48,12 +47,6 @@ def status(config: Config) -> None:
             if not found.words[RUNNING] + found.words[QUEUED]:
                 return
             time.sleep(config.status.every)
-
-
-def terminal() -> Console:
-    """The terminal; a file or a pipe is given lines as long as they come."""
-    console = Console(soft_wrap=True)
-    return console if console.is_terminal else Console(width=WIDTH, soft_wrap=True)
 
 
 def submitted(config: Config) -> Config:
@@ -71,42 +64,10 @@ def look(config: Config) -> tuple[RenderableType, Survey]:
     found = survey(config)
     lines: list[RenderableType] = [f"{config.name}: {config.folder}", table(found.states)]
     lines += _pace(config, found)
-    if not found.answered and scheduler.is_here():
+    if not found.answered and sent_to_slurm(config.folder):
         lines.append("squeue does not answer: what is queued shows as missing for now")
     lines += _failures(config, found)
     return Group(*lines), found
-
-
-def print_counts(states: Sequence[State], console: Console) -> None:
-    """Prints the table alone."""
-    console.print(table(states))
-
-
-def table(states: Iterable[State]) -> Table:
-    """A row of counts for each task and dataset, and one for all."""
-    groups: dict[tuple[str, str], list[State]] = {}
-    for state in states:
-        groups.setdefault((state.shard.task, state.shard.dataset), []).append(state)
-    shown = Table("task", "dataset", "", *STANDINGS, "words", box=None, pad_edge=False)
-    for column in shown.columns[3:]:
-        column.justify = "right"
-    for (task, dataset), members in groups.items():
-        shown.add_row(task, dataset, *_row(members))
-    shown.add_section()
-    shown.add_row("all", "", *_row([s for members in groups.values() for s in members]))
-    return shown
-
-
-def _row(states: Sequence[State]) -> list[str]:
-    counts = total(states)
-    words = sum(counts.values())
-    filled = BAR * counts[DONE] // max(1, words)
-    bar = f"[green]{'━' * filled}[/][dim]{'━' * (BAR - filled)}[/]"
-    cells = [
-        f"[{style}]{counts[name]:,}[/]" if counts[name] else "[dim]0[/]"
-        for name, style in STANDINGS.items()
-    ]
-    return [bar, *cells, f"{words:,}"]
 
 
 def _pace(config: Config, found: Survey) -> list[str]:
@@ -161,8 +122,6 @@ def _failures(config: Config, found: Survey) -> list[str]:
 
 def _silent(folder: Path, found: Survey) -> list[str]:
     """Shards whose job left the queue and never wrote anything here."""
-    from vwtransfer.cluster.survey import sent_to_slurm
-
     if not found.answered:
         return []
     sent = sent_to_slurm(folder)
@@ -175,11 +134,3 @@ def _silent(folder: Path, found: Survey) -> list[str]:
         f"the queue and wrote nothing under {folder}. Do the nodes share this folder? Jobs that "
         "were cancelled while they waited look the same; action=resume submits them again."
     ]
-
-
-def duration(seconds: float) -> str:
-    """As a person says it: 40 s, 12 min, 3 h 05 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"

@@ -1,4 +1,4 @@
-"""action=plan, submit, resume, retry and cancel: from shards to jobs."""
+"""action=submit, resume, retry and cancel: from shards to jobs."""
 
 import getpass
 import os
@@ -23,9 +23,10 @@ from submitit.slurm import slurm
 
 from vwtransfer import material
 from vwtransfer.cluster import claims, history, local, scheduler
-from vwtransfer.cluster.expected import expectations, hours
 from vwtransfer.cluster.keep import restore
-from vwtransfer.cluster.status import duration, print_counts, submitted, terminal
+from vwtransfer.cluster.plan import print_plan
+from vwtransfer.cluster.shown import terminal
+from vwtransfer.cluster.status import submitted
 from vwtransfer.cluster.survey import (
     FAILED,
     MISSING,
@@ -43,7 +44,6 @@ from vwtransfer.models.devices import torch_device
 from vwtransfer.suite import build
 from vwtransfer.words import WordStore
 
-LISTED = 200  # shards that a plan names one by one
 PATIENCE = 120.0  # seconds to wait for another submission of the same study
 
 
@@ -58,13 +58,6 @@ class Array:
 
     jobs: tuple[tuple[str, ...], ...]
     running: int
-
-
-def plan(config: Config) -> None:
-    """action=plan: prints the shards, what is done, and what the rest is expected to take."""
-    console = terminal()
-    found = survey(config)
-    _print_plan(config, found, found.standing(MISSING), console)
 
 
 def submit(config: Config) -> None:
@@ -144,10 +137,10 @@ def _submit(config: Config, again: bool) -> None:
         raise UserError(f"{path}: another submission of this study is under way{who}.")
     with claim:
         if line := restore(config):
-            console.print(line, highlight=False)
+            console.print(line)
         found = survey(config)
         chosen = _failed(config, found) if again else found.standing(MISSING)
-        _print_plan(config, found, chosen, console)
+        print_plan(config, found, chosen, console)
         if not chosen:
             console.print("nothing to submit" + _why_not(found, again))
             return
@@ -164,7 +157,7 @@ def _look_at_datasets(config: Config, console: Console) -> None:
     """Opens the datasets once, so that jobs find the choice of images made."""
     suite, datasets = build(config, torch_device("cpu")), material.opened(config)
     for line in [*material.left_out(suite.tasks, datasets), *material.shortages(datasets)]:
-        console.print(line, style="yellow", highlight=False)
+        console.print(line, style="yellow")
     pairs = [(task, dataset) for task in suite.tasks.values() for dataset in datasets.values()]
     write_left_out(
         config.folder,
@@ -196,42 +189,6 @@ def _why_not(found: Survey, again: bool) -> str:
     said = [f"{words[name]:,} {name}" for name in words if words[name]]
     hint = "" if again or not words[FAILED] else "; action=retry has the failed ones tried again"
     return f": words are {', '.join(said)}{hint}"
-
-
-def _print_plan(config: Config, found: Survey, chosen: Sequence[State], console: Console) -> None:
-    for state in found.states[:LISTED]:
-        done = len(state.trained) if state.measured else 0
-        console.print(
-            f"{state.shard.key}  {len(state.shard.ends)} words, {done} done, {state.standing}",
-            highlight=False,
-        )
-    if len(found.states) > LISTED:
-        console.print(f"... and {len(found.states) - LISTED:,} more shards")
-    print_counts(found.states, console)
-    expected = expectations(config, found.states)
-    words = dict.fromkeys(config.task, 0)
-    for state in chosen:
-        counts = state.words
-        words[state.shard.task] += counts[MISSING] + counts[FAILED]
-    count, total = sum(words.values()), hours(words, expected)
-    console.print(f"to do now: {count:,} words in {len(chosen):,} shards")
-    for task, each in expected.items():
-        taken = "?" if each.seconds is None else f"{each.seconds:.1f} s"
-        console.print(f"  a word of {task}: {taken} of a job ({each.source})", highlight=False)
-    unit = "GPU-hours" if config.cluster.gpus and config.device != "cpu" else "hours of jobs"
-    if total is None:
-        console.print(
-            f"{unit} expected: not known until words of every task are done; set what was "
-            "measured elsewhere with cluster.seconds_per_word={TASK: SECONDS}",
-            markup=False,
-        )
-    elif chosen:
-        at_once = min(config.cluster.running, len(chosen))
-        console.print(
-            f"{unit} expected: {total:.2f}; at most {at_once} at once, they take "
-            f"{duration(3600 * total / at_once)}",
-            highlight=False,
-        )
 
 
 def _write_submission(config: Config, found: Sequence[Array]) -> Path:
@@ -268,7 +225,6 @@ def _send(config: Config, keys: Sequence[str], console: Console) -> None:
         console.print(
             f"submitted job {jobs[0].job_id.partition('_')[0]}: {len(array.jobs)} tasks, at most "
             f"{min(array.running, len(array.jobs))} at once",
-            highlight=False,
         )
     _say_how_to_go_on(config, folder, console)
 
@@ -350,7 +306,7 @@ def _write_scripts(config: Config, found: Sequence[Array], console: Console) -> 
         text = slurm._make_sbatch_string(command=command, folder=_jobs(folder), **parameters)
         path = folder / f"array-{number}.sh"
         write_text(path, text)
-        console.print(f"{path}: {len(array.jobs)} tasks; nothing was submitted", highlight=False)
+        console.print(f"{path}: {len(array.jobs)} tasks; nothing was submitted")
 
 
 def _room(config: Config) -> int | None:

@@ -288,16 +288,18 @@ def _place(entry: Entry) -> str:
 
 
 def _submissions(folder: Path) -> dict[str, list[list[str]]]:
-    """<submission>.<array> -> for each of its jobs the keys of its shards."""
+    """<submission>.<array> of SLURM -> for each of its jobs the keys of its shards."""
     found = {}
     for path in (folder / "cluster" / "submissions").glob("*/shards.json"):
-        for number, jobs in enumerate(json.loads(path.read_text(encoding="utf-8"))["arrays"]):
-            found[f"{path.parent.name}.{number}"] = jobs
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["executor"] == "slurm":
+            for number, jobs in enumerate(record["arrays"]):
+                found[f"{path.parent.name}.{number}"] = jobs
     return found
 
 
 def sent_to_slurm(folder: Path) -> set[str]:
-    """Keys of all shards that were ever submitted."""
+    """Keys of all shards that were ever submitted to SLURM."""
     arrays = _submissions(folder).values()
     return {key for jobs in arrays for keys in jobs for key in keys}
 

@@ -28,6 +28,7 @@ Saving = Literal["attention_slicing", "vae_slicing", "vae_tiling", "gradient_che
 WordFormat = Literal["diffusers", "a1111"]
 Count = Annotated[int, Bounds(least=1)]
 Positive = Annotated[float, Bounds(above=0)]
+Step = Annotated[float, Bounds(above=0, most=1e30)]  # Adam divides it, in float32
 Share = Annotated[float, Bounds(above=0, most=1)]
 Prompt = Annotated[str, Template()]
 
@@ -36,7 +37,7 @@ Prompt = Annotated[str, Template()]
 class Training:
     """How a task's words are optimised (table 2 of the paper)."""
 
-    learning_rate: Positive
+    learning_rate: Step
     steps: Count
     batch_size: Count
 
@@ -191,7 +192,7 @@ class TrainerConfig:
 
     vectors: Count
     betas: tuple[Annotated[float, Bounds(least=0, below=1)], ...]
-    eps: Positive
+    eps: Step
     checkpoint_every: Count
     max_words_in_flight: Count | None
     outside_penalty: Annotated[float, Bounds(least=0)] = 0.0
@@ -273,10 +274,12 @@ class SubmitConfig:
     Attributes:
         dry_run: whether what would be submitted is only written down.
         words_per_shard: words of a job at most; None: all anchors and deltas of a concept.
+        list_shards: whether a plan names every shard.
     """
 
     dry_run: bool
     words_per_shard: Count | None
+    list_shards: bool
 
 
 @dataclass(frozen=True)

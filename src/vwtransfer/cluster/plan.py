@@ -1,0 +1,84 @@
+"""action=plan: the shards of a study, what of it is done, and what the rest is expected to take."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from vwtransfer.cluster.expected import Expectation, expectations, hours
+from vwtransfer.cluster.keep import restore
+from vwtransfer.cluster.shown import duration, table, terminal
+from vwtransfer.cluster.survey import FAILED, MISSING, State, Survey, survey
+from vwtransfer.config import Config
+
+
+def plan(config: Config) -> None:
+    """Prints what `submit` would submit; submits nothing."""
+    console = terminal()
+    if line := restore(config):
+        console.print(line)
+    found = survey(config)
+    print_plan(config, found, found.standing(MISSING), console)
+
+
+def print_plan(config: Config, found: Survey, chosen: Sequence[State], console: Console) -> None:
+    """Prints all shards, and what those chosen are expected to take."""
+    if config.submit.list_shards:
+        for state in found.states:
+            done = len(state.trained) if state.measured else 0
+            size = len(state.shard.ends)
+            console.print(f"{state.shard.key}  {size} words, {done} done, {state.standing}")
+    console.print(table(found.states))
+    largest = max((len(state.shard.ends) for state in found.states), default=0)
+    console.print(
+        f"{len(found.states):,} shards, each the work of one job: {largest} words of a concept "
+        "that train as one batch"
+    )
+    words = dict.fromkeys(config.task, 0)
+    for state in chosen:
+        counts = state.words
+        words[state.shard.task] += counts[MISSING] + counts[FAILED]
+    console.print(f"to do now: {sum(words.values()):,} words in {len(chosen):,} shards")
+    expected = expectations(config, found.states)
+    console.print(_prices(words, expected))
+    _print_hours(config, words, expected, len(chosen), console)
+
+
+def _prices(words: dict[str, int], expected: dict[str, Expectation]) -> Table:
+    """What a word of each task takes, and from where that is known."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    shown.add_column("task")
+    for name in ("words", "seconds each", "hours"):
+        shown.add_column(name, justify="right")
+    shown.add_column("")
+    for task, count in words.items():
+        each = expected[task]
+        known = each.seconds is not None
+        seconds = f"{each.seconds:.1f}" if known else "?"
+        needed = f"{count * (each.seconds or 0.0) / 3600:.2f}" if known or not count else "?"
+        shown.add_row(task, f"{count:,}", seconds, needed, f"[dim]{each.source}[/]")
+    return shown
+
+
+def _print_hours(
+    config: Config,
+    words: dict[str, int],
+    expected: dict[str, Expectation],
+    shards: int,
+    console: Console,
+) -> None:
+    unit = "GPU-hours" if config.cluster.gpus and config.device != "cpu" else "hours of jobs"
+    needed = hours(words, expected)
+    if needed is None:
+        lacking = [task for task, count in words.items() if count and not expected[task].seconds]
+        console.print(
+            f"{unit} expected: not known until a shard of {' and '.join(lacking)} is done, or "
+            f"you say it: 'cluster.seconds_per_word={{{lacking[0]}: SECONDS}}'",
+            markup=False,
+        )
+    elif shards:
+        at_once = min(config.cluster.running, shards)
+        console.print(
+            f"{unit} expected: {needed:.2f}; at most {at_once} at once, they take "
+            f"{duration(3600 * needed / at_once)}"
+        )

@@ -1,0 +1,55 @@
+"""How the words of a study stand, as it is drawn at the terminal."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from vwtransfer.cluster.survey import DONE, FAILED, MISSING, QUEUED, RUNNING, State, total
+
+STANDINGS = {DONE: "green", RUNNING: "cyan", QUEUED: "blue", FAILED: "red", MISSING: "yellow"}
+BAR = 20
+WIDTH = 120
+
+
+def terminal() -> Console:
+    """The terminal; a file or a pipe is given lines as long as they come."""
+    console = Console(soft_wrap=True, highlight=False)
+    return console if console.is_terminal else Console(width=WIDTH, soft_wrap=True, highlight=False)
+
+
+def table(states: Iterable[State]) -> Table:
+    """A row of counts for each task and dataset, and one for all; fits 80 columns."""
+    groups: dict[tuple[str, str], list[State]] = {}
+    for state in states:
+        groups.setdefault((state.shard.task, state.shard.dataset), []).append(state)
+    shown = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("task", "dataset"):
+        shown.add_column(name, no_wrap=True)
+    shown.add_column("", max_width=BAR)
+    for name in ("shards", *STANDINGS, "words"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for (task, dataset), members in groups.items():
+        shown.add_row(task, dataset, *_row(members))
+    shown.add_row("all", "", *_row([s for members in groups.values() for s in members]))
+    return shown
+
+
+def duration(seconds: float) -> str:
+    """As a person says it: 40 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _row(states: Sequence[State]) -> list[ProgressBar | str]:
+    counts = total(states)
+    words = sum(counts.values())
+    bar = ProgressBar(max(1, words), counts[DONE], complete_style="green", finished_style="green")
+    cells = [
+        f"[{style}]{counts[name]:,}[/]" if counts[name] else "[dim]0[/]"
+        for name, style in STANDINGS.items()
+    ]
+    return [bar, f"{len(states):,}", *cells, f"{words:,}"]
