@@ -6,8 +6,8 @@
 #   launch/test_cluster.sh stop FOLDER
 #
 # Needs root and Debian's packages: slurm-wlm slurmdbd munge mariadb-server. All it writes lies in
-# FOLDER; a configuration in /etc/slurm is neither read nor changed. With ACCOUNTING=no there is no
-# database: sacct does not answer, as on many clusters.
+# FOLDER; a configuration in /etc/slurm is neither read nor changed, and another cluster may run on
+# the machine. With ACCOUNTING=no there is no database: sacct does not answer, as on many clusters.
 #
 # Partitions: debug; high, whose jobs take the nodes away from those in debug; apart, a node that
 # sees an empty folder where the others see FOLDER/shared.
@@ -19,6 +19,7 @@ C=$(cd "$2" && pwd)
 ACCOUNTING=${ACCOUNTING:-yes}
 NODES="node1 node2 node3 node4 node5"
 export SLURM_CONF=$C/slurm.conf
+PATH=$PATH:/usr/sbin:/sbin  # where the daemons are
 
 fail() { echo "test_cluster.sh: $1" >&2; tail -n 20 "$C"/log/*.log >&2 2> /dev/null || true; exit 1; }
 
@@ -31,6 +32,15 @@ wait_for() {  # wait_for WHAT SECONDS COMMAND...: until the command succeeds
 }
 
 is_alive() { grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status"; }  # a zombie is not
+
+is_taken() { (exec 3<> "/dev/tcp/127.0.0.1/$1") 2> /dev/null; }
+
+choose_ports() {  # beside those of another cluster
+  for ((PORT = 6817; PORT < 9817; PORT += 100)); do
+    is_taken $PORT || is_taken $((PORT + 2)) || return 0
+  done
+  fail "every port that SLURM might use is taken"
+}
 
 stop_daemons() {  # stop_daemons NAME...: by their pid files, all at once
   local name pid
@@ -66,7 +76,7 @@ configure() {
   if [[ $ACCOUNTING == yes ]]; then
     account="AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
-AccountingStoragePort=6819
+AccountingStoragePort=$((PORT + 2))
 AccountingStorageTRES=gres/gpu
 AccountingStoragePass=$C/run/munge.socket"
   else
@@ -82,7 +92,7 @@ AuthType=auth/munge
 CredType=cred/munge
 # a job that is requeued waits this long for its former credential
 AuthInfo=socket=$C/run/munge.socket,cred_expire=5
-SlurmctldPort=6817
+SlurmctldPort=$PORT
 StateSaveLocation=$C/state
 SlurmdSpoolDir=$C/spool/%n
 SlurmctldPidFile=$C/run/slurmctld.pid
@@ -111,7 +121,7 @@ BatchStartTimeout=30
 MessageTimeout=20
 MaxArraySize=9
 $account
-NodeName=node[1-5] NodeHostname=$(hostname) NodeAddr=127.0.0.1 Port=[17001-17005] CPUs=8 RealMemory=64000 Gres=gpu:4 State=UNKNOWN
+NodeName=node[1-5] NodeHostname=$(hostname) NodeAddr=127.0.0.1 Port=[$((PORT + 4))-$((PORT + 8))] CPUs=8 RealMemory=64000 Gres=gpu:4 State=UNKNOWN
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
@@ -125,7 +135,7 @@ AuthType=auth/munge
 AuthInfo=socket=$C/run/munge.socket
 DbdHost=localhost
 DbdAddr=127.0.0.1
-DbdPort=6819
+DbdPort=$((PORT + 2))
 SlurmUser=root
 StorageType=accounting_storage/mysql
 StorageHost=localhost
@@ -172,7 +182,7 @@ apt-get install slurm-wlm slurmdbd munge mariadb-server"
   done
   [[ $(id -u) == 0 ]] || fail "needs root"
   [[ ! -s $C/run/slurmctld.pid ]] || fail "$C holds a cluster that was not stopped"
-  ! (exec 3<> /dev/tcp/127.0.0.1/6817) 2> /dev/null || fail "a SLURM controller runs on this machine"
+  choose_ports
   trap '(($? == 0)) || stop' EXIT
   configure
   start_munge

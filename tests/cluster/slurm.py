@@ -191,7 +191,8 @@ def kill_node(cluster: Path, node: str) -> None:
     steps = [
         process
         for process in psutil.process_iter(["cmdline"])
-        if "slurmstepd: [" in " ".join(process.info["cmdline"] or []) and _is_on(process, node)
+        if "slurmstepd: [" in " ".join(process.info["cmdline"] or [])
+        and _is_on(process, cluster, node)
     ]
     work = [child for step in steps for child in step.children(recursive=True)]
     for process in (daemon, *steps, *work):  # nobody is left to tell how the work ended
@@ -199,10 +200,11 @@ def kill_node(cluster: Path, node: str) -> None:
             process.kill()
 
 
-def _is_on(process: psutil.Process, node: str) -> bool:
+def _is_on(process: psutil.Process, cluster: Path, node: str) -> bool:
+    place = {"SLURM_CONF": str(cluster / "slurm.conf"), "SLURMD_NODENAME": node}
     for child in process.children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if child.environ().get("SLURMD_NODENAME") == node:
+            if place.items() <= child.environ().items():
                 return True
     return False
 

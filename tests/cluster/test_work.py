@@ -4,6 +4,7 @@ import io
 import json
 import math
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,48 @@ def test_a_plain_run_s_words_count_as_done(tmp_path: Path) -> None:
     assert found.words[DONE] == 4
     assert json.loads((study.folder / "provenance.json").read_text())["seeds"]["study"] == 0
     assert not math.isnan(results.read(study.folder).value.sum())
+
+
+def test_a_dry_run_writes_what_would_be_submitted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = config(
+        tmp_path,
+        "cluster=gpu_80gb",
+        "cluster.partition=gpu",
+        "cluster.account=lab",
+        "cluster.setup=[module load cuda]",
+        "cluster.sbatch={exclude: node7}",
+        "cluster.running=1",
+        "submit.dry_run=true",
+    )
+    submit.submit(study)
+    assert "array-0.sh: 2 tasks; nothing was submitted" in capsys.readouterr().out
+    script = (study.folder / "cluster" / "dry_run" / "array-0.sh").read_text().splitlines()
+    for line in (
+        "#SBATCH --array=0-1%1",
+        "#SBATCH --account=lab",
+        "#SBATCH --cpus-per-task=8",
+        "#SBATCH --exclude=node7",
+        "#SBATCH --gpus-per-node=1",
+        "#SBATCH --mem=65536MB",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --requeue",
+        "#SBATCH --signal=USR2@300",
+        "#SBATCH --time=720",
+        "module load cuda",
+    ):
+        assert line in script, "\n".join(script)
+    assert survey.survey(study, ask=False).words[MISSING] == 4
+    assert not (study.folder / "cluster" / "submissions").exists()
+
+
+def test_a_watch_ends_when_nothing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = config(tmp_path, "status.watch=true", "status.every=0.05")
+    claim = take(survey.claim_path(study.folder, shards(study)[0]), 60)
+    assert claim is not None
+    claim.__enter__()
+    ended = threading.Timer(0.5, lambda: claim.__exit__(None, None, None))
+    ended.start()
+    status.status(study)
+    assert ended.finished.is_set()
