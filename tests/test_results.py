@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fabricated import study
-from vwtransfer import results
+from vwtransfer import result_parts, results
 from vwtransfer.errors import UserError
 from vwtransfer.results import Record
 
@@ -205,3 +205,29 @@ def test_reading_whole_results_warns_of_nothing(tmp_path: Path) -> None:
 def test_a_part_states_its_columns_to_any_reader_of_parquet(tmp_path: Path) -> None:
     part = results.write_part(tmp_path, [ROW], "a")
     assert pq.read_schema(part).equals(results.SCHEMA)
+
+
+@pytest.mark.parametrize("rows_of_a_batch", [1, 7, 1_000_000])
+def test_a_table_is_the_same_in_whatever_batches_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_of_a_batch: int
+) -> None:
+    monkeypatch.setattr(result_parts, "_ROWS", rows_of_a_batch)
+    frame = study(datasets=["scenes", "shapes"], words=5)
+    for number, (_, part) in enumerate(frame.groupby(["dataset", "concept", "trained_for"])):
+        records = [Record(**row) for row in part.to_dict("records")]
+        results.write_part(tmp_path, records, f"shard {number}")
+        again = [dataclasses.replace(record, value=-1.0) for record in records[: number % 3]]
+        results.write_part(tmp_path, again or records, f"once more {number}")
+    lost = dataclasses.replace(ROW, dataset="shapes", concept="concept_4", value=math.nan)
+    finished = results.finish(tmp_path, [lost])
+    expected = pd.concat([frame, pd.DataFrame([dataclasses.asdict(lost)])])
+    expected = expected.fillna({"unsafe": "not checked"}).sort_values(result_parts.IDENTITY)
+    pd.testing.assert_frame_equal(finished, expected.reset_index(drop=True), check_dtype=False)
+    pd.testing.assert_frame_equal(results.read(tmp_path), finished)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "results.csv"),
+        finished.assign(anchor=finished["anchor"].replace("", None)),
+        check_dtype=False,
+    )
+    groups = pq.read_metadata(tmp_path / "results.parquet").num_row_groups
+    assert (groups > 1) == (rows_of_a_batch < len(frame))

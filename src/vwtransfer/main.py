@@ -26,20 +26,23 @@ class Action(NamedTuple):
     Attributes:
         function: "module:function" of a Config; imported when it is asked for.
         writes: whether it adds to the study's folder, which must then be the study's own.
+        shows: whether a terminal is shown the composed config first.
     """
 
     function: str
     writes: bool
+    shows: bool = False
 
 
 ACTIONS = {
-    "run": Action("vwtransfer.study:run", writes=True),
-    "figures": Action("vwtransfer.illustrations.run:run", writes=True),
+    "run": Action("vwtransfer.study:run", writes=True, shows=True),
+    "figures": Action("vwtransfer.illustrations.run:run", writes=True, shows=True),
     "report": Action("vwtransfer.report:run", writes=False),
+    "table": Action("vwtransfer.results:table", writes=True),
     "apply": Action("vwtransfer.travel:apply", writes=False),
     "export": Action("vwtransfer.travel:export", writes=False),
     "check": Action("vwtransfer.check:check", writes=False),
-    "benchmark": Action("vwtransfer.leaderboard:run", writes=True),
+    "benchmark": Action("vwtransfer.leaderboard:run", writes=True, shows=True),
     "plan": Action("vwtransfer.cluster.plan:plan", writes=True),
     "submit": Action("vwtransfer.cluster.submit:submit", writes=True),
     "resume": Action("vwtransfer.cluster.submit:submit", writes=True),
@@ -118,7 +121,7 @@ def dispatch(config: Config) -> None:
     action = ACTIONS[config.action]
     if action.writes:
         provenance.check(config)
-    if sys.stdout.isatty():
+    if action.shows and sys.stdout.isatty():
         _show(config)
     module, function = action.function.split(":")
     getattr(import_module(module), function)(config)

@@ -70,6 +70,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from vwtransfer.config import Config
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically, write_once
 from vwtransfer.result_parts import CAUSES as CAUSES
@@ -165,6 +166,16 @@ def read(folder: str | Path, *, categorical: bool = False) -> pd.DataFrame:
     del tables
     frame = sorted_categories(whole.to_pandas(split_blocks=True, self_destruct=True))
     return frame if categorical else frame.astype(dict.fromkeys(TEXT, "str"))
+
+
+def table(config: Config) -> None:
+    """action=table: writes what is measured so far into one table; loads no model.
+
+    Raises:
+        UserError: as `read`.
+    """
+    count = write_table(config.folder)
+    print(f"{config.folder / 'results.parquet'} and results.csv: {count:,} rows")
 
 
 def finish(folder: str | Path, failed: Sequence[Record] = ()) -> pd.DataFrame:
