@@ -43,7 +43,7 @@ COMMON = [
     "threads=1",
     "progress=false",
 ]
-PATIENCE = 240.0
+PATIENCE = 600.0  # costs nothing where all goes well
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def concepts(names: Sequence[str]) -> str:
 @pytest.fixture(scope="module")
 def grid(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """12 shards: a submission that is killed half way, then two at once."""
-    whole = study(tmp_path_factory.mktemp("outputs"), "grid", GRID)
+    held = "cluster.sbatch={hold: true}"  # until all is submitted, so that all start at once
+    whole = study(tmp_path_factory.mktemp("outputs"), "grid", GRID, held)
     killed = subprocess.Popen(whole.command("submit"), stdout=subprocess.PIPE, text=True)
     assert killed.stdout is not None
     assert any(line.startswith("submitted job") for line in killed.stdout)
@@ -88,6 +89,9 @@ def grid(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     killed.communicate()
     both = [whole.start("submit") for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
+    jobs = [entry.job for entry in whole.survey().entries]
+    assert len(jobs) >= 4
+    subprocess.run(["scontrol", "release", *jobs], check=True)
     return whole
 
 
@@ -153,14 +157,6 @@ def test_a_changed_config_under_the_same_name_is_refused(finished: Study) -> Non
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """What the disturbed shards are to come out as."""
-    calm = study(tmp_path_factory.mktemp("calm"), "faults", LONG, concepts(CONCEPTS))
-    calm.run("work")
-    return calm
-
-
-@pytest.fixture(scope="module")
 def hidden(cluster: Path) -> Study:
     """A study whose folder its node does not see."""
     unseen = study(cluster / "shared", "hidden", LONG, concepts(BATTERED[:1]))
@@ -175,12 +171,14 @@ class Battered:
     Attributes:
         study: all but the shard that came to its time limit.
         limited: that one.
+        undisturbed: what all of them are to come out as.
         by: what happened -> to which shard.
         jobs: what happened -> the job it happened to.
     """
 
     study: Study
     limited: Study
+    undisturbed: Study
     by: dict[str, Shard]
     jobs: dict[str, str]
 
@@ -194,6 +192,8 @@ def battered(cluster: Path, hidden: Study, tmp_path_factory: pytest.TempPathFact
     both = [each.start("submit") for each in (limited, disturbed)]
     assert [process.wait() for process in both] == [0, 0]
     slow, *held = hold_all(limited, disturbed)
+    calm = study(place / "calm", "faults", LONG, concepts(CONCEPTS))
+    calm_work = calm.start("work")  # while others wait for what is to happen to them
 
     # a node that fails or is taken away takes all of its jobs along: these come last
     nodes = Counter(each.node for each in held)
@@ -212,6 +212,7 @@ def battered(cluster: Path, hidden: Study, tmp_path_factory: pytest.TempPathFact
         until("the signal ahead of its end", told.is_told_to_save)
         told.release()
     until("what starts again", empty_queue)
+    assert calm_work.wait() == 0
     faults = {
         "killed": killed,
         "cancelled": cancelled,
@@ -223,6 +224,7 @@ def battered(cluster: Path, hidden: Study, tmp_path_factory: pytest.TempPathFact
     return Battered(
         disturbed,
         limited,
+        calm,
         {fault: each.shard for fault, each in faults.items()},
         {fault: each.job for fault, each in faults.items()},
     )
@@ -251,14 +253,16 @@ def test_what_was_killed_or_cancelled_is_missing_and_said_to_be(battered: Batter
     assert "FAILED" in shown  # accounting's word for it
 
 
-def test_resume_completes_the_rest_to_the_same_bits(battered: Battered, undisturbed: Study) -> None:
+def test_resume_completes_the_rest_to_the_same_bits(battered: Battered) -> None:
     before = battered.study.files()
     battered.study.run("resume")
     until("what was missing", empty_queue)
     assert battered.study.survey().words[DONE] == len(BATTERED) * 4
     after = battered.study.files()
     assert {path: after[path] for path in before} == before
-    assert_same_bits(battered.study.words() | battered.limited.words(), undisturbed.words())
+    assert_same_bits(
+        battered.study.words() | battered.limited.words(), battered.undisturbed.words()
+    )
 
 
 def test_cancel_ends_the_jobs_of_this_study_alone(cluster: Path, tmp_path: Path) -> None:
