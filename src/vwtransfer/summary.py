@@ -126,7 +126,7 @@ def kept(table: pd.DataFrame) -> dict[str, tuple[float, int]]:
     """
     first = dict(reversed(panels(table)))
     chosen = table[(table["metric"] == table["evaluated_on"].map(first)) & (table["trials"] > 0)]
-    chosen = chosen[chosen["delta"].map(math.isinf)]
+    chosen = chosen[chosen["delta"] == math.inf]
     own = chosen[chosen["trained_for"] == chosen["evaluated_on"]]
     own = own.set_index(["dataset", "evaluated_on"])["mean"]
     moved = chosen[chosen["transfer"] != "none"].join(

@@ -94,7 +94,6 @@ def test_status_and_plan_count_them(done: Config, capsys: pytest.CaptureFixture[
     printed = capsys.readouterr().out
     assert "2 shards, each the work of one job: 2 words of a concept" in printed
     assert "to do now: 0 words in 0 shards" in printed
-    assert "measured on 2 finished shards" in printed
     assert "blue_dotted_heart" not in printed
     plan.plan(config(done.outputs.parent, "submit.list_shards=true"))
     printed = capsys.readouterr().out
@@ -150,6 +149,17 @@ def test_a_shard_that_fails_is_reported_and_the_others_go_on(tmp_path: Path) -> 
     worker.work(study)
     assert survey.survey(study, ask=False).words[DONE] == 4
     assert second.key != first.key
+
+
+def test_a_study_of_which_every_word_diverged_says_so_and_ends(tmp_path: Path) -> None:
+    from vwtransfer import study as plain
+
+    lost = config(tmp_path, "model.classification.training.learning_rate=1e30")
+    worker.work(lost)
+    assert survey.survey(lost, ask=False).words[FAILED] == 4
+    assert shown(lost).count("stopped being finite") == 4
+    plain.run(lost)
+    assert results.read(lost.folder).value.isna().sum() >= 4
 
 
 def test_a_diverged_word_is_never_counted_as_done_and_can_be_tried_again(tmp_path: Path) -> None:
@@ -208,8 +218,8 @@ def test_a_fresh_clone_knows_what_is_kept_and_what_it_took(
     printed = capsys.readouterr().out
     assert f"4 words were taken from {clone.kept / 'small'}" in printed
     assert "to do now: 0 words in 0 shards" in printed
-    assert "measured on 2 finished shards" in printed
     expected = expectations(clone, survey.survey(clone, ask=False).states)["classification"]
+    assert expected.source == "measured on 2 finished shards"
     store = WordStore(clone.folder / "words")
     training = [store.load(cell).seconds for shard in shards(clone) for cell in shard.cells]
     assert expected.seconds is not None

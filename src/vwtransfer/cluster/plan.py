@@ -40,8 +40,9 @@ def print_plan(config: Config, found: Survey, chosen: Sequence[State], console: 
         words[state.shard.task] += counts[MISSING] + counts[FAILED]
     console.print(f"to do now: {sum(words.values()):,} words in {len(chosen):,} shards")
     expected = expectations(config, found.states)
-    console.print(_prices(words, expected))
-    _print_hours(config, words, expected, len(chosen), console)
+    if chosen:
+        console.print(_prices(words, expected))
+        _print_hours(config, words, expected, len(chosen), console)
 
 
 def _prices(words: dict[str, int], expected: dict[str, Expectation]) -> Table:
@@ -56,7 +57,7 @@ def _prices(words: dict[str, int], expected: dict[str, Expectation]) -> Table:
         known = each.seconds is not None
         seconds = f"{each.seconds:.1f}" if known else "?"
         needed = f"{count * (each.seconds or 0.0) / 3600:.2f}" if known or not count else "?"
-        shown.add_row(task, f"{count:,}", seconds, needed, f"[dim]{each.source}[/]")
+        shown.add_row(task, f"{count:,}", seconds, needed, each.source)
     return shown
 
 
@@ -72,13 +73,11 @@ def _print_hours(
     if needed is None:
         lacking = [task for task, count in words.items() if count and not expected[task].seconds]
         console.print(
-            f"{unit} expected: not known until a shard of {' and '.join(lacking)} is done, or "
-            f"you say it: 'cluster.seconds_per_word={{{lacking[0]}: SECONDS}}'",
+            f"{unit} expected: not known before a shard of {' and of '.join(lacking)} is done;\n"
+            f"  or say it with 'cluster.seconds_per_word={{{lacking[0]}: SECONDS}}'",
             markup=False,
         )
-    elif shards:
-        at_once = min(config.cluster.running, shards)
-        console.print(
-            f"{unit} expected: {needed:.2f}; at most {at_once} at once, they take "
-            f"{duration(3600 * needed / at_once)}"
-        )
+        return
+    at_once = min(config.cluster.running, shards)
+    taken = duration(3600 * needed / at_once)
+    console.print(f"{unit} expected: {needed:.2f}; with at most {at_once} jobs at once, {taken}")

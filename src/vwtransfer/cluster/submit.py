@@ -233,8 +233,8 @@ def _start_here(config: Config, keys: Sequence[str], console: Console) -> None:
     """Starts processes that each go through all shards and do what no other does."""
     count = min(config.cluster.running, len(keys))
     orders = [(*keys[i:], *keys[:i]) for i in range(count)]
-    console.print(f"{count} processes, detached, share {len(keys)} shards")
     if config.submit.dry_run:
+        console.print(f"processes that would share the shards: {count}; nothing was started")
         return
     folder = _write_submission(config, [Array(tuple(orders), count)])
     order = {
@@ -255,6 +255,7 @@ def _start_here(config: Config, keys: Sequence[str], console: Console) -> None:
             stderr=log,
             start_new_session=True,  # they outlive the terminal
         )
+    console.print(f"processes started: {count}; detached, they share the shards")
     _say_how_to_go_on(config, folder, console)
 
 
@@ -345,14 +346,15 @@ def _refusals_explained() -> Iterator[None]:
 
 
 def _say_how_to_go_on(config: Config, folder: Path, console: Console) -> None:
-    """The commands that follow; all but the last two go by the config that was just kept."""
-    named = ["vwtransfer", f"name={config.name}", f"outputs={config.outputs}"]
+    """The commands that follow; the first two go by the config that was just kept."""
+    place = [] if config.outputs == Path("outputs") else [f"outputs={config.outputs}"]
+    named = ["vwtransfer", f"name={config.name}", *place]
     own = [a for a in sys.argv[1:] if not a.startswith(("action=", "submit.", "status."))]
     for what, words in (
-        ("watch", [*named, "action=status", "status.watch=true"]),
-        ("cancel", [*named, "action=cancel"]),
-        ("what is missing", ["vwtransfer", *own, "action=resume"]),
-        ("what failed", ["vwtransfer", *own, "action=retry"]),
-        ("logs", [str(folder / "jobs")]),
+        ("watch", shlex.join([*named, "action=status", "status.watch=true"])),
+        ("cancel", shlex.join([*named, "action=cancel"])),
+        ("resume", shlex.join(["vwtransfer", *own, "action=resume"])),
+        ("retry", "the same with action=retry, for what failed"),
+        ("logs", str(folder / "jobs")),
     ):
-        console.print(f"{what + ':':17} {shlex.join(words)}", highlight=False, markup=False)
+        console.print(f"{what + ':':8}{words}", markup=False)
