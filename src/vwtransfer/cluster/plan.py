@@ -73,8 +73,8 @@ def _print_hours(
     if needed is None:
         lacking = [task for task, count in words.items() if count and not expected[task].seconds]
         console.print(
-            f"{unit} expected: not known before a shard of {' and of '.join(lacking)} is done;\n"
-            f"  or say it with 'cluster.seconds_per_word={{{lacking[0]}: SECONDS}}'",
+            f"{unit} expected: not known before a shard of each task is done; or say what you\n"
+            f"measured: 'cluster.seconds_per_word={{{lacking[0]}: SECONDS}}'",
             markup=False,
         )
         return

@@ -51,7 +51,7 @@ def status(config: Config) -> None:
 
 def submitted(config: Config) -> Config:
     """The config of the latest submission under this name; `config` where there was none."""
-    path = config.folder / "cluster" / "config.yaml"
+    path = _submission(config)
     if not path.is_file():
         return config
     kept = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -59,10 +59,17 @@ def submitted(config: Config) -> Config:
     return validated(OmegaConf.create({**kept, **now}))
 
 
+def _submission(config: Config) -> Path:
+    """Where the config of the latest submission lies, if there was one."""
+    return config.folder / "cluster" / "config.yaml"
+
+
 def look(config: Config) -> tuple[RenderableType, Survey]:
     """What is shown, and what it was made of."""
     found = survey(config)
     lines: list[RenderableType] = [f"{config.name}: {config.folder}", table(found.states)]
+    if not _submission(config).is_file():
+        lines.append("nothing was submitted under this name; shown is what this command describes")
     lines += _pace(config, found)
     if not found.answered and sent_to_slurm(config.folder):
         lines.append("squeue does not answer: what is queued shows as missing for now")
