@@ -147,9 +147,9 @@ def test_submitting_again_submits_nothing(finished: Study) -> None:
 def test_status_needs_no_more_than_the_name(finished: Study) -> None:
     named = Study((f"outputs={finished.folder.parent}", "name=grid", "wandb=off"))
     shown = named.run("status")
-    assert "classification  tiny_shapes" in shown
+    assert "classification tiny_shapes" in shown
     last = next(line for line in shown.splitlines() if line.startswith("all")).split()
-    assert last[2:] == ["48", "0", "0", "0", "0", "48"]
+    assert last[-7:] == ["12", "48", "0", "0", "0", "0", "48"]
 
 
 def test_a_changed_config_under_the_same_name_is_refused(finished: Study) -> None:
