@@ -40,7 +40,7 @@ def expectations(config: Config, states: Sequence[State]) -> dict[str, Expectati
         if known:
             found[task] = Expectation(median(known), f"measured on {len(known)} finished shards")
         elif task in elsewhere:
-            found[task] = Expectation(elsewhere[task], f"cluster.seconds_per_word.{task}")
+            found[task] = Expectation(elsewhere[task], "cluster.seconds_per_word")
         else:
             found[task] = Expectation(None, "not measured yet")
     return found
