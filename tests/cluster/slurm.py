@@ -130,6 +130,13 @@ class Held:
         with contextlib.suppress(psutil.NoSuchProcess):
             self.process.resume()
 
+    def is_over(self) -> bool:
+        """Whether the process has ended."""
+        try:
+            return self.process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
     def is_told_to_save(self) -> bool:
         """Whether SLURM's signal ahead of a limit or a preemption waits for it, or woke it."""
         try:
@@ -185,8 +192,14 @@ def node_of(study: Study, shard: Shard) -> str:
     return study.history(shard)[-1].host
 
 
-def kill_node(cluster: Path, node: str) -> None:
-    """Kills a node's daemon, and what it had started, as a power cut does."""
+def kill_node(cluster: Path, node: str, orphans: bool = False) -> None:
+    """Kills a node's daemon, and what it had started, as a power cut does.
+
+    Args:
+        cluster: its folder.
+        node: which.
+        orphans: whether the work itself is left behind.
+    """
     daemon = psutil.Process(int((cluster / "run" / f"slurmd-{node}.pid").read_text()))
     steps = [
         process
@@ -194,7 +207,7 @@ def kill_node(cluster: Path, node: str) -> None:
         if "slurmstepd: [" in " ".join(process.info["cmdline"] or [])
         and _is_on(process, cluster, node)
     ]
-    work = [child for step in steps for child in step.children(recursive=True)]
+    work = [child for step in steps for child in step.children(recursive=True) if not orphans]
     for process in (daemon, *steps, *work):  # nobody is left to tell how the work ended
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

@@ -27,6 +27,7 @@ from slurm import (
 )
 
 from vwtransfer import results
+from vwtransfer.cluster import scheduler
 from vwtransfer.cluster.shards import Shard
 from vwtransfer.cluster.survey import DONE, FAILED, MISSING, QUEUED, RUNNING
 
@@ -39,10 +40,11 @@ CONCEPTS = [
     "red_striped_cross",
     "red_striped_moon",
     "blue_dotted_star",
+    "blue_dotted_heart",
 ]
 GRID = [
     *COMMON,
-    f"concept=[{','.join(CONCEPTS)}]",
+    f"concept=[{','.join(CONCEPTS[:6])}]",
     "task=[classification,detection]",
     "direction=[classification_to_detection,detection_to_classification]",
     "evaluation.baselines=[anchor]",
@@ -203,20 +205,23 @@ def battered(cluster: Path, hidden: Study, tmp_path_factory: pytest.TempPathFact
     # a node that fails or is taken away takes all of its jobs along: these come last
     nodes = Counter(each.node for each in held)
     lonely_first = sorted(held, key=lambda each: nodes[each.node])
-    preempted = lonely_first[0]
-    lost = next(each for each in lonely_first if each.node != preempted.node)
-    killed, cancelled, requeued = (each for each in held if each not in (preempted, lost))
+    preempted, lost, orphaned = {each.node: each for each in reversed(lonely_first)}.values()
+    last = (preempted, lost, orphaned)
+    killed, cancelled, requeued = (each for each in held if each not in last)
     killed.process.kill()
     subprocess.run(["scancel", cancelled.job], check=True)
     subprocess.run(["scontrol", "requeue", requeued.job], check=True)
     wanted = ["--partition=high", f"--nodelist={preempted.node}", "--cpus-per-task=8"]
     subprocess.run(["sbatch", *wanted, "--output=/dev/null", "--wrap=true"], check=True)
-    kill_node(cluster, lost.node)
-    start_node(lost.node)
+    for failed in (lost, orphaned):
+        kill_node(cluster, failed.node, orphans=failed is orphaned)
+        start_node(failed.node)
     for told in (preempted, slow):
         until("the signal ahead of its end", told.is_told_to_save)
         told.release()
     until("what starts again", empty_queue)
+    orphaned.release()
+    until("the end of the orphan", orphaned.is_over)
     assert calm_work.wait() == 0
     faults = {
         "killed": killed,
@@ -224,6 +229,7 @@ def battered(cluster: Path, hidden: Study, tmp_path_factory: pytest.TempPathFact
         "requeued": requeued,
         "preempted": preempted,
         "lost": lost,
+        "orphaned": orphaned,
         "limited": slow,
     }
     return Battered(
@@ -236,18 +242,24 @@ def battered(cluster: Path, hidden: Study, tmp_path_factory: pytest.TempPathFact
 
 
 def test_what_the_scheduler_starts_again_completes_by_itself(battered: Battered) -> None:
-    for fault in ("requeued", "preempted", "lost", "limited"):
+    for fault in ("requeued", "preempted", "lost", "orphaned", "limited"):
         shard = battered.by[fault]
         of = battered.limited if fault == "limited" else battered.study
         assert of.is_done(shard), (fault, of.history(shard))
-        last = of.history(shard)[-1]
-        assert (last.what, last.words, last.job) == ("finished", 4, battered.jobs[fault])
+        (last,) = (event for event in of.history(shard) if event.what == "finished")
+        assert (last.words, last.job) == (4, battered.jobs[fault])
         assert last.restart >= 1
 
 
 def test_a_job_that_is_told_its_end_saves_before_it_goes(battered: Battered) -> None:
     assert "stopped" in battered.study.events(battered.by["preempted"])
     assert "stopped" in battered.limited.events(battered.by["limited"])
+
+
+def test_an_orphan_notices_and_stops(battered: Battered) -> None:
+    last = battered.study.history(battered.by["orphaned"])[-1]
+    assert (last.what, last.restart) == ("stopped", 0)
+    assert last.reason == "another process took it over"
 
 
 def test_what_was_killed_or_cancelled_is_missing_and_said_to_be(battered: Battered) -> None:
@@ -279,6 +291,20 @@ def test_cancel_ends_the_jobs_of_this_study_alone(cluster: Path, tmp_path: Path)
     assert other.survey().words[QUEUED] == 8
     subprocess.run(["scancel", "--user=root"], check=True)
     until("the other's end", empty_queue)
+
+
+def test_the_cluster_s_limits_are_asked_for(cluster: Path) -> None:
+    def limit(jobs: int) -> None:
+        command = ["sacctmgr", "--immediate", "modify", "user", "root", "set"]
+        subprocess.run([*command, f"MaxSubmitJobs={jobs}"], check=True, capture_output=True)
+
+    assert scheduler.max_array_size() == 9
+    assert scheduler.submit_limit(None, "debug") is None
+    limit(5)
+    assert scheduler.submit_limit("root", "debug") == 5
+    assert scheduler.submit_limit("another", "debug") is None
+    limit(-1)
+    assert scheduler.submit_limit(None, "debug") is None
 
 
 # input that cannot be used, and a cluster that cannot do it

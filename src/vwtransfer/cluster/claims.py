@@ -82,6 +82,8 @@ class Claim:
         self._thread.join()
         if owner_of(self.path) == self.owner:
             self.path.unlink(missing_ok=True)
+        else:
+            self._lost.set()
 
     def _beat(self) -> None:
         while not self._released.wait(self._interval):

@@ -132,7 +132,8 @@ def do(config: Config, todo: Sequence[Shard], console: Console) -> list[str]:
             began = time.monotonic()
             with claim:
                 reason = _attempt(workshop, shard, claim, bars, asked, began)
-            if reason:  # once the claim's own bytes on the disk are free
+            # once the claim's own bytes on the disk are free; what befalls an orphan says nothing
+            if reason and not claim.lost:
                 failed.append(f"{shard.key}: {reason}")
                 entry = history.event(history.FAILED, began, _count(config, shard), reason)
                 history.record(config.folder, shard, entry)
