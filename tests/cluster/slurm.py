@@ -130,13 +130,6 @@ class Held:
         with contextlib.suppress(psutil.NoSuchProcess):
             self.process.resume()
 
-    def is_over(self) -> bool:
-        """Whether the process has ended."""
-        try:
-            return self.process.status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return True
-
     def is_told_to_save(self) -> bool:
         """Whether SLURM's signal ahead of a limit or a preemption waits for it, or woke it."""
         try:
@@ -192,14 +185,8 @@ def node_of(study: Study, shard: Shard) -> str:
     return study.history(shard)[-1].host
 
 
-def kill_node(cluster: Path, node: str, orphans: bool = False) -> None:
-    """Kills a node's daemon, and what it had started, as a power cut does.
-
-    Args:
-        cluster: its folder.
-        node: which.
-        orphans: whether the work itself is left behind.
-    """
+def kill_node(cluster: Path, node: str) -> None:
+    """Kills a node's daemon, and what it had started, as a power cut does."""
     daemon = psutil.Process(int((cluster / "run" / f"slurmd-{node}.pid").read_text()))
     steps = [
         process
@@ -207,7 +194,7 @@ def kill_node(cluster: Path, node: str, orphans: bool = False) -> None:
         if "slurmstepd: [" in " ".join(process.info["cmdline"] or [])
         and _is_on(process, cluster, node)
     ]
-    work = [child for step in steps for child in step.children(recursive=True) if not orphans]
+    work = [child for step in steps for child in step.children(recursive=True)]
     for process in (daemon, *steps, *work):  # nobody is left to tell how the work ended
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
