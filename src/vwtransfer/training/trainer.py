@@ -144,9 +144,14 @@ def _train_chunk(
     advance(pack.step * len(cells))
     images_SNB = _batches(job, features, cells)
     steps = job.task.training.steps
-    names = [job.dataset.concepts[cell.concept] for cell in cells]
     dear = penalties(
-        job.settings, job.task.text, job.task.template, job.support_SD, pack.centre_ND, names
+        job.settings,
+        job.task.text,
+        job.task.template,
+        job.support_SD,
+        pack.centre_ND,
+        job.dataset,
+        cells,
     )
     while pack.step < steps:
         began = time.perf_counter()

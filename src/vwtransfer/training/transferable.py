@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from vwtransfer.config import TrainerConfig
+from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
+from vwtransfer.grid import Cell
 from vwtransfer.models.text_encoder import TextEncoder
 
 KEPT = 0.9  # of the energy of the support
@@ -34,7 +36,8 @@ def penalties(
     template: str,
     support_SD: Tensor,
     anchor_ND: Tensor,
-    names: Sequence[str],
+    dataset: Dataset,
+    cells: Sequence[Cell],
 ) -> list[Penalty]:
     """Those that the settings ask for.
 
@@ -44,7 +47,8 @@ def penalties(
         template: the prompt that they are read in.
         support_SD: rows of the support.
         anchor_ND: where the words begin, on the model's device.
-        names: what they are to mean, in words.
+        dataset: what the words are to mean.
+        cells: which words.
 
     Raises:
         UserError: the text encoder shows no blocks, or a name is longer than it reads.
@@ -54,6 +58,7 @@ def penalties(
         found.append(OutsidePenalty.of(settings.outside_penalty, support_SD, anchor_ND))
     if settings.early_penalty:
         weight, vectors = settings.early_penalty, settings.vectors
+        names = [dataset.concepts[cell.concept] for cell in cells]
         found.append(EarlyPenalty.of(weight, text, template, anchor_ND, vectors, names))
     return found
 
