@@ -231,3 +231,16 @@ def test_a_table_is_the_same_in_whatever_batches_it_is_made(
     )
     groups = pq.read_metadata(tmp_path / "results.parquet").num_row_groups
     assert (groups > 1) == (rows_of_a_batch < len(frame))
+
+
+def test_batches_of_many_and_of_few_names_are_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result_parts, "_ROWS", 1)
+    for concept, anchors in (("harp", 300), ("throne", 5)):
+        rows = [
+            dataclasses.replace(ROW, concept=concept, anchor=f"a{number}")
+            for number in range(anchors)
+        ]
+        results.write_part(tmp_path, rows, concept)
+    assert len(results.read(tmp_path)) == 305

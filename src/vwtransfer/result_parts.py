@@ -51,7 +51,7 @@ WRITTEN = b"vwtransfer.written"
 
 _ORDERED = IDENTITY[:3]  # what the table is sorted by first, and few values of which share a part
 _ROWS = 100_000  # of a batch, where concepts can be told apart
-_ENCODED = pa.schema(
+ENCODED = pa.schema(
     field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in TEXT else field
     for field in SCHEMA
 )
@@ -142,7 +142,7 @@ def encoded(path: Path, table: pa.Table) -> pa.Table:
         if name not in table.column_names:
             table = table.append_column(name, pa.array([value] * len(table)))
     try:
-        return table.select(SCHEMA.names).cast(_ENCODED)
+        return table.select(SCHEMA.names).cast(ENCODED)
     except pa.ArrowException as error:
         raise UserError(f"{path} holds a column of another type: {error}.") from error
 

@@ -74,10 +74,8 @@ from vwtransfer.config import Config
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically, write_once
 from vwtransfer.result_parts import CAUSES as CAUSES
-from vwtransfer.result_parts import IDENTITY as IDENTITY
-from vwtransfer.result_parts import NOT_CHECKED as NOT_CHECKED
-from vwtransfer.result_parts import SCHEMA as SCHEMA
 from vwtransfer.result_parts import (
+    ENCODED,
     TEXT,
     WRITTEN,
     encoded,
@@ -86,6 +84,9 @@ from vwtransfer.result_parts import (
     pieces,
     sorted_categories,
 )
+from vwtransfer.result_parts import IDENTITY as IDENTITY
+from vwtransfer.result_parts import NOT_CHECKED as NOT_CHECKED
+from vwtransfer.result_parts import SCHEMA as SCHEMA
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def read(folder: str | Path, *, categorical: bool = False) -> pd.DataFrame:
         UserWarning: names the cut-off files that were left out.
     """
     tables = [
-        pa.Table.from_pandas(frame, preserve_index=False)
+        pa.Table.from_pandas(frame, schema=ENCODED, preserve_index=False)
         for frame in joined(pieces(_files(Path(folder))))
     ]
     whole = pa.concat_tables(tables).unify_dictionaries()
