@@ -35,7 +35,8 @@ def end_of_text(text: TextEncoder, template: str, vectors_NKD: Tensor) -> Tensor
         keep = partial(_keep, place=place, found=found)
         hooks = [block.register_forward_hook(keep) for block in text.blocks]
         try:
-            text.encode_words(template, some_NKD.to(device))
+            with torch.compiler.set_stance("force_eager"):  # compiled, it sees no new hooks
+                text.encode_words(template, some_NKD.to(device))
         finally:
             for hook in hooks:
                 hook.remove()

@@ -168,7 +168,8 @@ def behind(text: TextEncoder, template: str, block: nn.Module, vectors_NKD: Tens
 
     hook = block.register_forward_hook(keep)
     try:
-        text.encode_words(template, vectors_NKD)
+        with torch.compiler.set_stance("force_eager"):  # compiled, it sees no new hooks
+            text.encode_words(template, vectors_NKD)
     finally:
         hook.remove()
     return found[0]
