@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from own_configs import OVERRIDES, changed, write_own_configs
 from vwtransfer.config.composition import compose, composed
+from vwtransfer.config.identity import identity
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError, nearest
 
@@ -192,3 +193,13 @@ def test_nearest_names_the_likely_one_and_the_valid_ones() -> None:
     assert nearest("cot", ["cat", "boot"]) == "Did you mean 'cat'? Valid: cat, boot."
     assert nearest("zebra", ["cat"]) == "Valid: cat."
     assert nearest("zebra", []) == "There are none to choose from."
+
+
+def test_a_config_kept_by_an_earlier_version_lacks_what_has_a_default() -> None:
+    kept = dict(compose([]).composed)
+    kept["trainer"] = {k: v for k, v in kept["trainer"].items() if not k.endswith("_penalty")}
+    kept["submit"] = {k: v for k, v in kept["submit"].items() if k != "list_shards"}
+    config = validated(OmegaConf.create(kept))
+    assert config.trainer.early_penalty == 0.0
+    assert not config.submit.list_shards
+    assert identity(config) == identity(compose([]))

@@ -279,7 +279,7 @@ class SubmitConfig:
 
     dry_run: bool
     words_per_shard: Count | None
-    list_shards: bool
+    list_shards: bool = False
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ def identity(config: Config) -> dict[str, Any]:
             f"transfer.{method['name']}": _without(method, _NOT_THE_TRANSFER)
             for method in (values["transfer"], *values["benchmark"]["methods"].values())
         },
+        **_through(values),
     }
 
 
@@ -110,6 +111,12 @@ def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).strip('"')
 
 
+def _through(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The transfer that words are trained through, where they are: the study's one."""
+    jointly = values["trainer"].get("jointly_with")
+    return {"jointly": _without(values["transfer"], _NOT_THE_TRANSFER)} if jointly else {}
+
+
 def _dataset(part: Mapping[str, Any]) -> dict[str, Any]:
     photos = _NOT_THE_PHOTOS if part["_target_"] in SCHEMAS else ()
     kept = _without(part, _NOT_THE_DATASET + photos)
@@ -120,7 +127,7 @@ def _dataset(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def _trainer(part: Mapping[str, Any]) -> dict[str, Any]:
     """What is off is left out: a word is what it was before there was such a thing."""
-    off = tuple(key for key in _OFF_BY_DEFAULT if not part[key])
+    off = tuple(key for key in _OFF_BY_DEFAULT if not part.get(key))
     return _without(part, _NOT_THE_TRAINER + off)
 
 

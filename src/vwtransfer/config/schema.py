@@ -55,7 +55,8 @@ def build(schema: type[T], values: Any, key: str) -> T:
     Args:
         schema: its type hints say what fits: bool, int, float, str, Path, None, Any, Literal,
             tuples, mappings with text as keys, other dataclasses, and `Annotated` with a limit.
-        values: a mapping with exactly the schema's fields.
+        values: a mapping with the schema's fields; those with a default may lack, as they do in
+            configs kept by an earlier version.
         key: where `values` stands in the config, for messages.
 
     Raises:
@@ -69,9 +70,10 @@ def build(schema: type[T], values: Any, key: str) -> T:
         if name not in hints:
             raise UserError(f"{inside}{name}: unknown key. {nearest(str(name), hints)}")
     for name in hints:
-        if name not in values:
+        if name not in values and not hasattr(schema, name):  # a default stands in the class
             raise UserError(f"{inside}{name}: is missing.")
-    return schema(**{name: convert(hints[name], values[name], inside + name) for name in hints})
+    given = [name for name in hints if name in values]
+    return schema(**{name: convert(hints[name], values[name], inside + name) for name in given})
 
 
 def convert(hint: Any, value: Any, key: str) -> Any:
