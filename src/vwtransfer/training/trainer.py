@@ -26,7 +26,7 @@ from vwtransfer.tasks import Lesson
 from vwtransfer.tracking import Nowhere, Tracker
 from vwtransfer.training.chunks import Chunk, halve, job_folder, partition, words_that_fit
 from vwtransfer.training.packs import NEVER, Pack
-from vwtransfer.training.transferable import penalties
+from vwtransfer.training.transferable import Penalty, penalties
 from vwtransfer.words import Failure, Word, WordStore
 
 
@@ -82,9 +82,9 @@ def train(
     def loss_of(count: int) -> Tensor:
         cells = waiting[:1] * count
         pack = _start(job, Chunk(tuple(cells)))
-        return job.task.loss(
-            pack.vectors_NKD, features, _batches(job, features, cells)[0], cells, 0
-        )
+        images_NB = _batches(job, features, cells)[0]
+        loss_N = job.task.loss(pack.vectors_NKD, features, images_NB, cells, 0)
+        return loss_N + sum(penalty(pack.vectors_NKD) for penalty in _penalties(job, pack))
 
     def fitting() -> int:
         return words_that_fit(loss_of, job.task.text.embedding.weight.device)
@@ -144,15 +144,7 @@ def _train_chunk(
     advance(pack.step * len(cells))
     images_SNB = _batches(job, features, cells)
     steps = job.task.training.steps
-    dear = penalties(
-        job.settings,
-        job.task.text,
-        job.task.template,
-        job.support_SD,
-        pack.centre_ND,
-        job.dataset,
-        cells,
-    )
+    dear = _penalties(job, pack)
     while pack.step < steps:
         began = time.perf_counter()
         loss_N = job.task.loss(pack.vectors_NKD, features, images_SNB[pack.step], cells, pack.step)
@@ -170,6 +162,12 @@ def _train_chunk(
     _finish(job, pack)
     job.tracker.settled(cells)
     checkpoint.unlink(missing_ok=True)
+
+
+def _penalties(job: Job, pack: Pack) -> list[Penalty]:
+    text, template = job.task.text, job.task.template
+    support_SD, anchor_ND = job.support_SD, pack.centre_ND
+    return penalties(job.settings, text, template, support_SD, anchor_ND, job.dataset, pack.cells)
 
 
 def _start(job: Job, chunk: Chunk) -> Pack:
