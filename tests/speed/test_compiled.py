@@ -9,14 +9,18 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from one_gradient import WEIGHTS, gradient, task
+from vwtransfer.illustrations.activations import end_of_text
 
 pytestmark = pytest.mark.compiled
 
 
 @pytest.mark.parametrize("name", ["detection", "classification"])
-def test_a_compiled_text_tower_gives_the_same_gradient(name: str) -> None:
-    compiled = gradient(task(name, "compiled=true"))
-    torch.testing.assert_close(compiled, gradient(task(name)), rtol=1e-3, atol=1e-6)
+def test_a_compiled_text_tower_gives_the_same_gradient_and_can_be_looked_into(name: str) -> None:
+    compiled, plain = task(name, "compiled=true"), task(name)
+    torch.testing.assert_close(gradient(compiled), gradient(plain), rtol=1e-3, atol=1e-6)
+    words = torch.stack([plain.text.word_row("red")] * 2)[None]
+    layers = [end_of_text(found.text, found.template, words) for found in (compiled, plain)]
+    torch.testing.assert_close(*layers, rtol=1e-3, atol=1e-5)
 
 
 def test_a_compiled_unet_gives_the_same_gradient(tmp_path: Path) -> None:
