@@ -17,7 +17,7 @@ Letters: N words, K vectors per word, D embedding width, S support, H blocks, F 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -57,9 +57,19 @@ class Causes:
     store: WordStore
     datasets: Mapping[str, Dataset]
 
-    @torch.no_grad()
+    _known: dict[Cell, dict[str, float]] = field(default_factory=dict, init=False, repr=False)
+
     def of(self, cells: Sequence[Cell]) -> list[dict[str, float]]:
-        """CAUSES of each word; `turning_block` is left out where the encoder shows no blocks."""
+        """CAUSES of each word; `turning_block` is left out where the encoder shows no blocks.
+
+        A word is looked at once, however many models it is measured in.
+        """
+        if new := [cell for cell in dict.fromkeys(cells) if cell not in self._known]:
+            self._known.update(zip(new, self._look(new), strict=True))
+        return [self._known[cell] for cell in cells]
+
+    @torch.no_grad()
+    def _look(self, cells: Sequence[Cell]) -> list[dict[str, float]]:
         text, template = self.task.text, self.task.template
         vectors_NKD = torch.stack([self.store.load(c, text.width).vectors_KD for c in cells])
         anchor_ND = torch.stack([text.word_row(cell.anchor) for cell in cells])
