@@ -33,7 +33,7 @@ HEADLINES = {
 GROUP = ["dataset", "delta", "trained_for"]
 KEYS = [*GROUP, "transfer", "evaluated_on", "metric"]
 WORD = ["concept", "anchor", "seed"]
-WIDTH = 100
+WIDTH = 112  # holds the longest name of a transfer beside four intervals
 
 
 def means(frame: pd.DataFrame, planned: Sequence[Cell] = ()) -> pd.DataFrame:
