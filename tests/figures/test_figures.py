@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from fabricated import study
-from made_up import made_up_activations
+from made_up import made_up_activations, make_up, rows_of
 from vwtransfer import results
 from vwtransfer.errors import UserError
-from vwtransfer.figures import figure_3, figure_6
+from vwtransfer.figures import draw_results, figure_3, figure_6
 from vwtransfer.figures.activations import activation_figures
 from vwtransfer.grid import Cell
+from vwtransfer.results import Record
+from vwtransfer.study_folder import read_study
 
 BLUE, ORANGE, GREEN = (0, 114, 178), (230, 159, 0), (0, 158, 115)
 
@@ -217,3 +219,18 @@ def test_a_study_without_words_for_a_figure_has_no_such_figure(tmp_path: Path) -
     constrained = study(deltas=[0.5])
     assert figure_3(constrained[constrained["delta"] == 0.5], tmp_path / "figure") == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_of_one_transfer_do_not_outlive_those_of_two(tmp_path: Path) -> None:
+    config = make_up(tmp_path / "study", "concept=red_striped_star", "task=[detection]")
+    draw_results(read_study(config.folder))
+    assert (config.folder / "figures" / "figure_3.png").is_file()
+    moved = rows_of(config).query("trained_for == 'detection' and transfer == 'none'")
+    rows = moved.assign(evaluated_on="generation", metric="generation_accuracy")
+    for method in ("least_squares", "ridge"):
+        records = [Record(**row) for row in rows.assign(transfer=method).to_dict("records")]
+        results.write_part(config.folder, records, method)
+    results.finish(config.folder)
+    draw_results(read_study(config.folder))
+    names = {path.stem for path in (config.folder / "figures").glob("figure_3*")}
+    assert names == {"figure_3-least_squares", "figure_3-ridge"}

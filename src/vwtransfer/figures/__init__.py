@@ -18,13 +18,14 @@ __all__ = ["draw_results", "figure_3", "figure_6", "from_models"]
 
 
 def draw_results(study: StudyFolder) -> dict[str, list[Path]]:
-    """Draws figures 3 and 6 into the study's figures/.
+    """Draws figures 3 and 6 into the study's figures/, in place of those that are there.
 
     Returns:
         Transfer method -> the PNG files; a figure that the results hold nothing for has none. With
         several methods each has its own figures, named after it.
     """
     drawn = {}
+    kept: set[Path] = set()
     methods: list[str | None] = [*study.methods] or [None]
     for method in methods:
         named = f"-{method}" if len(study.methods) > 1 else ""
@@ -39,7 +40,11 @@ def draw_results(study: StudyFolder) -> dict[str, list[Path]]:
             )
             for name, draw in (("figure_3", figure_3), ("figure_6", figure_6))
         ]
+        kept.update(path for written in files for path in written)
         drawn[method or "none"] = [written[0] for written in files if written]
+    for path in (study.folder / "figures").glob("figure_[36]*"):
+        if path not in kept:  # of fewer transfers, or of results that are no longer there
+            path.unlink()
     return drawn
 
 
