@@ -24,8 +24,8 @@ from selenium.webdriver.support.ui import Select
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from made_up import TASKS, made_up_activations, make_up
+from vwtransfer.evaluation.kept_images import image_path
 from vwtransfer.figures.activations import SHEET, activation_figures, sheet_name
-from vwtransfer.illustrations.kept_images import image_path
 from vwtransfer.illustrations.parts import write_part
 from vwtransfer.illustrations.word_tables import NEIGHBOURS_KEPT
 from vwtransfer.report import write_report

@@ -16,8 +16,8 @@ from PIL import Image
 
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
+from vwtransfer.evaluation.kept_images import image_path
 from vwtransfer.grid import cells
-from vwtransfer.illustrations.kept_images import image_path
 from vwtransfer.results import Record, finish, write_part
 from vwtransfer.suite import build
 from vwtransfer.words import Word, WordStore

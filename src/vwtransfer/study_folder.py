@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from vwtransfer import published, results
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError, nearest
+from vwtransfer.evaluation.kept_images import kept_images
 from vwtransfer.grid import Cell, cells, parse_key
-from vwtransfer.illustrations.kept_images import kept_images
 from vwtransfer.illustrations.parts import read_parts
 from vwtransfer.summary import BASELINES, DATASETS, in_order, incomplete, means, panels, shortfalls
 

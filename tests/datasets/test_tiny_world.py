@@ -25,8 +25,8 @@ from vwtransfer.datasets.folder import Folder
 from vwtransfer.datasets.imagenet import ImageNet
 from vwtransfer.datasets.pascal import PascalVOC
 from vwtransfer.errors import UserError
-from vwtransfer.evaluation.average_precision import Truth, average_precision
 from vwtransfer.suite import build_part
+from vwtransfer.tasks.average_precision import Truth, average_precision
 from vwtransfer.tinyworld.datasets import Rendered
 
 ANCHOR = compose(["dataset=tiny_shapes", "model.support=null"]).dataset["tiny_shapes"].anchors[0]

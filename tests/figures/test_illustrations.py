@@ -12,7 +12,7 @@ from vwtransfer import material
 from vwtransfer.config import Config
 from vwtransfer.datasets import descriptions_of
 from vwtransfer.errors import UserError
-from vwtransfer.illustrations.kept_images import kept_images
+from vwtransfer.evaluation.kept_images import kept_images
 from vwtransfer.illustrations.run import run
 from vwtransfer.illustrations.word_tables import ACTIVATIONS, NEIGHBOURS
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from vwtransfer.config.composition import compose
-from vwtransfer.illustrations.activations import cut, end_of_text, layers_shown
 from vwtransfer.illustrations.neighbours import nearest
+from vwtransfer.models.activations import cut, end_of_text, layers_shown
 from vwtransfer.suite import build
 from vwtransfer.tasks import Task
 from vwtransfer.training.ball import radius

@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from one_gradient import WEIGHTS, gradient, task
-from vwtransfer.illustrations.activations import end_of_text
+from vwtransfer.models.activations import end_of_text
 
 pytestmark = pytest.mark.compiled
 

@@ -13,7 +13,7 @@ from vwtransfer.config.composition import compose
 from vwtransfer.config.identity import identity, word_identity
 from vwtransfer.errors import UserError
 from vwtransfer.grid import Cell
-from vwtransfer.illustrations.activations import end_of_text
+from vwtransfer.models.activations import end_of_text
 from vwtransfer.suite import build, build_part
 from vwtransfer.tasks import Lesson
 from vwtransfer.training.joint import Joint

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from vwtransfer.datasets import Dataset
 from vwtransfer.grid import Cell
-from vwtransfer.illustrations.activations import end_of_text
+from vwtransfer.models.activations import end_of_text
 from vwtransfer.results import CAUSES
 from vwtransfer.tasks import Task
 from vwtransfer.training.transferable import leading_directions

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from vwtransfer.datasets import Dataset
 from vwtransfer.evaluation.causes import Causes
+from vwtransfer.evaluation.kept_images import image_path
 from vwtransfer.files import write_atomically
 from vwtransfer.grid import Cell
-from vwtransfer.illustrations.kept_images import image_path
 from vwtransfer.results import NOT_CHECKED, Record, write_part
 from vwtransfer.seeds import generator
 from vwtransfer.tasks import Measurement, Task

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from vwtransfer.datasets import Dataset
 from vwtransfer.evaluation.evaluator import Query
+from vwtransfer.evaluation.kept_images import image_path
 from vwtransfer.files import write_atomically
-from vwtransfer.illustrations.activations import cut, layers_shown
-from vwtransfer.illustrations.kept_images import image_path
+from vwtransfer.models.activations import cut, layers_shown
 from vwtransfer.pictures import draw_boxes
 from vwtransfer.progress import Stages
 from vwtransfer.tasks import Detected, Measurement, Task

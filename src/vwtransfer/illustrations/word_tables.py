@@ -17,10 +17,10 @@ from torch import Tensor
 
 from vwtransfer.evaluation.evaluator import Query
 from vwtransfer.grid import delta_text
-from vwtransfer.illustrations.activations import end_of_text, layers_shown
 from vwtransfer.illustrations.agreement import purity, silhouette, t_sne
 from vwtransfer.illustrations.neighbours import nearest
 from vwtransfer.illustrations.parts import is_current, write_part
+from vwtransfer.models.activations import end_of_text, layers_shown
 from vwtransfer.models.vocabulary import WORD_END
 from vwtransfer.tasks import Task
 

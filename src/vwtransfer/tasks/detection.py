@@ -18,7 +18,6 @@ from torchvision.ops import box_iou, nms
 from vwtransfer.config import Training
 from vwtransfer.datasets import BOXES, HELD_OUT, Dataset, Example
 from vwtransfer.errors import UserError
-from vwtransfer.evaluation.average_precision import Truth, average_precision
 from vwtransfer.grid import Cell
 from vwtransfer.models.cache import Cache, Encoder
 from vwtransfer.models.checkpoints import Checkpoint, pretrained
@@ -35,6 +34,7 @@ from vwtransfer.tasks import (
     shuffled_epochs,
     training_examples,
 )
+from vwtransfer.tasks.average_precision import Truth, average_precision
 
 SHOWN = 0.1  # least score of a box that is shown beside the best one: the library's own
 SAME_THING = 0.5  # overlap of boxes that show one thing

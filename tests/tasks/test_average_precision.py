@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchmetrics.detection import MeanAveragePrecision
 
-from vwtransfer.evaluation.average_precision import Truth, average_precision
+from vwtransfer.tasks.average_precision import Truth, average_precision
 
 
 def scene(seed: int) -> tuple[torch.Tensor, torch.Tensor, list[Truth], list[str]]:
