@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import wandb
 from offline import Recorded
-from servers import taking
+from servers import refusing, taking
 from wandb_workspaces.workspaces import Workspace, internal
 
 from vwtransfer.config import Config
@@ -100,14 +100,21 @@ def test_a_study_of_balls_alone_is_shown_in_its_widest() -> None:
     assert all(name.endswith("/delta_1.0") for bar in bars for name in bar["metrics"])
 
 
-def test_a_dashboard_without_a_key_or_a_server_is_refused_in_a_line(
+def test_a_dashboard_without_a_key_is_refused_in_a_line(
     unknown: None, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_MODE")
     with pytest.raises(UserError, match="there is no API key"):
         make(config)
+
+
+def test_a_dashboard_without_a_server_is_refused_in_a_line_and_seconds(
+    unknown: None, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match="wandb's server does not take it"):
-        make(config)
+    with refusing() as address:
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        with pytest.raises(UserError, match=f"{address} does not answer"):
+            make(config)

@@ -14,6 +14,7 @@ from vwtransfer.suite import build
 from vwtransfer.summary import HEADLINES, delta_name
 from vwtransfer.tasks import Task
 from vwtransfer.tracking import names
+from vwtransfer.tracking.server import trouble
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace
@@ -37,10 +38,13 @@ def make(config: Config) -> None:
             "action=dashboard needs wandb-workspaces: pip install 'vwtransfer[dashboard]'"
         ) from error
     try:
-        if not wandb.login(prompt=False):
+        settings = wandb.setup(settings=wandb.Settings(silent=True)).settings
+        if not wandb.login(prompt=False, verify=False):
             raise UserError(
                 f"action=dashboard: there is no API key. Take one from {KEY_FROM} and: wandb login"
             )
+        if useless := trouble(settings.base_url):  # wandb would try for long, and may never end
+            raise UserError(f"action=dashboard: {settings.base_url} {useless}.")
         entity = config.wandb.entity or wandb.Api().default_entity
         saved = dashboard(config, entity).save()
     except UserError:

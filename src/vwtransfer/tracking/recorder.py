@@ -9,20 +9,15 @@ import contextlib
 import json
 import os
 import pickle
-import queue
 import resource
 import signal
 import sys
 import tempfile
-import threading
 import time
 import traceback
-import urllib.error
-import urllib.request
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from functools import singledispatchmethod
-from http import HTTPStatus
 from typing import Any, BinaryIO
 
 from vwtransfer.tracking.messages import (
@@ -36,12 +31,11 @@ from vwtransfer.tracking.messages import (
     Summary,
     Table,
 )
+from vwtransfer.tracking.server import trouble
 
 KILLED = 1
 OPEN_AT_ONCE = 64  # runs; with granularity=word there may be thousands
-REACH_S = 5.0  # how long the server may take to answer at all
-INIT_S = 10.0  # and to open a run
-SILENT = "does not answer"
+INIT_S = 10.0  # how long the server may take to open a run
 FLUSH_S = 5.0  # what a kill of everything at once can cost
 ROOM = 2**16  # bytes
 GENTLY = 5
@@ -220,31 +214,9 @@ def _mode(opening: Opening, wandb: Any) -> tuple[str, str]:
             return "offline", "there is no API key"
     except Exception as error:  # a key that cannot be one
         return "offline", _one_line(error)
-    if trouble := _trouble(settings.base_url):
-        return "offline", f"{settings.base_url} {trouble}"
+    if useless := trouble(settings.base_url):
+        return "offline", f"{settings.base_url} {useless}"
     return "online", "there is an API key"
-
-
-def _trouble(url: str) -> str:
-    """Why a server is of no use, within `REACH_S`, looking up its name included; else empty."""
-    found: queue.Queue[str] = queue.Queue()
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(url, timeout=REACH_S).close()
-            found.put("")
-        except urllib.error.HTTPError as error:  # such as "not found", which is an answer too
-            found.put(
-                f"answers {error.code}" if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
-            )
-        except (OSError, ValueError):
-            found.put(SILENT)
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        return found.get(timeout=REACH_S)
-    except queue.Empty:
-        return SILENT
 
 
 def _one_line(error: Exception) -> str:
