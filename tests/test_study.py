@@ -104,6 +104,39 @@ def test_constrained_words_stay_in_their_ball(run: Path) -> None:
         assert (word.vectors_KD - centre).norm(dim=1).max() <= radius * (1 + 1e-5)
 
 
+def test_a_word_is_carried_and_measured_the_same_whichever_datasets_are_beside_it(
+    tmp_path: Path,
+) -> None:
+    def one(name: str, *datasets: str) -> tuple[pd.DataFrame, bytes]:
+        concepts = {"tiny_shapes": "red_striped_star", "tiny_small": "red_plain_triangle"}
+        config = compose(
+            [
+                f"dataset=[{','.join(datasets)}]",
+                f"concept=[{','.join(concepts[dataset] for dataset in datasets)}]",
+                "anchor=paired",
+                "task=classification",
+                "direction=classification_to_detection",
+                "transfer=blended_matching",
+                "model.classification.training.steps=20",
+                "evaluation.baselines=[]",
+                *(f"dataset.{dataset}.held_out_images=2" for dataset in datasets),
+                f"name={name}",
+                f"outputs={tmp_path}",
+                "progress=false",
+                "threads=1",
+            ]
+        )
+        study.run(config)
+        frame = pd.read_parquet(config.folder / "results.parquet")
+        rows = frame[frame["dataset"] == "tiny_shapes"].drop(columns=["experiment", "seconds"])
+        (report,) = (config.folder / "transfer").glob("*tiny_shapes.json")
+        return rows.reset_index(drop=True), report.read_bytes()
+
+    alone, beside = one("alone", "tiny_shapes"), one("beside", "tiny_shapes", "tiny_small")
+    pd.testing.assert_frame_equal(alone[0], beside[0])
+    assert alone[1] == beside[1]
+
+
 def test_running_again_trains_and_measures_nothing(run: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("words/**/*.safetensors")}
     parts = {path: path.stat().st_mtime_ns for path in (run / "results").iterdir()}

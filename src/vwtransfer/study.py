@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from rich.console import Console
 from vwtransfer import material, results, tracking
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.identity import word_identity
-from vwtransfer.datasets import Dataset
+from vwtransfer.datasets import Dataset, descriptions_of
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.causes import Causes
 from vwtransfer.evaluation.evaluator import NO_TRANSFER, Evaluation, Query, evaluate, queries
@@ -46,12 +46,14 @@ class Study:
     tracker: Tracker = field(default_factory=Nowhere)
 
     @cached_property
-    def causes(self) -> dict[str, Causes]:
-        """For the words of each task, what may explain that they are lost on the way."""
-        described = material.descriptions(self.datasets)
+    def causes(self) -> dict[str, dict[str, Causes]]:
+        """Dataset -> task -> what may explain that its words are lost on the way."""
         return {
-            name: Causes(task, self.suite.support, described, self.store, self.datasets)
-            for name, task in self.suite.tasks.items()
+            dataset.name: {
+                name: Causes(task, self.suite.support, self.store, dataset)
+                for name, task in self.suite.tasks.items()
+            }
+            for dataset in self.datasets.values()
         }
 
 
@@ -137,7 +139,7 @@ def _lesson(study: Study, name: str, dataset: Dataset) -> Lesson:
             f"trainer.jointly_with={other}: {dataset.name} lacks something that training for it "
             "needs; see vwtransfer action=check."
         )
-    return Joint(task, study.suite.tasks[other], _map(study, name, other))
+    return Joint(task, study.suite.tasks[other], _map(study, dataset, name, other))
 
 
 def measure_words(
@@ -160,7 +162,6 @@ def measure_words(
         sources = [source for source, target in config.direction if target == name]
         if not sources and name not in config.task:
             continue
-        map_from = cache(partial(_map, study, target=name))
         for dataset in study.datasets.values():
             if not material.measures(task, dataset):
                 continue
@@ -174,13 +175,17 @@ def measure_words(
                 task=task,
                 dataset=dataset,
                 store=study.store,
-                maps={s: map_from(s) for s in sources if any(q.trained_for == s for q in waiting)},
+                maps={
+                    source: _map(study, dataset, source, name)
+                    for source in sources
+                    if any(query.trained_for == source for query in waiting)
+                },
                 vectors=config.trainer.vectors,
                 folder=config.folder,
                 parts=parts,
                 keep_images=config.evaluation.keep_images,
                 tracker=study.tracker,
-                causes=study.causes,
+                causes=study.causes[dataset.name],
             )
             with study.bars.stage(f"evaluate {name} ({dataset.name})", len(waiting)) as advance:
                 evaluate(evaluation, waiting, advance, study.stopping)
@@ -200,14 +205,19 @@ def measured(folder: Path) -> set[Query]:
     return {Query(*row) for row in frame[columns].itertuples(index=False)}
 
 
-def _map(study: Study, source: str, target: str) -> Map:
-    """The transfer from one task's model into another's; its fit is reported in transfer/."""
+def _map(study: Study, dataset: Dataset, source: str, target: str) -> Map:
+    """The transfer of a dataset's words from one task's model into another's.
+
+    Its fit knows of no other dataset of the study, so that a word is carried the same whichever
+    others are there; it is reported in transfer/.
+    """
     folder = study.config.folder / "transfer"
     method = build_part(study.config.transfer, "transfer")
     tasks = study.suite.tasks
-    excluded = material.descriptions(study.datasets)
+    excluded = descriptions_of(dataset)
     fitted: Map = method.fit(tasks[source].text, tasks[target].text, study.suite.support, excluded)
-    write_json(folder / f"{method.name}-{source}_to_{target}.json", dict(fitted.report))
+    path = folder / f"{method.name}-{source}_to_{target}-{dataset.name}.json"
+    write_json(path, dict(fitted.report))
     return fitted
 
 

@@ -16,7 +16,7 @@ CAUSES, columns of the results, for trained words:
 Letters: N words, K vectors per word, D embedding width, S support, H blocks, F features, B phrases.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vwtransfer.datasets import Dataset
+from vwtransfer.datasets import Dataset, descriptions_of
 from vwtransfer.grid import Cell
 from vwtransfer.models.activations import end_of_text
 from vwtransfer.results import CAUSES
@@ -41,21 +41,19 @@ AT_ONCE = 512  # vectors
 
 @dataclass(frozen=True)
 class Causes:
-    """CAUSES of words that were trained for one task; nothing is read before it is asked for.
+    """CAUSES of words of one dataset and task; nothing is read before it is asked for.
 
     Attributes:
         task: in whose model they were trained.
         support: token strings of the vocabulary that counts.
-        excluded: descriptions that no ordinary phrase may spell out.
         store: where the words lie.
-        datasets: what they are to mean.
+        dataset: of their concepts, whose descriptions no ordinary phrase may spell out.
     """
 
     task: Task
     support: Sequence[str]
-    excluded: Sequence[str]
     store: WordStore
-    datasets: Mapping[str, Dataset]
+    dataset: Dataset
 
     _known: dict[Cell, dict[str, float]] = field(default_factory=dict, init=False, repr=False)
 
@@ -81,7 +79,7 @@ class Causes:
             "strange_output": strange_output(encoded_NF, self._ordinary_BF),
         }
         if text.blocks is not None:
-            names = [self.datasets[cell.dataset].concepts[cell.concept] for cell in cells]
+            names = [self.dataset.concepts[cell.concept] for cell in cells]
             of_name = {
                 name: end_of_text(text, template, text.name_rows(name)[None])
                 for name in dict.fromkeys(names)
@@ -110,7 +108,7 @@ class Causes:
 
     @cached_property
     def _ordinary_BF(self) -> Tensor:
-        chosen = phrases(self.support, PHRASES, LONGEST, self.excluded)
+        chosen = phrases(self.support, PHRASES, LONGEST, descriptions_of(self.dataset))
         return encoded_phrases(self.task.text, self.task.template, chosen)[:, 0].cpu()
 
 

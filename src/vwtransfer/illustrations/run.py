@@ -6,7 +6,7 @@ What it leaves is described in `word_tables` and `word_pictures`.
 Shapes: N words, K vectors per word, D embedding width.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vwtransfer import material
 from vwtransfer.config import Config
+from vwtransfer.datasets import Dataset, descriptions_of
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.evaluator import Query, queries
 from vwtransfer.figures import from_models
@@ -58,7 +59,7 @@ def run(config: Config) -> None:
         proceed = _stopper(stopping)
         for dataset in datasets.values():
             write_targets(config.folder, dataset)
-        for task, groups in _words(config, suite, store, material.descriptions(datasets)):
+        for task, groups in _words(config, suite, store, datasets):
             with bars.stage(f"activations in {task.name}", len(groups)) as advance:
                 for group, vectors_NKD in groups:
                     write_tables(config.folder, task, suite.support, group, vectors_NKD)
@@ -82,26 +83,24 @@ def run(config: Config) -> None:
 
 
 def _words(
-    config: Config, suite: Suite, store: WordStore, excluded: Sequence[str]
+    config: Config, suite: Suite, store: WordStore, datasets: Mapping[str, Dataset]
 ) -> Iterator[tuple[Task, Groups]]:
     """Each model with the words that are looked at in it."""
     trained = [cell for cell in cells(config) if cell in store]
     sources = {cell.task for cell in trained}
     method = build_part(config.transfer, "transfer")
     for name, task in suite.tasks.items():
-        maps = {
-            source: method.fit(suite.tasks[source].text, task.text, suite.support, excluded)
-            for source, target in config.direction
-            if target == name and source in sources
-        }
-        found = queries(trained, name, list(maps), method.name, baselines=())
+        here = [s for s, target in config.direction if target == name and s in sources]
+        found = sorted(queries(trained, name, here, method.name, baselines=()), key=group_of)
         groups = []
-        for _, members in groupby(sorted(found, key=group_of), key=group_of):
-            group = list(members)
-            vectors_NKD = torch.stack([store.load(query.cell).vectors_KD for query in group])
-            if group[0].trained_for in maps:
-                vectors_NKD = maps[group[0].trained_for](vectors_NKD)
-            groups.append((group, vectors_NKD))
+        for (dataset, source), own in groupby(found, key=lambda q: (q.dataset, q.trained_for)):
+            if source in here:
+                excluded = descriptions_of(datasets[dataset])
+                carry = method.fit(suite.tasks[source].text, task.text, suite.support, excluded)
+            for _, members in groupby(own, key=group_of):
+                group = list(members)
+                vectors_NKD = torch.stack([store.load(query.cell).vectors_KD for query in group])
+                groups.append((group, carry(vectors_NKD) if source in here else vectors_NKD))
         yield task, groups
 
 

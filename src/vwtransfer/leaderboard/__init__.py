@@ -207,7 +207,7 @@ def _measure(
         vectors=work.config.trainer.vectors,
         folder=work.config.folder,
         keep_images=work.config.evaluation.keep_images,
-        causes=work.causes,
+        causes=work.causes[dataset.name],
     )
     title = f"{waiting[0].transfer} words in {target} ({dataset.name})"
     with work.bars.stage(title, len(waiting)) as advance:
