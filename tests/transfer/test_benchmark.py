@@ -38,6 +38,7 @@ SMALL = [
             "neighbour_matching",
             "blended_matching",
             "clearest_matching",
+            "state_matching",
         )
         for key, value in (("phrases", 300), ("steps", 5))
     ),

@@ -16,7 +16,7 @@ from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.suite import build, build_part
 from vwtransfer.transfer.least_squares import LeastSquares
 from vwtransfer.transfer.output_matching import OutputMatching
-from vwtransfer.transfer.prompts import phrases, read, states
+from vwtransfer.transfer.prompts import PLACES, phrases, read, states
 
 TEMPLATE = "a photo of {}"
 SMALL: dict[str, Any] = {"phrases": 600, "longest": 2, "steps": 60}
@@ -127,6 +127,53 @@ def test_each_word_is_taken_from_the_place_where_its_nearest_phrases_agree() -> 
     assert not torch.allclose(wanted["end",], wanted["words",], atol=0.1)
 
 
+def test_a_target_is_matched_at_each_of_its_places() -> None:
+    source, pooled = encoder(table(8, 0)), encoder(table(12, 1), seed=1)
+    reader = TwoPlaces(pooled.embedding.weight)
+    target = TextEncoder(pooled.vocabulary, reader.embedding, reader, pooled=False)
+    vectors_NKD = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(2))
+    settings = {**SMALL, "steps": 200, "learning_rate": 0.02}
+    end, own, both = (
+        OutputMatching("m", target_places=places, **settings).fit(source, target, WORDS)
+        for places in (["end"], ["words"], ["end", "words"])
+    )
+    wanted_NRF = both.wanted(vectors_NKD)
+    assert torch.equal(wanted_NRF[:, 0], end.wanted(vectors_NKD)[:, 0])
+    assert torch.equal(wanted_NRF[:, 1], own.wanted(vectors_NKD)[:, 0])
+    at_both_NR = F.cosine_similarity(both.read(both(vectors_NKD)), wanted_NRF, dim=-1)
+    at_end_NR = F.cosine_similarity(both.read(end(vectors_NKD)), wanted_NRF, dim=-1)
+    assert at_both_NR[:, 1].mean() > at_end_NR[:, 1].mean() + 0.1
+
+
+def test_each_pair_of_places_is_related_by_itself() -> None:
+    pooled = encoder(table(12, 0)), encoder(table(12, 1), seed=1)
+    readers = [TwoPlaces(each.embedding.weight) for each in pooled]
+    source, target = (
+        TextEncoder(each.vocabulary, reader.embedding, reader, pooled=False)
+        for each, reader in zip(pooled, readers, strict=True)
+    )
+    vectors_NKD = torch.randn(40, 2, 12, generator=torch.Generator().manual_seed(2))
+    templates = ["{}", f"{NAMES[0]} {{}} {NAMES[1]}"]
+    settings = {**SMALL, "templates": templates}
+    pairs = {
+        (place, there): OutputMatching("m", places=[place], target_places=[there], **settings)
+        .fit(source, target, WORDS)
+        .wanted(vectors_NKD)
+        for place in PLACES
+        for there in PLACES
+    }
+    both = OutputMatching("m", places=PLACES, target_places=PLACES, **settings)
+    wanted_NRF = both.fit(source, target, WORDS).wanted(vectors_NKD)
+    assert wanted_NRF.shape == (40, 4, 12)
+    for number, (template, there) in enumerate([(t, q) for t in (0, 1) for q in PLACES]):
+        candidates = [pairs[place, there][:, template] for place in PLACES]
+        matches = torch.stack(
+            [torch.isclose(wanted_NRF[:, number], c, atol=1e-4).all(1) for c in candidates]
+        )
+        assert matches.any(dim=0).all()
+        assert matches.any(dim=1).all(), "each place is the clearer one for some words"
+
+
 def test_an_encoder_that_gives_the_end_alone_is_read_there_alone() -> None:
     source, target = encoder(table(8, 0)), encoder(table(6, 1), seed=1)
     vectors_NKD = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(2))
@@ -140,6 +187,8 @@ def test_an_encoder_that_gives_the_end_alone_is_read_there_alone() -> None:
 def test_similarities_are_those_of_one_place() -> None:
     with pytest.raises(UserError, match=r"transfer\.places: similarities .* of one place"):
         OutputMatching("m", match="similarities", places=["end", "words"])
+    with pytest.raises(UserError, match=r"transfer\.places: similarities .* of one place"):
+        OutputMatching("m", match="similarities", target_places=["end", "words"])
 
 
 def test_the_search_begins_at_the_phrase_that_is_read_most_like_the_word() -> None:
@@ -184,6 +233,8 @@ def test_an_unknown_variant_is_refused(key: str, value: Any) -> None:
         OutputMatching("m", **{key: value})
     with pytest.raises(UserError, match=r"transfer.places=word: Did you mean 'words'"):
         OutputMatching("m", places=["end", "word"])
+    with pytest.raises(UserError, match=r"transfer.target_places=ends: Did you mean 'end'"):
+        OutputMatching("m", target_places=["ends"])
 
 
 def test_several_templates_are_matched_together() -> None:

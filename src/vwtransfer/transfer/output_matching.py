@@ -20,10 +20,11 @@ but is coarse. The blend has some of both.
 A model that reads every token's state, as generation does, leaves training free to put what a word
 means into its own tokens or into the end of the text. Where the source is read at several `places`,
 each word is taken from the place where it is clearest: where the target's readings of the phrases
-nearest to it agree most, that is, where their mean is longest.
+nearest to it agree most, that is, where their mean is longest. Where the target is such a model, it
+may be matched at several places too (`target_places`).
 
-Letters: N words, K vectors per word, D width, T templates, P places, R = T P readings, F features,
-B phrases, J neighbours, S vocabulary.
+Letters: N words, K vectors per word, D width, T templates, P places of the source, Q of the target,
+R = T Q P pairs of readings, M = T Q, F features, B phrases, J neighbours, S vocabulary.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,8 +56,8 @@ class MatchingMap:
 
     Attributes:
         start: words [N, K, D_source] -> where the search begins, [N, K, D_target].
-        wanted: words [N, K, D_source] -> what the target is to read, [N, T, F].
-        read: words [N, K, D_target] -> what the target reads, [N, T, F].
+        wanted: words [N, K, D_source] -> what the target is to read, [N, T Q, F].
+        read: words [N, K, D_target] -> what the target reads, [N, T Q, F].
         words_SD: rows of the target's vocabulary, which `toward_words` pulls to.
         toward_words: weight of the distance to them.
         steps, learning_rate: of Adam.
@@ -79,13 +80,13 @@ class MatchingMap:
     def _search(self, vectors_NKD: Tensor) -> Tensor:
         vectors_NKD = vectors_NKD.to(self.words_SD)
         with torch.no_grad():
-            wanted_NTF, found_NKD = self.wanted(vectors_NKD), self.start(vectors_NKD)
+            wanted_NRF, found_NKD = self.wanted(vectors_NKD), self.start(vectors_NKD)
         found_NKD = found_NKD.clone().requires_grad_()
         optimiser = torch.optim.Adam([found_NKD], lr=self.learning_rate)
         for _ in range(self.steps):
             with torch.enable_grad():
-                agreement_NT = F.cosine_similarity(self.read(found_NKD), wanted_NTF, dim=-1)
-                loss_N = 1 - agreement_NT.mean(dim=1)
+                agreement_NR = F.cosine_similarity(self.read(found_NKD), wanted_NRF, dim=-1)
+                loss_N = 1 - agreement_NR.mean(dim=1)
                 if self.toward_words:
                     loss_N = loss_N + self.toward_words * self._distance(found_NKD)
                 optimiser.zero_grad()
@@ -108,6 +109,7 @@ class OutputMatching:
         templates: prompts with a place for the word.
         match: "ridge", "similarities", "neighbours" or "blend"; see the module.
         places: where the source's encoder is read: "end", "words" or both; see `prompts.states`.
+        target_places: where the target's is.
         phrases: how many ordinary phrases.
         longest: words of the longest phrase.
         strength: of "ridge", in units of the mean variance of what is read; None: that of the least
@@ -127,6 +129,7 @@ class OutputMatching:
         templates: Sequence[str] = ("a photo of {}",),
         match: Literal["ridge", "similarities", "neighbours", "blend"] = "blend",
         places: Sequence[str] = END,
+        target_places: Sequence[str] = END,
         phrases: int = 4000,
         longest: int = 3,
         strength: float | None = None,
@@ -138,10 +141,11 @@ class OutputMatching:
         learning_rate: float = 0.01,
     ) -> None:
         of_places = [("places", place, PLACES) for place in places]
+        of_places += [("target_places", place, PLACES) for place in target_places]
         for key, value, valid in (("match", match, MATCHES), ("start", start, STARTS), *of_places):
             if value not in valid:
                 raise UserError(f"transfer.{key}={value}: {nearest(str(value), valid)}")
-        if len(places) != 1 and match == "similarities":
+        if (len(places), len(target_places)) != (1, 1) and match == "similarities":
             raise UserError(
                 "transfer.places: similarities are matched as they are, and so those of one place."
             )
@@ -149,6 +153,7 @@ class OutputMatching:
         self.templates = list(templates)
         self.match = match
         self.places = list(places)
+        self.target_places = list(target_places)
         self.phrases = phrases
         self.longest = longest
         self.strength = strength
@@ -173,12 +178,12 @@ class OutputMatching:
         """
         chosen = phrases(support, self.phrases, self.longest, excluded)
         here, y_BRF = read(source, self.templates, chosen, self.places)
-        there, x_BTF = read(target, self.templates, chosen)
+        there, x_BRF = read(target, self.templates, chosen, self.target_places)
         report: dict[str, Any] = {"phrases": len(chosen), "templates": len(self.templates)}
         if self.match == "similarities":
-            wanted, matched = _cosines_of(here, y_BRF), _cosines_of(there, x_BTF)
+            wanted, matched = _cosines_of(here, y_BRF), _cosines_of(there, x_BRF)
         else:
-            wanted, matched = self._carried(here, y_BRF, x_BTF, report), there
+            wanted, matched = self._carried(here, y_BRF, x_BRF, report), there
         words_SD = target.rows(sorted(set(support))).to(target.embedding.weight.device)
         begin: Reader
         if self.start == "least_squares":
@@ -199,25 +204,39 @@ class OutputMatching:
         )
 
     def _carried(
-        self, here: Reader, y_BRF: Tensor, x_BTF: Tensor, report: dict[str, Any]
+        self, here: Reader, y_BRF: Tensor, x_BRF: Tensor, report: dict[str, Any]
     ) -> Reader:
-        """Words -> what the target is to read [N, T, F], by ridge, neighbours or both."""
-        T, P = x_BTF.shape[1], y_BRF.shape[1] // x_BTF.shape[1]
-        x_BRF = x_BTF.repeat_interleave(P, dim=1)
+        """Words -> what the target is to read [N, T Q, F], by ridge, neighbours or both.
+
+        Args:
+            here: the source's reading.
+            y_BRF: what the source reads of phrases, [B, T P, F].
+            x_BRF: what the target reads of them, [B, T Q, F].
+            report: takes what there is to say of the fit.
+        """
+        T = len(self.templates)
+        P, Q = y_BRF.shape[1] // T, x_BRF.shape[1] // T
+
+        def paired(read_NRF: Tensor) -> Tensor:
+            """Readings of the source [N, T P, F] beside each of the target, [N, T Q P, F]."""
+            read_NTPF = read_NRF.unflatten(1, (T, P))
+            return read_NTPF[:, :, None].expand(-1, -1, Q, -1, -1).flatten(1, 3)
+
+        y_BRF, x_BRF = paired(y_BRF), x_BRF.repeat_interleave(P, dim=1)
         near = _neighbours(y_BRF, x_BRF, min(self.neighbours, len(y_BRF)), self.temperature)
         if self.match != "neighbours":
             linear, report["r2"] = _ridge(y_BRF, x_BRF, self.strength)
 
         def wanted(vectors_NKD: Tensor) -> Tensor:
-            read_NRF = here(vectors_NKD)
+            read_NRF = paired(here(vectors_NKD))
             near_NRF = near(read_NRF)
             ways = [] if self.match == "ridge" else [near_NRF]
             if self.match != "neighbours":
                 ways.append(linear(read_NRF))
             wanted_NRF = torch.stack([F.normalize(way, dim=-1) for way in ways]).sum(dim=0)
-            clearest_NT = near_NRF.norm(dim=-1).unflatten(1, (T, P)).argmax(dim=2)
-            index_NT1F = clearest_NT[..., None, None].expand(-1, -1, 1, wanted_NRF.shape[-1])
-            return wanted_NRF.unflatten(1, (T, P)).gather(2, index_NT1F).squeeze(2)
+            clearest_NM = near_NRF.norm(dim=-1).unflatten(1, (T * Q, P)).argmax(dim=2)
+            index_NM1F = clearest_NM[..., None, None].expand(-1, -1, 1, wanted_NRF.shape[-1])
+            return wanted_NRF.unflatten(1, (T * Q, P)).gather(2, index_NM1F).squeeze(2)
 
         return wanted
 
