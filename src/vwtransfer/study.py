@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from vwtransfer import material, results, tracking
@@ -20,7 +19,7 @@ from vwtransfer.files import write_json, write_text
 from vwtransfer.grid import Cell, cells
 from vwtransfer.illustrations.word_pictures import write_targets
 from vwtransfer.interrupts import deferred
-from vwtransfer.models.devices import torch_device
+from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.progress import Stages, stages
 from vwtransfer.suite import Suite, build, build_part
 from vwtransfer.summary import WIDTH, print_summary, write_summary
@@ -66,7 +65,7 @@ def run(config: Config) -> None:
     """
     device = torch_device(config.device)
     provenance.save(config)
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    use_threads(config.threads)
     suite = build(config, device)
     suite.check_anchors(cells(config))
     datasets = material.opened(config)

@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
-import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 from submitit.helpers import DelayedSubmission
@@ -27,7 +26,7 @@ from vwtransfer.config.composition import prepare
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
 from vwtransfer.interrupts import deferred
-from vwtransfer.models.devices import torch_device
+from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.progress import Stages, stages
 from vwtransfer.results import Record
 from vwtransfer.study import Study, measure_words, measured, train_words
@@ -112,7 +111,7 @@ def do(config: Config, todo: Sequence[Shard], console: Console) -> list[str]:
     Raises:
         KeyboardInterrupt: a signal asked to stop; work goes on from its checkpoint.
     """
-    torch.set_num_threads(config.threads or config.cluster.cpus)
+    use_threads(config.threads or config.cluster.cpus)
     workshop = Workshop(config)
     failed = []
     patience = max(1, config.cluster.signal_seconds // 2)

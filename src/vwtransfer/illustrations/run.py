@@ -23,7 +23,7 @@ from vwtransfer.grid import cells
 from vwtransfer.illustrations.word_pictures import write_pictures, write_targets
 from vwtransfer.illustrations.word_tables import group_of, write_tables
 from vwtransfer.interrupts import deferred
-from vwtransfer.models.devices import torch_device
+from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.progress import stages
 from vwtransfer.report import write_report
 from vwtransfer.study_folder import read_study
@@ -43,7 +43,7 @@ def run(config: Config) -> None:
         KeyboardInterrupt: Ctrl-C; what was made is kept.
     """
     device = torch_device(config.device)
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    use_threads(config.threads)
     store = WordStore(config.folder / "words")
     planned = cells(config)
     if not any(cell in store for cell in planned):

@@ -36,7 +36,7 @@ from vwtransfer.leaderboard.page import (
     markdown,
     ranked,
 )
-from vwtransfer.models.devices import torch_device
+from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.progress import stages
 from vwtransfer.study import Study, measured, train_words
 from vwtransfer.suite import build, build_part
@@ -67,7 +67,7 @@ def run(config: Config) -> None:
             "delta. Choose one, and a name=... for each."
         )
     provenance.save(config)
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    use_threads(config.threads)
     suite = build(config, torch_device(config.device))
     suite.check_anchors(cells)
     store = WordStore((config.benchmark.words or config.folder) / "words")

@@ -1,6 +1,9 @@
-"""The device a study runs on."""
+"""The device a study runs on, and the threads."""
+
+import os
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from vwtransfer.errors import UserError
 
@@ -22,3 +25,13 @@ def torch_device(name: str) -> torch.device:
             f"{''.join(f', cuda:{i}' for i in range(count))}."
         )
     return device
+
+
+def use_threads(count: int | None) -> None:
+    """Holds torch, numpy, scipy and scikit-learn to so many threads; None: leaves them theirs."""
+    if count is None:
+        return
+    torch.set_num_threads(count)
+    threadpool_limits(count)
+    for library in ("OMP", "OPENBLAS", "MKL"):  # what is loaded later
+        os.environ[f"{library}_NUM_THREADS"] = str(count)
