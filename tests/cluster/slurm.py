@@ -130,6 +130,13 @@ class Held:
         with contextlib.suppress(psutil.NoSuchProcess):
             self.process.resume()
 
+    def is_over(self) -> bool:
+        """Whether the process has ended."""
+        try:
+            return self.process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
     def is_told_to_save(self) -> bool:
         """Whether SLURM's signal ahead of a limit or a preemption waits for it, or woke it."""
         try:
@@ -187,17 +194,38 @@ def node_of(study: Study, shard: Shard) -> str:
 
 def kill_node(cluster: Path, node: str) -> None:
     """Kills a node's daemon, and what it had started, as a power cut does."""
-    daemon = psutil.Process(int((cluster / "run" / f"slurmd-{node}.pid").read_text()))
+    daemons = _daemons(cluster, node)
+    work = [child for step in daemons[1:] for child in step.children(recursive=True)]
+    for process in (*daemons, *work):  # nobody is left to tell how the work ended
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+@contextlib.contextmanager
+def unreachable(cluster: Path, node: str) -> Iterator[None]:
+    """A node that nobody reaches and SLURM gives up, though what it had started is still there."""
+    daemons = _daemons(cluster, node)
+    for daemon in daemons:
+        daemon.suspend()
+    try:
+        down = ["scontrol", "update", f"nodename={node}", "state=down", "reason=unreachable"]
+        subprocess.run(down, check=True)
+        yield
+    finally:
+        for daemon in daemons:
+            daemon.resume()
+        subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=True)
+
+
+def _daemons(cluster: Path, node: str) -> list[psutil.Process]:
+    """A node's slurmd, then the one of each step that it runs."""
     steps = [
         process
         for process in psutil.process_iter(["cmdline"])
         if "slurmstepd: [" in " ".join(process.info["cmdline"] or [])
         and _is_on(process, cluster, node)
     ]
-    work = [child for step in steps for child in step.children(recursive=True)]
-    for process in (daemon, *steps, *work):  # nobody is left to tell how the work ended
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    return [psutil.Process(int((cluster / "run" / f"slurmd-{node}.pid").read_text())), *steps]
 
 
 def _is_on(process: psutil.Process, cluster: Path, node: str) -> bool:

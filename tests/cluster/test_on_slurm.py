@@ -23,6 +23,7 @@ from slurm import (
     node_of,
     running,
     start_node,
+    unreachable,
     until,
 )
 
@@ -269,6 +270,30 @@ def test_resume_completes_the_rest_to_the_same_bits(battered: Battered) -> None:
     assert_same_bits(
         battered.study.words() | battered.limited.words(), battered.undisturbed.words()
     )
+
+
+def test_an_orphan_beside_its_successor_changes_nothing(
+    cluster: Path, tmp_path: Path, battered: Battered
+) -> None:
+    parted = study(tmp_path, "faults", LONG, concepts(BATTERED[:1]))
+    assert parted.start("submit").wait() == 0
+    (orphan,) = hold_all(parted)
+    first: dict[Path, tuple[int, int]] = {}
+
+    def both_are_through() -> bool:
+        first.update({path: at for path, at in parted.files().items() if path not in first})
+        return orphan.is_over() and parted.is_finished()
+
+    with unreachable(cluster, orphan.node):
+        until("its successor", lambda: parted.events(orphan.shard).count("started") == 2)
+        orphan.release()
+        until("both to be through", both_are_through)
+    until("the end of the job", empty_queue)
+    assert parted.files() == first
+    assert parted.survey().words[DONE] == 4
+    assert not results.read(parted.folder).duplicated(results.IDENTITY).any()
+    undisturbed = battered.undisturbed.words()
+    assert_same_bits(parted.words(), {key: undisturbed[key] for key in parted.words()})
 
 
 def test_cancel_ends_the_jobs_of_this_study_alone(cluster: Path, tmp_path: Path) -> None:

@@ -5,20 +5,22 @@ import json
 import math
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
-from vwtransfer import results
+from drawn import photos
+from vwtransfer import material, results
 from vwtransfer.cluster import history, keep, plan, status, submit, survey, worker
 from vwtransfer.cluster.claims import take
 from vwtransfer.cluster.expected import expectations
 from vwtransfer.cluster.shards import shards
 from vwtransfer.cluster.shown import table
 from vwtransfer.cluster.status import look
-from vwtransfer.cluster.survey import DONE, FAILED, MISSING, RUNNING
+from vwtransfer.cluster.survey import DONE, FAILED, MISSING, QUEUED, RUNNING
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
@@ -140,7 +142,7 @@ def test_a_shard_that_fails_is_reported_and_the_others_go_on(tmp_path: Path) -> 
     with pytest.raises(UserError, match=f"1 shards failed: {first.key}"):
         worker.work(study)
     found = survey.survey(study, ask=False)
-    assert found.words == {DONE: 2, RUNNING: 0, "queued": 0, FAILED: 2, MISSING: 0}
+    assert found.words == {DONE: 2, RUNNING: 0, QUEUED: 0, FAILED: 2, MISSING: 0}
     assert f"failed {first.key}" in shown(study)
     in_the_way.unlink()
     assert worker.do(study, [first], Console(quiet=True)) == []  # not before it is asked for
@@ -149,6 +151,54 @@ def test_a_shard_that_fails_is_reported_and_the_others_go_on(tmp_path: Path) -> 
     worker.work(study)
     assert survey.survey(study, ask=False).words[DONE] == 4
     assert second.key != first.key
+
+
+def test_an_image_that_goes_bad_fails_what_needs_it_alone_and_is_tried_again_once_mended(
+    tmp_path: Path,
+) -> None:
+    photos(tmp_path / "photos", {"red": 4, "lime": 4})
+    study = config(
+        tmp_path,
+        "dataset=[tiny_shapes,folder]",
+        f"dataset.folder.root={tmp_path / 'photos'}",
+        "concept=[red_striped_star,red,lime]",
+    )
+    material.opened(study)  # the images are chosen
+    image = next((tmp_path / "photos" / "lime").iterdir())
+    whole = image.read_bytes()
+    image.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=f"2 shards failed: .*lime/{image.name}"):
+        worker.work(study)
+    found = survey.survey(study, ask=False)
+    assert found.words == {DONE: 2, RUNNING: 0, QUEUED: 0, FAILED: 4, MISSING: 0}
+    assert f"failed folder/classification/lime: {study.folder}/manifests/" in shown(study)
+    before = {p: p.stat().st_mtime_ns for p in study.folder.rglob("words/**/*.safetensors")}
+    image.write_bytes(whole)
+    submit._forget(study, submit._failed(study, found))
+    worker.work(study)
+    assert survey.survey(study, ask=False).words[DONE] == 6
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_what_failed_can_be_tried_again_with_other_resources(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = config(tmp_path)
+    first = shards(study)[0]
+    entry = history.event(history.FAILED, 0.0, 0, "out of memory")
+    history.record(study.folder, first, entry)
+    worker.work(study)
+    roomy = ("cluster=gpu_80gb", "cluster.hours=24", "cluster.memory_gb=128")
+    submit.retry(config(tmp_path, *roomy, "submit.dry_run=true"))
+    assert "array-0.sh: 1 tasks; nothing was submitted" in capsys.readouterr().out
+    script = (study.folder / "cluster" / "dry_run" / "array-0.sh").read_text().splitlines()
+    for line in ("#SBATCH --time=1440", "#SBATCH --mem=131072MB"):
+        assert line in script, "\n".join(script)
+    again = config(tmp_path, "cluster.cpus=2")
+    submit.retry(again)
+    while survey.survey(again).standing(RUNNING, QUEUED):
+        time.sleep(0.1)
+    assert survey.survey(again).words == {DONE: 4, RUNNING: 0, QUEUED: 0, FAILED: 0, MISSING: 0}
 
 
 def test_a_study_of_which_every_word_diverged_says_so_and_ends(tmp_path: Path) -> None:
@@ -169,7 +219,7 @@ def test_a_diverged_word_is_never_counted_as_done_and_can_be_tried_again(tmp_pat
     store.save_failure(Failure(first.cells[0], 2, "loss or vectors stopped being finite"))
     worker.work(study)
     found = survey.survey(study, ask=False)
-    assert found.words == {DONE: 3, RUNNING: 0, "queued": 0, FAILED: 1, MISSING: 0}
+    assert found.words == {DONE: 3, RUNNING: 0, QUEUED: 0, FAILED: 1, MISSING: 0}
     assert found.states[0].is_complete
     assert f"failed {first.cells[0].key}: step 2: loss or vectors stopped" in shown(study)
     before = {p: p.stat().st_mtime_ns for p in study.folder.rglob("words/**/*.safetensors")}
