@@ -4,9 +4,8 @@ Shapes: N words, K vectors per word, D embedding width, L tokens, H layers.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -26,28 +25,33 @@ def layers_shown(count: int) -> list[int]:
 def end_of_text(text: TextEncoder, template: str, vectors_NKD: Tensor) -> Tensor:
     """Activations [H, N, D] of the end-of-text token behind each block, float32 on the CPU."""
     assert text.blocks is not None
-    ids, _ = text.vocabulary.prompt(template, vectors_NKD.shape[1])
-    place = text.vocabulary.end(ids)
     device = text.embedding.weight.device
-    parts = []
-    for some_NKD in vectors_NKD.split(AT_ONCE):
-        found: list[Tensor] = []
-        keep = partial(_keep, place=place, found=found)
-        hooks = [block.register_forward_hook(keep) for block in text.blocks]
-        try:
-            with torch.compiler.set_stance("force_eager"):  # compiled, it sees no new hooks
-                text.encode_words(template, some_NKD.to(device))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        parts.append(torch.stack(found))
+    parts = [
+        behind(text, template, text.blocks, part_NKD.to(device)).cpu()
+        for part_NKD in vectors_NKD.split(AT_ONCE)
+    ]
     return torch.cat(parts, dim=1)
 
 
-def _keep(
-    _block: nn.Module, _inputs: Any, output_NLD: Tensor, *, place: int, found: list[Tensor]
-) -> None:
-    found.append(output_NLD[:, place].float().cpu())
+def behind(
+    text: TextEncoder, template: str, blocks: Iterable[nn.Module], vectors_NKD: Tensor
+) -> Tensor:
+    """What some blocks give [H, N, D] (float32) at the end of the text; differentiable."""
+    ids, _ = text.vocabulary.prompt(template, vectors_NKD.shape[1])
+    place = text.vocabulary.end(ids)
+    found: list[Tensor] = []
+
+    def keep(_block: nn.Module, _inputs: Any, output_NLD: Tensor) -> None:
+        found.append(output_NLD[:, place].float())
+
+    hooks = [block.register_forward_hook(keep) for block in blocks]
+    try:
+        with torch.compiler.set_stance("force_eager"):  # compiled, it sees no new hooks
+            text.encode_words(template, vectors_NKD)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(found)
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 All of it is off unless asked for (`trainer.outside_penalty`, `trainer.early_penalty`); what became
 of it is in docs/transfer.md.
 
-Letters: N words, K vectors per word, D embedding width, S support, L tokens.
+Letters: N words, K vectors per word, D embedding width, S support.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from vwtransfer.config import TrainerConfig
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
 from vwtransfer.grid import Cell
+from vwtransfer.models.activations import behind
 from vwtransfer.models.text_encoder import TextEncoder
 
 KEPT = 0.9  # of the energy of the support
@@ -146,30 +147,13 @@ class EarlyPenalty:
         block = text.blocks[-(-len(text.blocks) // 3) - 1]
         with torch.no_grad():
             rows = [text.name_rows(name).to(anchor_ND.device) for name in names]
-            name_ND = torch.cat([behind(text, template, block, row[None]) for row in rows])
+            name_ND = torch.cat([behind(text, template, [block], row[None])[0] for row in rows])
             start_NKD = anchor_ND[:, None].expand(-1, vectors, -1)
-            start_ND = behind(text, template, block, start_NKD)
+            start_ND = behind(text, template, [block], start_NKD)[0]
         unit_N = (start_ND - name_ND).square().sum(dim=1)
         return cls(weight, text, template, block, name_ND, unit_N)
 
     def __call__(self, vectors_NKD: Tensor) -> Tensor:
         """The penalty [N] of each word; differentiable."""
-        early_ND = behind(self.text, self.template, self.block, vectors_NKD)
+        early_ND = behind(self.text, self.template, [self.block], vectors_NKD)[0]
         return self.weight * (early_ND - self.name_ND).square().sum(dim=1) / self.unit_N
-
-
-def behind(text: TextEncoder, template: str, block: nn.Module, vectors_NKD: Tensor) -> Tensor:
-    """What a block gives [N, D] (float32) at the end of the text; differentiable."""
-    ids, _ = text.vocabulary.prompt(template, vectors_NKD.shape[1])
-    found: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: Any, output_NLD: Tensor) -> None:
-        found.append(output_NLD[:, text.vocabulary.end(ids)].float())
-
-    hook = block.register_forward_hook(keep)
-    try:
-        with torch.compiler.set_stance("force_eager"):  # compiled, it sees no new hooks
-            text.encode_words(template, vectors_NKD)
-    finally:
-        hook.remove()
-    return found[0]
