@@ -23,11 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vwtransfer import results
+from vwtransfer.cluster.arrays import arrays
 from vwtransfer.cluster.history import Event, record
 from vwtransfer.cluster.plan import plan
 from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.cluster.status import status
-from vwtransfer.cluster.submit import arrays
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 

@@ -14,7 +14,8 @@ from vwtransfer.config.identity import word_identity
 from vwtransfer.datasets import Dataset, descriptions_of
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.causes import Causes
-from vwtransfer.evaluation.evaluator import NO_TRANSFER, Evaluation, Query, evaluate, queries
+from vwtransfer.evaluation.evaluator import Evaluation, evaluate
+from vwtransfer.evaluation.queries import NO_TRANSFER, Query, queries
 from vwtransfer.files import write_json, write_text
 from vwtransfer.grid import Cell, cells
 from vwtransfer.illustrations.word_pictures import write_targets

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from vwtransfer.cluster import claims
+from vwtransfer.cluster.arrays import arrays
 from vwtransfer.cluster.shards import shards
-from vwtransfer.cluster.submit import arrays
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.grid import cells

@@ -26,7 +26,7 @@ from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.cluster.shown import terminal
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.identity import word_identity
-from vwtransfer.evaluation.evaluator import Query
+from vwtransfer.evaluation.queries import Query
 from vwtransfer.files import write_atomically
 from vwtransfer.grid import parse_key
 from vwtransfer.results import Record

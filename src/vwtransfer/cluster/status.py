@@ -13,6 +13,7 @@ from vwtransfer.cluster import scheduler
 from vwtransfer.cluster.expected import expectations, hours, rate
 from vwtransfer.cluster.keep import restore
 from vwtransfer.cluster.shown import duration, table, terminal
+from vwtransfer.cluster.submissions import sent_to_slurm
 from vwtransfer.cluster.survey import (
     FAILED,
     MISSING,
@@ -20,7 +21,6 @@ from vwtransfer.cluster.survey import (
     RUNNING,
     Survey,
     interrupted,
-    sent_to_slurm,
     survey,
 )
 from vwtransfer.config import Config

@@ -20,8 +20,9 @@ from vwtransfer.cluster.history import FAILED as FAILED_EVENT
 from vwtransfer.cluster.history import STARTED, Event, history
 from vwtransfer.cluster.scheduler import Entry, queue
 from vwtransfer.cluster.shards import Shard, shards
+from vwtransfer.cluster.submissions import jobs_of, waiting_here
 from vwtransfer.config import Config
-from vwtransfer.evaluation.evaluator import NO_TRANSFER, Query
+from vwtransfer.evaluation.queries import NO_TRANSFER, Query
 from vwtransfer.files import write_json
 from vwtransfer.results import part_path, readable
 
@@ -128,12 +129,8 @@ def survey(config: Config, ask: bool = True) -> Survey:
     elsewhere = _Elsewhere(config, foreign, measures)
     owners = _owners(folder / "cluster" / "claims", config.cluster.claim_seconds)
     entries = queue() if ask else None
-    submissions = _submissions(folder)
-    mine = [entry for entry in entries or () if _place(entry) in submissions]
-    by_shard = {
-        key: entry for entry in mine for key in _shards_of(entry, submissions[_place(entry)])
-    }
-    waiting = _waiting_here(folder)
+    mine, by_shard = jobs_of(folder, entries or ())
+    waiting = waiting_here(folder)
     states = []
     for shard in todo:
         trained, failed = settled(folder, shard)
@@ -279,43 +276,4 @@ def _owners(folder: Path, expires: float) -> dict[str, Owner]:
         owner = owner_of(folder / name)
         if owner is not None and is_alive(folder / name, owner, expires, now):
             found[name] = owner
-    return found
-
-
-def _place(entry: Entry) -> str:
-    """The submission and array of a job: the end of its name."""
-    return ".".join(entry.name.rsplit(".", 2)[-2:])
-
-
-def _submissions(folder: Path) -> dict[str, list[list[str]]]:
-    """<submission>.<array> of SLURM -> for each of its jobs the keys of its shards."""
-    found = {}
-    for path in (folder / "cluster" / "submissions").glob("*/shards.json"):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["executor"] == "slurm":
-            for number, jobs in enumerate(record["arrays"]):
-                found[f"{path.parent.name}.{number}"] = jobs
-    return found
-
-
-def sent_to_slurm(folder: Path) -> set[str]:
-    """Keys of all shards that were ever submitted to SLURM."""
-    arrays = _submissions(folder).values()
-    return {key for jobs in arrays for keys in jobs for key in keys}
-
-
-def _shards_of(entry: Entry, jobs: list[list[str]]) -> list[str]:
-    number = int(entry.job.partition("_")[2] or 0)
-    return jobs[number] if number < len(jobs) else []
-
-
-def _waiting_here(folder: Path) -> set[str]:
-    """Keys of shards that processes of this machine are to come to."""
-    from vwtransfer.cluster.local import alive_controllers
-
-    found: set[str] = set()
-    for path in (folder / "cluster" / "submissions").glob("*/controllers.json"):
-        if alive_controllers(path):
-            record = json.loads((path.parent / "shards.json").read_text(encoding="utf-8"))
-            found.update(key for jobs in record["arrays"] for keys in jobs for key in keys)
     return found

@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 from rich.console import Console
 from submitit.helpers import DelayedSubmission
 
@@ -22,7 +21,7 @@ from vwtransfer.cluster.keep import is_of, restore
 from vwtransfer.cluster.scheduler import is_gone
 from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.config import Config, provenance
-from vwtransfer.config.composition import prepare
+from vwtransfer.config.composition import from_plain, prepare
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
 from vwtransfer.interrupts import deferred
@@ -73,18 +72,6 @@ class Work:
     def checkpoint(self) -> DelayedSubmission:
         """The same again: submitit asks for it ahead of a time limit or a preemption."""
         return DelayedSubmission(self)
-
-
-def from_plain(composed: Mapping[str, Any]) -> Config:
-    """The config that `plain` was made of."""
-    from vwtransfer.config.validation import validated
-
-    return validated(OmegaConf.create(dict(composed)))
-
-
-def plain(config: Config) -> dict[str, Any]:
-    """The config as it travels: the same from any folder."""
-    return {**config.composed, "outputs": str(config.outputs.resolve())}
 
 
 def work(config: Config) -> None:

@@ -1,7 +1,7 @@
 """Where conf/ is, and how it is put together outside the entry point."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -97,3 +97,13 @@ def composed(overrides: Sequence[str] = (), config_dir: Path | None = None) -> D
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         return hydra_compose("config", overrides=[*own, *overrides])
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The config as it travels to other machines: plain values, the same from any folder."""
+    return {**config.composed, "outputs": str(config.outputs.resolve())}
+
+
+def from_plain(values: Mapping[str, Any]) -> Config:
+    """The config that `plain` was made of."""
+    return validated(OmegaConf.create(dict(values)))

@@ -17,7 +17,7 @@ from vwtransfer import material
 from vwtransfer.config import Config
 from vwtransfer.datasets import Dataset, descriptions_of
 from vwtransfer.errors import UserError
-from vwtransfer.evaluation.evaluator import Query, queries
+from vwtransfer.evaluation.queries import Query, queries
 from vwtransfer.figures import from_models
 from vwtransfer.grid import cells
 from vwtransfer.illustrations.word_pictures import write_pictures, write_targets

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from vwtransfer.datasets import Dataset
-from vwtransfer.evaluation.evaluator import Query
 from vwtransfer.evaluation.kept_images import image_path
+from vwtransfer.evaluation.queries import Query
 from vwtransfer.files import write_atomically
 from vwtransfer.models.activations import cut, layers_shown
 from vwtransfer.pictures import draw_boxes

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vwtransfer.evaluation.evaluator import Query
+from vwtransfer.evaluation.queries import Query
 from vwtransfer.grid import delta_text
 from vwtransfer.illustrations.agreement import purity, silhouette, t_sne
 from vwtransfer.illustrations.neighbours import nearest

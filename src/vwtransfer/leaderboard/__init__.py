@@ -19,7 +19,8 @@ from vwtransfer import material, results
 from vwtransfer.config import Config, Node, provenance
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
-from vwtransfer.evaluation.evaluator import UNCONSTRAINED, Evaluation, Query, evaluate, queries
+from vwtransfer.evaluation.evaluator import Evaluation, evaluate
+from vwtransfer.evaluation.queries import UNCONSTRAINED, Query, queries
 from vwtransfer.files import write_text
 from vwtransfer.grid import Cell, delta_text
 from vwtransfer.interrupts import deferred

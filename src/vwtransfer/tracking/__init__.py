@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the process that talks to wandb imports this package, and s
     from torch import Tensor
 
     from vwtransfer.config import Config
-    from vwtransfer.evaluation.evaluator import Query
+    from vwtransfer.evaluation.queries import Query
     from vwtransfer.grid import Cell
     from vwtransfer.tasks import Measurement
     from vwtransfer.training.packs import Pack

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from vwtransfer.config import Config
-from vwtransfer.evaluation.evaluator import NO_TRANSFER, Query
+from vwtransfer.evaluation.queries import NO_TRANSFER, Query
 from vwtransfer.files import write_once
 from vwtransfer.grid import Cell, delta_text
 from vwtransfer.results import SCHEMA

@@ -1,0 +1,87 @@
+"""What was submitted: which shards the jobs of each submission do."""
+
+import getpass
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from vwtransfer.cluster.local import alive_controllers
+from vwtransfer.cluster.scheduler import Entry
+from vwtransfer.config import Config
+from vwtransfer.config.composition import plain
+from vwtransfer.files import write_json, write_text
+
+
+def write_submission(config: Config, arrays: Sequence[Sequence[Sequence[str]]]) -> Path:
+    """What every later look at the queue goes by; there before the first job is.
+
+    Args:
+        config: of the study.
+        arrays: for each job of each array the keys of its shards.
+
+    Returns:
+        The folder of the submission.
+    """
+    folder = config.folder / "cluster" / "submissions" / os.urandom(4).hex()
+    record = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "by": getpass.getuser(),
+        "command": shlex.join(sys.argv),
+        "executor": config.cluster.executor,
+        "arrays": [[list(keys) for keys in jobs] for jobs in arrays],
+    }
+    write_json(folder / "shards.json", record)
+    text = yaml.safe_dump(plain(config), sort_keys=False)
+    write_text(config.folder / "cluster" / "config.yaml", text)
+    return folder
+
+
+def jobs_of(folder: Path, entries: Iterable[Entry]) -> tuple[list[Entry], dict[str, Entry]]:
+    """This study's jobs of the queue, and by a shard's key the job that does it."""
+    known = _arrays(folder)
+    mine = [entry for entry in entries if _place(entry) in known]
+    by_shard = {key: entry for entry in mine for key in _shards_of(entry, known[_place(entry)])}
+    return mine, by_shard
+
+
+def sent_to_slurm(folder: Path) -> set[str]:
+    """Keys of all shards that were ever submitted to SLURM."""
+    arrays = _arrays(folder).values()
+    return {key for jobs in arrays for keys in jobs for key in keys}
+
+
+def waiting_here(folder: Path) -> set[str]:
+    """Keys of shards that processes of this machine are to come to."""
+    found: set[str] = set()
+    for path in (folder / "cluster" / "submissions").glob("*/controllers.json"):
+        if alive_controllers(path):
+            record = json.loads((path.parent / "shards.json").read_text(encoding="utf-8"))
+            found.update(key for jobs in record["arrays"] for keys in jobs for key in keys)
+    return found
+
+
+def _arrays(folder: Path) -> dict[str, list[list[str]]]:
+    """<submission>.<array> of SLURM -> for each of its jobs the keys of its shards."""
+    found = {}
+    for path in (folder / "cluster" / "submissions").glob("*/shards.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["executor"] == "slurm":
+            for number, jobs in enumerate(record["arrays"]):
+                found[f"{path.parent.name}.{number}"] = jobs
+    return found
+
+
+def _place(entry: Entry) -> str:
+    """The submission and array of a job: the end of its name."""
+    return ".".join(entry.name.rsplit(".", 2)[-2:])
+
+
+def _shards_of(entry: Entry, jobs: list[list[str]]) -> list[str]:
+    number = int(entry.job.partition("_")[2] or 0)
+    return jobs[number] if number < len(jobs) else []
