@@ -129,12 +129,13 @@ def distance(vectors_NKD: Tensor, table_SD: Tensor) -> Tensor:
 
 def typical_distance(table_SD: Tensor, sample: int = SAMPLE) -> Tensor:
     """Median distance of rows (`sample` of them at most, evenly spaced) to the nearest other."""
-    chosen_SD = table_SD[:: -(-len(table_SD) // sample)]
+    table_SD = table_SD.double()  # in which what is equal is told from what is near
+    same = 1e-6 * table_SD.square().sum(dim=1).mean().sqrt()
     nearest = []
-    for part_MD in chosen_SD.split(AT_ONCE):
-        distance_MS = torch.cdist(part_MD, table_SD, compute_mode="donot_use_mm_for_euclid_dist")
-        nearest.append(distance_MS.masked_fill(distance_MS == 0, torch.inf).amin(dim=1))
-    return torch.cat(nearest).median()
+    for part_MD in table_SD[:: -(-len(table_SD) // sample)].split(AT_ONCE):
+        distance_MS = torch.cdist(part_MD, table_SD)
+        nearest.append(distance_MS.masked_fill(distance_MS < same, torch.inf).amin(dim=1))
+    return torch.cat(nearest).median().float()
 
 
 def strange_output(encoded_NF: Tensor, ordinary_BF: Tensor) -> Tensor:

@@ -70,9 +70,9 @@ def leading_directions(support_SD: Tensor, kept: float = KEPT) -> Tensor:
     A map between tables is fitted on next to nothing in the others.
     """
     centred_SD = (support_SD - support_SD.mean(dim=0)).double()
-    _, values_D, directions_DD = torch.linalg.svd(centred_SD, full_matrices=False)
-    share_D = values_D.square().cumsum(0) / values_D.square().sum()
-    return directions_DD[: int((share_D < kept).sum()) + 1]
+    energy_D, directions_DD = torch.linalg.eigh(centred_SD.T @ centred_SD)  # ascending
+    share_D = energy_D.flip(0).cumsum(0) / energy_D.sum()
+    return directions_DD.T.flip(0)[: int((share_D < kept).sum()) + 1]
 
 
 @dataclass(frozen=True)
