@@ -111,7 +111,8 @@ def test_an_unknown_width_is_refused() -> None:
 
 def test_all_canonical_variates_are_least_squares_with_an_intercept() -> None:
     y_SD, x_SD = table(9, 0).astype(float), table(5, 1).astype(float)
-    matrix, offset, correlation = canonical(y_SD, x_SD, 5)
+    variates = canonical(y_SD, x_SD)
+    (matrix, offset), correlation = variates.carried(5), variates.correlation_C
     theirs = LinearRegression().fit(y_SD, x_SD)
     np.testing.assert_allclose(matrix, theirs.coef_.T, atol=1e-12)
     np.testing.assert_allclose(offset, theirs.intercept_, atol=1e-12)

@@ -5,6 +5,7 @@ and Dyer, "Improving vector space word representations using multilingual correl
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -42,27 +43,47 @@ class CanonicalCorrelation:
         """
         words, y_SD, x_SD = tables(source, target, support)
         kept = _chosen(y_SD, x_SD)
-        matrix, offset, correlation_C = canonical(y_SD, x_SD, kept)
+        variates = canonical(y_SD, x_SD)
+        matrix, offset = variates.carried(kept)
         report = {
             "words": len(words),
             "variates": kept,
-            "least_correlation_kept": float(correlation_C[kept - 1]),
+            "least_correlation_kept": float(variates.correlation_C[kept - 1]),
             "r2": explained(x_SD, y_SD @ matrix + offset),
         }
         return AffineMap(matrix, offset, report)
 
 
-def canonical(
-    y_SD: np.ndarray, x_SD: np.ndarray, kept: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A [D_source, D_target] and b [D_target] by the first `kept` variates; all correlations."""
+@dataclass(frozen=True)
+class Variates:
+    """The canonical variates of two tables, C of them, those of largest correlation first.
+
+    Attributes:
+        whiten_DC: y - mean -> its variates.
+        correlation_C: of each pair.
+        colour_CD: variates of x -> x - mean.
+        y_D, x_D: the means.
+    """
+
+    whiten_DC: np.ndarray
+    correlation_C: np.ndarray
+    colour_CD: np.ndarray
+    y_D: np.ndarray
+    x_D: np.ndarray
+
+    def carried(self, kept: int) -> tuple[np.ndarray, np.ndarray]:
+        """A [D_source, D_target] and b [D_target] by the first `kept`."""
+        matrix = self.whiten_DC[:, :kept] * self.correlation_C[:kept] @ self.colour_CD[:kept]
+        return matrix, self.x_D - self.y_D @ matrix
+
+
+def canonical(y_SD: np.ndarray, x_SD: np.ndarray) -> Variates:
+    """The variates of two tables; its time goes with S D^2."""
     y_D, x_D = y_SD.mean(axis=0), x_SD.mean(axis=0)
-    y_SC, y_CC, y_CD = _svd(y_SD - y_D)
-    x_SC, x_CC, x_CD = _svd(x_SD - x_D)
-    left, correlation_C, right = np.linalg.svd(y_SC.T @ x_SC)
-    whiten_DC = y_CD.T / y_CC @ left[:, :kept]
-    matrix = whiten_DC * correlation_C[:kept] @ (right[:kept] * x_CC) @ x_CD
-    return matrix, x_D - y_D @ matrix, correlation_C
+    y_SC, y_C, y_CD = _svd(y_SD - y_D)
+    x_SC, x_C, x_CD = _svd(x_SD - x_D)
+    left, correlation_C, right = np.linalg.svd(y_SC.T @ x_SC, full_matrices=False)
+    return Variates(y_CD.T / y_C @ left, correlation_C, right * x_C @ x_CD, y_D, x_D)
 
 
 def _svd(table_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -80,7 +101,8 @@ def _chosen(y_SD: np.ndarray, x_SD: np.ndarray) -> int:
     errors = dict.fromkeys(counts, 0.0)
     for fold in range(FOLDS):
         seen, left_out = fold_S != fold, fold_S == fold
+        variates = canonical(y_SD[seen], x_SD[seen])
         for count in counts:
-            matrix, offset, _ = canonical(y_SD[seen], x_SD[seen], count)
+            matrix, offset = variates.carried(count)
             errors[count] += np.square(y_SD[left_out] @ matrix + offset - x_SD[left_out]).sum()
     return min(errors, key=errors.__getitem__)
