@@ -68,6 +68,16 @@ def test_each_word_of_a_batch_is_encoded_as_alone(suite: Suite, name: str) -> No
         torch.testing.assert_close(together[n : n + 1], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_a_prompt_cut_behind_its_end_is_read_the_same_up_to_there(suite: Suite) -> None:
+    text = suite.tasks["generation"].text
+    vectors_NKD = torch.randn(3, 4, text.width, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole_NLD = text.encode_words("a photo of {}", vectors_NKD)
+        cut_NLD = text.encode_words("a photo of {}", vectors_NKD, cut=True)
+    assert cut_NLD.shape[1] < whole_NLD.shape[1]
+    torch.testing.assert_close(cut_NLD, whole_NLD[:, : cut_NLD.shape[1]])
+
+
 def test_a_prompt_that_is_too_long_says_how_long_it_may_be(suite: Suite) -> None:
     task = suite.tasks["detection"]
     with pytest.raises(UserError, match="reads at most 16"):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import open_clip
 import pytest
 from published_models import JUDGE, REPOSITORIES, SAFETY
 
@@ -20,10 +21,14 @@ METHODS = ("least_squares", "nearest_words", "clearest_matching", "state_matchin
 def test_words_are_carried_between_the_paper_s_models_and_measured_there(
     checkpoints: Path, tmp_path: Path
 ) -> None:
+    words = sorted(w for w in open_clip.tokenizer.SimpleTokenizer().encoder if w.endswith("</w>"))
+    support = tmp_path / "support.txt"
+    support.write_text("\n".join(words[::20]))
     chosen = compose(["experiment=transfer_benchmark"]).benchmark.methods
     overrides = [
         "experiment=transfer_benchmark",
         "model=paper",
+        f"model.support={support}",
         *(f"~transfer@benchmark.methods.{name}" for name in chosen if name not in METHODS),
         *(f"benchmark.methods.{name}.phrases=60" for name in METHODS[2:]),
         *(f"benchmark.methods.{name}.steps=2" for name in METHODS[2:]),
