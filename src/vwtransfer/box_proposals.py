@@ -17,7 +17,7 @@ from vwtransfer.datasets.coco_json import read_instances
 from vwtransfer.datasets.contact_sheet import Panel, draw_contact_sheet
 from vwtransfer.datasets.proposals import Proposal, add_proposals, listed
 from vwtransfer.errors import UserError
-from vwtransfer.models.devices import torch_device
+from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.suite import build, build_part
 from vwtransfer.tasks.detection import Detection
 
@@ -37,6 +37,7 @@ def run(config: Config) -> None:
             "action=boxes: the chosen datasets have boxes of their own. Choose dataset=dreambooth "
             "or dataset=folder."
         )
+    use_threads(config.threads)
     detector = build(config, torch_device(config.device)).tasks.get("detection")
     if not isinstance(detector, Detection):
         raise UserError("model.detection: is missing; action=boxes needs a detector.")

@@ -17,7 +17,7 @@ from vwtransfer.config import Config, DatasetConfig
 from vwtransfer.datasets import BOXES, Dataset, remarks_of
 from vwtransfer.errors import UserError
 from vwtransfer.grid import cells
-from vwtransfer.models.devices import torch_device
+from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.results import NOT_CHECKED
 from vwtransfer.suite import Suite, build, build_part
 from vwtransfer.tasks import Task
@@ -67,6 +67,7 @@ def findings(config: Config) -> Iterator[Finding]:
     yield device
     if device.state == FAILED:
         return
+    use_threads(config.threads)
     suite = build(config, torch_device(config.device))
     loaded = []
     for name, task in suite.tasks.items():

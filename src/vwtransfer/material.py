@@ -44,7 +44,7 @@ def _keep(manifest: Manifest, path: Path, given: str) -> None:
 
 
 def descriptions(datasets: Mapping[str, Dataset]) -> list[str]:
-    """All that the concepts of a study are called: what no map may be fitted on."""
+    """All that the concepts of some datasets are called."""
     return [name for dataset in datasets.values() for name in descriptions_of(dataset)]
 
 

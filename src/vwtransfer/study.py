@@ -13,7 +13,7 @@ from vwtransfer.config import Config, provenance
 from vwtransfer.config.identity import word_identity
 from vwtransfer.datasets import Dataset, descriptions_of
 from vwtransfer.errors import UserError
-from vwtransfer.evaluation.causes import Causes
+from vwtransfer.evaluation.causes import Causes, Surroundings
 from vwtransfer.evaluation.evaluator import Evaluation, evaluate
 from vwtransfer.evaluation.queries import NO_TRANSFER, Query, queries
 from vwtransfer.files import write_json, write_text
@@ -48,11 +48,10 @@ class Study:
     @cached_property
     def causes(self) -> dict[str, dict[str, Causes]]:
         """Dataset -> task -> what may explain that its words are lost on the way."""
+        tasks, support = self.suite.tasks, self.suite.support
+        around = {name: Surroundings(task, support) for name, task in tasks.items()}
         return {
-            dataset.name: {
-                name: Causes(task, self.suite.support, self.store, dataset)
-                for name, task in self.suite.tasks.items()
-            }
+            dataset.name: {name: Causes(around[name], self.store, dataset) for name in tasks}
             for dataset in self.datasets.values()
         }
 

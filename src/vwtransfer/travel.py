@@ -12,7 +12,7 @@ from vwtransfer.datasets.images import SUFFIXES, read_image
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.files import write_atomically
 from vwtransfer.formats import TEXTUAL_INVERSION, WRITERS, Found, read
-from vwtransfer.models.devices import torch_device
+from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.suite import Suite, build, build_part
 from vwtransfer.tasks import Applied
 
@@ -27,6 +27,7 @@ def apply(config: Config) -> None:
     (name,) = config.task if len(config.task) == 1 else (None,)
     if name is None:
         raise UserError(f"action=apply: one task is needed. {nearest('', config.model.tasks)}")
+    use_threads(config.threads)
     suite = build(config, torch_device(config.device))
     task = suite.tasks[name]
     if not hasattr(task, "apply"):
@@ -48,6 +49,7 @@ def export(config: Config) -> None:
     Raises:
         UserError: there is no such word, or it cannot be brought into that space.
     """
+    use_threads(config.threads)
     word = _word(config)
     vectors_KD = word.vectors_KD
     if word.task != TEXTUAL_INVERSION:

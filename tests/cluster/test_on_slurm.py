@@ -289,6 +289,8 @@ def test_an_orphan_beside_its_successor_changes_nothing(
         orphan.release()
         until("both to be through", both_are_through)
     until("the end of the job", empty_queue)
+    ends = {(event.what, event.restart, event.reason) for event in parted.history(orphan.shard)}
+    assert {("stopped", 0, "another process took it over"), ("finished", 1, "")} <= ends
     assert parted.files() == first
     assert parted.survey().words[DONE] == 4
     assert not results.read(parted.folder).duplicated(results.IDENTITY).any()

@@ -196,7 +196,8 @@ def test_what_failed_can_be_tried_again_with_other_resources(
         assert line in script, "\n".join(script)
     again = config(tmp_path, "cluster.cpus=2")
     submit.retry(again)
-    while survey.survey(again).standing(RUNNING, QUEUED):
+    deadline = time.monotonic() + 240
+    while survey.survey(again).standing(RUNNING, QUEUED) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert survey.survey(again).words == {DONE: 4, RUNNING: 0, QUEUED: 0, FAILED: 0, MISSING: 0}
 

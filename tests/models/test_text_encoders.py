@@ -73,7 +73,7 @@ def test_a_prompt_cut_behind_its_end_is_read_the_same_up_to_there(suite: Suite) 
     vectors_NKD = torch.randn(3, 4, text.width, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         whole_NLD = text.encode_words("a photo of {}", vectors_NKD)
-        cut_NLD = text.encode_words("a photo of {}", vectors_NKD, cut=True)
+        cut_NLD = text.encode_words("a photo of {}", vectors_NKD, to_end=True)
     assert cut_NLD.shape[1] < whole_NLD.shape[1]
     torch.testing.assert_close(cut_NLD, whole_NLD[:, : cut_NLD.shape[1]])
 

@@ -187,7 +187,7 @@ def test_an_encoder_that_gives_the_end_alone_is_read_there_alone() -> None:
 def test_similarities_are_those_of_one_place() -> None:
     with pytest.raises(UserError, match=r"transfer\.places: similarities .* of one place"):
         OutputMatching("m", match="similarities", places=["end", "words"])
-    with pytest.raises(UserError, match=r"transfer\.places: similarities .* of one place"):
+    with pytest.raises(UserError, match=r"transfer\.target_places: similarities .* of one place"):
         OutputMatching("m", match="similarities", target_places=["end", "words"])
 
 

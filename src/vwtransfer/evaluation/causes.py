@@ -40,18 +40,44 @@ AT_ONCE = 512  # vectors
 
 
 @dataclass(frozen=True)
-class Causes:
-    """CAUSES of words of one dataset and task; nothing is read before it is asked for.
+class Surroundings:
+    """The vocabulary that a task's words lie in; nothing is read before it is asked for.
 
     Attributes:
-        task: in whose model they were trained.
+        task: in whose model words are trained.
         support: token strings of the vocabulary that counts.
-        store: where the words lie.
-        dataset: of their concepts, whose descriptions no ordinary phrase may spell out.
     """
 
     task: Task
     support: Sequence[str]
+
+    @cached_property
+    def table_SD(self) -> Tensor:
+        """Rows of the support."""
+        return self.task.text.rows(sorted(set(self.support)))
+
+    @cached_property
+    def directions_RD(self) -> Tensor:
+        """See `leading_directions`."""
+        return leading_directions(self.table_SD)
+
+    @cached_property
+    def typical(self) -> Tensor:
+        """See `typical_distance`."""
+        return typical_distance(self.table_SD)
+
+
+@dataclass(frozen=True)
+class Causes:
+    """CAUSES of words of one dataset and task; nothing is read before it is asked for.
+
+    Attributes:
+        around: what they lie in.
+        store: where the words lie.
+        dataset: of their concepts, whose descriptions no ordinary phrase may spell out.
+    """
+
+    around: Surroundings
     store: WordStore
     dataset: Dataset
 
@@ -68,14 +94,14 @@ class Causes:
 
     @torch.no_grad()
     def _look(self, cells: Sequence[Cell]) -> list[dict[str, float]]:
-        text, template = self.task.text, self.task.template
+        around, text, template = self.around, self.around.task.text, self.around.task.template
         vectors_NKD = torch.stack([self.store.load(c, text.width).vectors_KD for c in cells])
         anchor_ND = torch.stack([text.word_row(cell.anchor) for cell in cells])
         device = text.embedding.weight.device
         encoded_NF = states(text, template, vectors_NKD.to(device))[:, 0].cpu()
         found = {
-            "outside_table": outside(vectors_NKD, anchor_ND, self._directions_RD),
-            "far_from_words": distance(vectors_NKD, self._table_SD) / self._typical,
+            "outside_table": outside(vectors_NKD, anchor_ND, around.directions_RD),
+            "far_from_words": distance(vectors_NKD, around.table_SD) / around.typical,
             "strange_output": strange_output(encoded_NF, self._ordinary_BF),
         }
         if text.blocks is not None:
@@ -95,21 +121,10 @@ class Causes:
         ]
 
     @cached_property
-    def _table_SD(self) -> Tensor:
-        return self.task.text.rows(sorted(set(self.support)))
-
-    @cached_property
-    def _directions_RD(self) -> Tensor:
-        return leading_directions(self._table_SD)
-
-    @cached_property
-    def _typical(self) -> Tensor:
-        return typical_distance(self._table_SD)
-
-    @cached_property
     def _ordinary_BF(self) -> Tensor:
-        chosen = phrases(self.support, PHRASES, LONGEST, descriptions_of(self.dataset))
-        return encoded_phrases(self.task.text, self.task.template, chosen)[:, 0].cpu()
+        excluded, task = descriptions_of(self.dataset), self.around.task
+        chosen = phrases(self.around.support, PHRASES, LONGEST, excluded)
+        return encoded_phrases(task.text, task.template, chosen)[:, 0].cpu()
 
 
 def outside(vectors_NKD: Tensor, anchor_ND: Tensor, directions_RD: Tensor) -> Tensor:

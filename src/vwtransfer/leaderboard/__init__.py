@@ -45,6 +45,7 @@ from vwtransfer.transfer import Transfer
 from vwtransfer.words import WordStore
 
 PAGE = "leaderboard.md"
+EXPLAINED = 2  # of the best methods, how causes predict what they lose
 
 
 def run(config: Config) -> None:
@@ -224,7 +225,7 @@ def _conclude(work: Study, missing: Sequence[str], console: Console) -> None:
         estimates=found,
         causes={
             method: rank_correlations(losses(frame, method, delta))
-            for method in dict.fromkeys((REFERENCE, ranked(found)[0]))
+            for method in dict.fromkeys((REFERENCE, *ranked(found)[:EXPLAINED]))
         },
         seconds={method: times(method, _directions(work), work.cells) for method in methods},
         frame=frame,

@@ -47,7 +47,7 @@ def behind(
     hooks = [block.register_forward_hook(keep) for block in blocks]
     try:
         with torch.compiler.set_stance("force_eager"):  # compiled, it sees no new hooks
-            text.encode_words(template, vectors_NKD, cut=True)
+            text.encode_words(template, vectors_NKD, to_end=True)
     finally:
         for hook in hooks:
             hook.remove()

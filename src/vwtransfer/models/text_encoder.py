@@ -49,22 +49,22 @@ class TextEncoder:
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Features of plain prompts, one row each."""
         ids = [self.vocabulary.encode(text) for text in texts]
-        return self.forward(self._tensor(ids, cut=self.pooled))
+        return self.forward(self._tensor(ids, to_end=self.pooled))
 
-    def encode_words(self, template: str, vectors_NKD: Tensor, *, cut: bool = False) -> Tensor:
+    def encode_words(self, template: str, vectors_NKD: Tensor, *, to_end: bool = False) -> Tensor:
         """Features of `template` with each word in its place; differentiable in the vectors.
 
         Args:
             template: a prompt with a place for the word.
             vectors_NKD: the words.
-            cut: nothing is read behind the end of the text, as always where `pooled`.
+            to_end: nothing is read behind the end of the text, as always where `pooled`.
 
         Raises:
             UserError: the prompt is longer than the encoder reads.
         """
         N, K, _ = vectors_NKD.shape
         ids, first = self.vocabulary.prompt(template, K)
-        ids_NL = self._tensor([ids], cut=self.pooled or cut).expand(N, -1)
+        ids_NL = self._tensor([ids], to_end=self.pooled or to_end).expand(N, -1)
 
         def put_in(_module: nn.Module, _inputs: Any, embedded_NLD: Tensor) -> Tensor:
             vectors = vectors_NKD.to(embedded_NLD.dtype)
@@ -77,9 +77,9 @@ class TextEncoder:
         finally:
             hook.remove()
 
-    def _tensor(self, ids: list[list[int]], *, cut: bool) -> Tensor:
+    def _tensor(self, ids: list[list[int]], *, to_end: bool) -> Tensor:
         ids_NL = torch.tensor(ids, device=self.embedding.weight.device)
-        if cut:
+        if to_end:
             longest = max(self.vocabulary.end(row) for row in ids)
             ids_NL = ids_NL[:, : longest + 1]
         return ids_NL

@@ -24,7 +24,8 @@ nearest to it agree most, that is, where their mean is longest. Where the target
 may be matched at several places too (`target_places`).
 
 Letters: N words, K vectors per word, D width, T templates, P places of the source, Q of the target,
-R = T Q P pairs of readings, M = T Q, F features, B phrases, J neighbours, S vocabulary.
+R readings (T P of the source, T Q of the target, or T Q P pairs of the two), F features, B phrases,
+J neighbours, S vocabulary.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -145,10 +146,12 @@ class OutputMatching:
         for key, value, valid in (("match", match, MATCHES), ("start", start, STARTS), *of_places):
             if value not in valid:
                 raise UserError(f"transfer.{key}={value}: {nearest(str(value), valid)}")
-        if (len(places), len(target_places)) != (1, 1) and match == "similarities":
-            raise UserError(
-                "transfer.places: similarities are matched as they are, and so those of one place."
-            )
+        for key, several in (("places", places), ("target_places", target_places)):
+            if len(several) != 1 and match == "similarities":
+                raise UserError(
+                    f"transfer.{key}: similarities are matched as they are, and so those of one "
+                    "place."
+                )
         self.name = name
         self.templates = list(templates)
         self.match = match
@@ -234,9 +237,9 @@ class OutputMatching:
             if self.match != "neighbours":
                 ways.append(linear(read_NRF))
             wanted_NRF = torch.stack([F.normalize(way, dim=-1) for way in ways]).sum(dim=0)
-            clearest_NM = near_NRF.norm(dim=-1).unflatten(1, (T * Q, P)).argmax(dim=2)
-            index_NM1F = clearest_NM[..., None, None].expand(-1, -1, 1, wanted_NRF.shape[-1])
-            return wanted_NRF.unflatten(1, (T * Q, P)).gather(2, index_NM1F).squeeze(2)
+            clearest_NR = near_NRF.norm(dim=-1).unflatten(1, (T * Q, P)).argmax(dim=2)
+            index_NR1F = clearest_NR[..., None, None].expand(-1, -1, 1, wanted_NRF.shape[-1])
+            return wanted_NRF.unflatten(1, (T * Q, P)).gather(2, index_NR1F).squeeze(2)
 
         return wanted
 

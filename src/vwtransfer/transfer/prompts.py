@@ -74,7 +74,7 @@ def states(
     Places are "end", the end of the text, where CLIP-style encoders read a prompt off, and "words",
     the mean over the word's own tokens. An encoder that gives the end alone is read there alone.
     """
-    encoded = encoder.encode_words(template, vectors_NKD, cut=True).float()
+    encoded = encoder.encode_words(template, vectors_NKD, to_end=True).float()
     if encoder.pooled:
         return encoded[:, None]
     length = vectors_NKD.shape[1]
