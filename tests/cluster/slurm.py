@@ -101,10 +101,10 @@ class Study:
         found = [*self.folder.rglob("words/**/*.safetensors"), *self.folder.glob("results/*")]
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 
-    def has_checkpoint(self, shard: Shard) -> bool:
-        """Whether a shard's training is under way."""
+    def is_half_done(self, shard: Shard) -> bool:
+        """Whether some words of a shard are finished, and others have a checkpoint."""
         folder = job_folder(self.folder / "checkpoints", shard.cells)
-        return any(folder.glob("chunk-*"))
+        return bool(settled(self.folder, shard)[0]) and any(folder.glob("chunk-*"))
 
     def is_done(self, shard: Shard) -> bool:
         """Whether all words of a shard are trained."""
@@ -160,13 +160,13 @@ def hold(study: Study, shard: Shard) -> Held:
 
 
 def hold_all(*studies: Study) -> list[Held]:
-    """Holds every shard of these studies as soon as its training is under way."""
+    """Holds every shard of these studies half way."""
     held: dict[tuple[int, str], Held] = {}
 
     def are_held() -> bool:
         for i, study in enumerate(studies):
             for shard in study.shards:
-                if (i, shard.key) not in held and study.has_checkpoint(shard):
+                if (i, shard.key) not in held and study.is_half_done(shard):
                     held[i, shard.key] = hold(study, shard)
         return len(held) == sum(len(study.shards) for study in studies)
 

@@ -59,6 +59,7 @@ LONG = [
     "task=classification",
     "direction=none",
     "evaluation.baselines=[]",
+    "trainer.max_words_in_flight=2",  # so that half of a shard's words are finished when it is hit
     "model.classification.training.steps=600",
 ]
 *BATTERED, LIMITED = CONCEPTS
@@ -173,7 +174,7 @@ def hidden(cluster: Path) -> Study:
 
 @dataclass(frozen=True)
 class Battered:
-    """A study whose shards were each hit in the middle of their training by something else.
+    """A study whose shards were each hit when half done by something else.
 
     Attributes:
         study: all but the shard that came to its time limit.
@@ -181,6 +182,7 @@ class Battered:
         undisturbed: what all of them are to come out as.
         by: what happened -> to which shard.
         jobs: what happened -> the job it happened to.
+        finished: every word that was finished by then: which file, written when.
     """
 
     study: Study
@@ -188,6 +190,11 @@ class Battered:
     undisturbed: Study
     by: dict[str, Shard]
     jobs: dict[str, str]
+    finished: dict[Path, tuple[int, int]]
+
+    def files(self) -> dict[Path, tuple[int, int]]:
+        """All words and rows: which file, written when."""
+        return self.study.files() | self.limited.files()
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +206,7 @@ def battered(cluster: Path, hidden: Study, tmp_path_factory: pytest.TempPathFact
     both = [each.start("submit") for each in (limited, disturbed)]
     assert [process.wait() for process in both] == [0, 0]
     slow, *held = hold_all(limited, disturbed)
+    finished = limited.files() | disturbed.files()
     calm = study(place / "calm", "faults", LONG, concepts(CONCEPTS))
     calm_work = calm.start("work")  # while others wait for what is to happen to them
 
@@ -234,6 +242,7 @@ def battered(cluster: Path, hidden: Study, tmp_path_factory: pytest.TempPathFact
         calm,
         {fault: each.shard for fault, each in faults.items()},
         {fault: each.job for fault, each in faults.items()},
+        finished,
     )
 
 
@@ -261,11 +270,13 @@ def test_what_was_killed_or_cancelled_is_missing_and_said_to_be(battered: Batter
 
 
 def test_resume_completes_the_rest_to_the_same_bits(battered: Battered) -> None:
-    before = battered.study.files()
+    before = battered.files()
+    assert len(battered.finished) == 2 * len(CONCEPTS)
+    assert {path: before[path] for path in battered.finished} == battered.finished
     battered.study.run("resume")
     until("what was missing", empty_queue)
     assert battered.study.survey().words[DONE] == len(BATTERED) * 4
-    after = battered.study.files()
+    after = battered.files()
     assert {path: after[path] for path in before} == before
     assert_same_bits(
         battered.study.words() | battered.limited.words(), battered.undisturbed.words()

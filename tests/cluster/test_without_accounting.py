@@ -24,13 +24,15 @@ def test_submit_status_and_resume_are_true(cluster: Path, tmp_path: Path) -> Non
     unaccounted = Study((*LONG, concepts(BATTERED[:2]), f"outputs={tmp_path}", "name=a"))
     first, second = unaccounted.shards
     unaccounted.run("submit")
-    until("its training", lambda: unaccounted.has_checkpoint(first))
+    until("its training", lambda: unaccounted.is_half_done(first))
     held = hold(unaccounted, first)
     assert unaccounted.survey().states[0].standing == RUNNING
     subprocess.run(["scancel", held.job], check=True)
     until("the other", empty_queue)
     assert unaccounted.survey().words[DONE] == len(second.ends)
     assert unaccounted.survey().words[MISSING] == len(first.ends)
+    shown = unaccounted.run("status")
+    assert f"interrupted {first.key}: job {held.job} on {held.node} ended without a word" in shown
     before = unaccounted.files()
     unaccounted.run("resume")
     until("the rest", empty_queue)

@@ -6,8 +6,10 @@ import math
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from rich.console import Console
@@ -17,13 +19,18 @@ from vwtransfer import material, results
 from vwtransfer.cluster import history, keep, plan, status, submit, survey, worker
 from vwtransfer.cluster.claims import take
 from vwtransfer.cluster.expected import expectations
+from vwtransfer.cluster.scheduler import Entry
 from vwtransfer.cluster.shards import shards
 from vwtransfer.cluster.shown import table
 from vwtransfer.cluster.status import look
+from vwtransfer.cluster.submissions import write_submission
 from vwtransfer.cluster.survey import DONE, FAILED, MISSING, QUEUED, RUNNING
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
+from vwtransfer.progress import stages
+from vwtransfer.study import Study, train_words
+from vwtransfer.tracking import Nowhere
 from vwtransfer.words import Failure, WordStore, load_word
 
 SMALL = [
@@ -231,6 +238,112 @@ def test_a_diverged_word_is_never_counted_as_done_and_can_be_tried_again(tmp_pat
     assert store.load(first.cells[0]).note == "trained apart from 1 of the 2 words of its job"
     frame = results.read(study.folder)
     assert len(frame[frame.trained_for == "classification"]) == 4 * 2
+
+
+class Heard(Nowhere):
+    """Keeps the rows that a tracker is given at the end."""
+
+    rows: pd.DataFrame | None = None
+
+    def conclude(self, rows: pd.DataFrame | None) -> None:
+        self.rows = rows
+
+
+def test_a_tracker_is_given_all_rows_of_a_shard_whose_last_word_was_tried_again(
+    tmp_path: Path,
+) -> None:
+    study = config(tmp_path)
+    first = shards(study)[0]
+    store = WordStore(study.folder / "words")
+    store.save_failure(Failure(first.cells[0], 2, "loss or vectors stopped being finite"))
+    worker.work(study)
+    submit._forget(study, [survey.survey(study, ask=False).states[0]])
+    workshop, heard = worker.Workshop(study), Heard()
+    datasets = {"tiny_shapes": workshop.dataset("tiny_shapes")}
+    with stages(Console(quiet=True), False) as bars:
+        again = Study(
+            study, workshop.suite, datasets, first.cells, store, bars, lambda: False, heard
+        )
+        train_words(again)
+        worker._measure(again, first)
+    assert heard.rows is not None
+    own = heard.rows[heard.rows["trained_for"] == "classification"]
+    assert set(own["anchor"]) == {"zepu", "muli"}
+    assert set(own["concept"]) == {first.concept}
+    assert "anchor" in set(heard.rows["trained_for"])
+    assert survey.survey(study, ask=False).words[DONE] == 4
+
+
+def test_what_is_asked_for_later_is_measured_and_nothing_is_done_twice(tmp_path: Path) -> None:
+    study = config(tmp_path)
+    worker.work(study)
+    before = {p: p.stat().st_mtime_ns for p in study.folder.rglob("words/**/*.safetensors")}
+    more = config(tmp_path, "direction=classification_to_detection")
+    assert survey.survey(more, ask=False).words[MISSING] == 4
+    worker.work(more)
+    assert survey.survey(more, ask=False).words[DONE] == 4
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    frame = results.read(study.folder)
+    carried = frame[frame["transfer"] == "least_squares"]
+    assert set(carried["evaluated_on"]) == {"detection"}
+    assert len(carried.drop_duplicates(["concept", "anchor"])) == 4
+    for less in ("anchor=[muli]", "submit.words_per_shard=1", "direction=none"):
+        found = survey.survey(config(tmp_path, "direction=classification_to_detection", less))
+        assert found.words[MISSING] == 0, less
+
+
+def test_kept_words_whose_rows_are_not_all_there_are_measured_again(
+    done: Config, tmp_path: Path
+) -> None:
+    keep.keep(done)
+    kept = shutil.copytree(done.kept, tmp_path / "kept")
+    path = next((kept / "small" / "shards").glob("*red_striped_star.parquet"))
+    frame = pd.read_parquet(path)
+    frame[frame["anchor"] != "zepu"].to_parquet(path)
+    clone = config(tmp_path)
+    keep.restore(clone)
+    found = survey.survey(clone, ask=False).words
+    assert (found[DONE], found[MISSING]) == (2, 2)
+    assert len(words(clone)) == 4
+
+
+def test_shards_are_not_cut_otherwise_while_jobs_are_at_work(tmp_path: Path) -> None:
+    study = config(tmp_path)
+    write_submission(study, [])
+    smaller = config(tmp_path, "submit.words_per_shard=1", "submit.dry_run=true")
+    submit.submit(smaller)
+    claim = take(survey.claim_path(study.folder, shards(study)[0]), 60)
+    assert claim is not None
+    with claim, pytest.raises(UserError, match=r"words_per_shard=1: .*run with None"):
+        submit.submit(smaller)
+
+
+def test_a_failed_shard_of_a_job_that_goes_on_is_a_failed_one(tmp_path: Path) -> None:
+    study = config(tmp_path)
+    first = shards(study)[0]
+    entry = Entry("7_0", "small.ab.0", "RUNNING", "", "node1", "me")
+    event = history.event(history.FAILED, 0.0, 0, "out of memory")
+    state = survey.State(first, (), 0, measured=True, entry=entry, last=event)
+    assert state.standing == FAILED
+    assert replace(state, last=None).standing == RUNNING
+    assert replace(state, last=replace(event, what=history.AGAIN)).standing == RUNNING
+
+
+def test_work_trains_nothing_that_a_dataset_lacks_the_images_for(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", {"red": 4, "lime": 4})
+    study = config(
+        tmp_path,
+        "dataset=[tiny_shapes,folder]",
+        f"dataset.folder.root={tmp_path / 'photos'}",
+        "task=[classification,detection]",
+        "concept=[red_striped_star,red,lime]",
+        "model.detection.training.steps=2",
+    )
+    worker.work(study)
+    assert {name.split("/")[1] for name in words(study) if name.startswith("folder/")} == {
+        "classification"
+    }
+    assert survey.survey(study, ask=False).words[MISSING] == 0
 
 
 def test_kept_shards_are_read_like_outputs(done: Config) -> None:

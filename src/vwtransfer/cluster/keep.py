@@ -59,15 +59,17 @@ def keep(config: Config) -> None:
 def publish(config: Config) -> None:
     """action=publish: one file of words for each task, and one of rows."""
     folder = config.kept / config.name
-    paths = sorted(folder.rglob("*.safetensors"))
+    before = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = [path for path in before if path.suffix == ".safetensors"]
     words = {word.cell: word for path in paths for word in unpack(path)}
     for task in sorted({cell.task for cell in words}):
         pack([words[c] for c in sorted(words) if c.task == task], folder / f"{task}.safetensors")
     frame = _rows(folder)
     if frame is not None:
         _write_rows(frame, folder / ROWS)
-    for path in (folder / "shards").glob("*"):
-        path.unlink()
+    for path in before:
+        if path.parent.name == "shards":
+            path.unlink()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     terminal().print(f"{folder}: {len(words):,} words, {size / 2**20:.1f} MB")
 
@@ -136,9 +138,18 @@ def _restore_rows(
 ) -> None:
     """Writes the shard's part of the results, if all of its words and their rows are there."""
     trained, failed = survey.settled(config.folder, shard)
-    own = frame[[is_of(config, shard, query) for query in queries]]
-    if not trained or len(trained) + failed < len(shard.ends) or own.empty:
+    if not trained or len(trained) + failed < len(shard.ends):
         return
+    unmeasured = survey.left_out(config.folder)[1]
+    if not survey.rows_wanted(config, shard, trained, unmeasured) <= set(queries):
+        return
+    cells = set(shard.cells)
+    own = frame[
+        [
+            is_of(config, shard, q) and (q.trained_for != shard.task or q.cell in cells)
+            for q in queries
+        ]
+    ]
     rows = [Record(**row) for row in own.to_dict("records")]
     results.write_part(config.folder, rows, shard.part_key(trained))
 

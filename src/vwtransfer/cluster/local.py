@@ -25,7 +25,7 @@ def start(folder: Path) -> None:
     executor = submitit.LocalExecutor(folder / "jobs", max_num_timeout=order["restarts"])
     controllers = []
     for number, job in enumerate(order["jobs"]):
-        gpus = [number % order["gpus"]] if order["gpus"] else []
+        gpus = [order["gpus"][number % len(order["gpus"])]] if order["gpus"] else []
         executor.update_parameters(
             timeout_min=order["minutes"],
             signal_delay_s=order["signal_seconds"],

@@ -14,7 +14,7 @@ UNITS = 500  # job ids in one command line
 
 @dataclass(frozen=True)
 class Entry:
-    """A job of this user in the queue.
+    """A job in the queue.
 
     Attributes:
         job: as 12_3 for a task of an array.
@@ -22,6 +22,7 @@ class Entry:
         state: as squeue has it: PENDING, RUNNING, ...
         reason: why it waits.
         node: where it runs.
+        user: whose it is.
     """
 
     job: str
@@ -29,6 +30,7 @@ class Entry:
     state: str
     reason: str
     node: str
+    user: str
 
     @property
     def runs(self) -> bool:
@@ -41,17 +43,16 @@ def is_here() -> bool:
     return shutil.which("sbatch") is not None
 
 
-def queue() -> list[Entry] | None:
-    """This user's jobs that wait or run, each task of an array on its own."""
-    text = _ask(
-        "squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", "%i|%T|%r|%N|%j"
-    )
+def queue(users: Iterable[str] = ()) -> list[Entry] | None:
+    """Jobs of this user and others that wait or run, each task of an array on its own."""
+    whose = ",".join(sorted({getpass.getuser(), *users}))
+    text = _ask("squeue", "--noheader", "--array", "--user", whose, "--format", "%i|%T|%r|%N|%u|%j")
     if text is None:
         return None
     entries = []
     for line in text.splitlines():
-        job, state, reason, node, name = line.split("|", 4)
-        entries.append(Entry(job, name, state, reason, node))
+        job, state, reason, node, user, name = line.split("|", 5)
+        entries.append(Entry(job, name, state, reason, node, user))
     return entries
 
 

@@ -19,6 +19,8 @@ class Shard:
         part: which part of the concept's words, as "2of5"; empty for all of them.
         ends: the last part of each word's key; equal ones are one object, as a study of a million
             words has few different ones.
+        asked: what is measured of them: the transfer, the models that it carries them into, and the
+            baselines.
     """
 
     dataset: str
@@ -26,6 +28,7 @@ class Shard:
     concept: str
     part: str
     ends: tuple[str, ...]
+    asked: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -52,12 +55,12 @@ class Shard:
 
         A word that failed and was trained later makes another part necessary.
         """
-        return f"{self.parts_prefix}{_digest(trained)}"
+        return f"shard/{self.key}/{_digest((*self.asked, *trained))}"
 
     @property
     def parts_prefix(self) -> str:
-        """What the names of all its parts of the results begin with."""
-        return f"shard/{self.key}/"
+        """What the names of all parts of the results begin with that may hold rows of its words."""
+        return f"shard/{self.folder}/"
 
 
 @lru_cache(maxsize=1024)
@@ -76,10 +79,17 @@ def shards(config: Config, left_out: Collection[tuple[str, str]] = ()) -> list[S
     for dataset, task in product(sorted(config.dataset.values(), key=_name), config.task):
         if (task, dataset.name) in left_out:
             continue
+        asked = _asked(config, task)
         for concept, ends in _ends(config, dataset):
             for part, some in _parts(ends, config.submit.words_per_shard):
-                found.append(Shard(dataset.name, task, concept, part, some))
+                found.append(Shard(dataset.name, task, concept, part, some, asked))
     return found
+
+
+def _asked(config: Config, task: str) -> tuple[str, ...]:
+    targets = sorted(target for source, target in config.direction if source == task)
+    transfer = (config.transfer["name"], *targets) if targets else ()
+    return (*transfer, "", *sorted(config.evaluation.baselines))
 
 
 def _name(dataset: DatasetConfig) -> str:

@@ -112,7 +112,8 @@ def _failures(config: Config, found: Survey) -> list[str]:
                         f"[red]failed[/] {cell.key}: step {failure.step}: {failure.reason}"
                     )
     ended = [state for state in found.states if interrupted(state)]
-    said = scheduler.ended([s.last.job for s in ended if s.last and s.last.job])
+    shown = ended[: max(0, SHOWN - len(lines))]
+    said = scheduler.ended([s.last.job for s in shown if s.last and s.last.job])
     for state in ended:
         last = state.last
         assert last is not None

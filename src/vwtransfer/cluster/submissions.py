@@ -15,6 +15,7 @@ from vwtransfer.cluster.local import alive_controllers
 from vwtransfer.cluster.scheduler import Entry
 from vwtransfer.config import Config
 from vwtransfer.config.composition import plain
+from vwtransfer.errors import UserError
 from vwtransfer.files import write_json, write_text
 
 
@@ -42,12 +43,35 @@ def write_submission(config: Config, arrays: Sequence[Sequence[Sequence[str]]]) 
     return folder
 
 
+def refuse_other_shards(config: Config) -> None:
+    """Two ways of cutting a study into shards may not be at work at once: claims are by shard.
+
+    Raises:
+        UserError: the latest submission cut it otherwise.
+    """
+    path = config.folder / "cluster" / "config.yaml"
+    if not path.is_file():
+        return
+    former = yaml.safe_load(path.read_text(encoding="utf-8"))["submit"]["words_per_shard"]
+    if former != config.submit.words_per_shard:
+        raise UserError(
+            f"submit.words_per_shard={config.submit.words_per_shard}: jobs of this study wait "
+            f"or run with {former}. Keep that, or end them first with action=cancel."
+        )
+
+
 def jobs_of(folder: Path, entries: Iterable[Entry]) -> tuple[list[Entry], dict[str, Entry]]:
     """This study's jobs of the queue, and by a shard's key the job that does it."""
     known = _arrays(folder)
     mine = [entry for entry in entries if _place(entry) in known]
     by_shard = {key: entry for entry in mine for key in _shards_of(entry, known[_place(entry)])}
     return mine, by_shard
+
+
+def submitters(folder: Path) -> set[str]:
+    """Who submitted jobs of this study."""
+    records = (folder / "cluster" / "submissions").glob("*/shards.json")
+    return {json.loads(path.read_text(encoding="utf-8"))["by"] for path in records}
 
 
 def sent_to_slurm(folder: Path) -> set[str]:

@@ -1,5 +1,7 @@
 """action=submit, resume, retry and cancel: from shards to jobs."""
 
+import getpass
+import os
 import pickle
 import shlex
 import subprocess
@@ -12,14 +14,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from vwtransfer import material
 from vwtransfer.cluster import claims, history, local, scheduler
 from vwtransfer.cluster.arrays import send
 from vwtransfer.cluster.keep import restore
 from vwtransfer.cluster.plan import print_plan
 from vwtransfer.cluster.shown import terminal
 from vwtransfer.cluster.status import submitted
-from vwtransfer.cluster.submissions import write_submission
+from vwtransfer.cluster.submissions import refuse_other_shards, write_submission
 from vwtransfer.cluster.survey import (
     FAILED,
     MISSING,
@@ -27,9 +28,8 @@ from vwtransfer.cluster.survey import (
     Survey,
     settled,
     survey,
-    write_left_out,
 )
-from vwtransfer.cluster.worker import Work
+from vwtransfer.cluster.worker import Work, look_at_datasets
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import plain
 from vwtransfer.errors import UserError
@@ -56,7 +56,7 @@ def retry(config: Config) -> None:
 
 
 def cancel(config: Config) -> None:
-    """action=cancel: ends the jobs of this study and no others; what is finished is kept.
+    """action=cancel: ends this user's jobs of this study and no others; what is finished is kept.
 
     Raises:
         UserError: SLURM refuses, or does not answer.
@@ -64,13 +64,16 @@ def cancel(config: Config) -> None:
     config = submitted(config)
     console = terminal()
     found = survey(config)
+    mine = [entry.job for entry in found.entries if entry.user == getpass.getuser()]
     try:
-        scheduler.cancel([entry.job for entry in found.entries])
+        scheduler.cancel(mine)
     except subprocess.CalledProcessError as error:
         raise UserError(f"scancel refuses: {error.stderr.strip()}") from error
     records = (config.folder / "cluster" / "submissions").glob("*/controllers.json")
     processes = sum(local.cancel(path) for path in records)
-    console.print(f"cancelled: {len(found.entries)} jobs, {processes} local processes")
+    console.print(f"cancelled: {len(mine)} jobs, {processes} local processes")
+    if others := sorted({entry.user for entry in found.entries} - {getpass.getuser()}):
+        console.print(f"jobs of {', '.join(others)} go on: theirs to cancel", style="yellow")
     if not found.answered and scheduler.is_here():
         raise UserError("squeue does not answer, so that jobs may be left; try again later.")
 
@@ -85,7 +88,7 @@ def _submit(config: Config, again: bool) -> None:
             "cluster=local."
         )
     provenance.save(config)
-    _look_at_datasets(config, console)
+    look_at_datasets(config, build(config, torch_device("cpu")), console)
     path = config.folder / "cluster" / "submitting.json"
     claim = claims.wait_for(path, config.cluster.claim_seconds, PATIENCE)
     if claim is None:
@@ -96,6 +99,8 @@ def _submit(config: Config, again: bool) -> None:
         if line := restore(config):
             console.print(line)
         found = survey(config)
+        if found.busy:
+            refuse_other_shards(config)
         chosen = _failed(config, found) if again else found.standing(MISSING)
         print_plan(config, found, chosen, console)
         if not chosen:
@@ -110,19 +115,6 @@ def _submit(config: Config, again: bool) -> None:
             folder = send(config, keys, console)
         if folder is not None:
             _say_how_to_go_on(config, folder, console)
-
-
-def _look_at_datasets(config: Config, console: Console) -> None:
-    """Opens the datasets once, so that jobs find the choice of images made."""
-    suite, datasets = build(config, torch_device("cpu")), material.opened(config)
-    for line in [*material.left_out(suite.tasks, datasets), *material.shortages(datasets)]:
-        console.print(line, style="yellow")
-    pairs = [(task, dataset) for task in suite.tasks.values() for dataset in datasets.values()]
-    write_left_out(
-        config.folder,
-        [(task.name, data.name) for task, data in pairs if not material.trains(task, data)],
-        [(task.name, data.name) for task, data in pairs if not material.measures(task, data)],
-    )
 
 
 def _failed(config: Config, found: Survey) -> list[State]:
@@ -163,7 +155,7 @@ def _start_here(config: Config, keys: Sequence[str], console: Console) -> Path |
         "minutes": config.cluster.hours * 60,
         "signal_seconds": config.cluster.signal_seconds,
         "restarts": config.cluster.restarts,
-        "gpus": torch.cuda.device_count() if config.cluster.gpus else 0,
+        "gpus": _gpus() if config.cluster.gpus else [],
         "setup": list(config.cluster.setup),
     }
     write_atomically(folder / "order.pickle", lambda path: _pickle(order, path))
@@ -178,6 +170,14 @@ def _start_here(config: Config, keys: Sequence[str], console: Console) -> Path |
         )
     console.print(f"processes started: {count}; detached, they share the shards")
     return folder
+
+
+def _gpus() -> list[int]:
+    """The numbers of the GPUs that this process may use, which CUDA_VISIBLE_DEVICES may choose."""
+    count = torch.cuda.device_count()
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    chosen = [int(number) for number in given if number.strip().isdigit()]
+    return chosen[:count] or list(range(count))
 
 
 def _pickle(value: Any, path: Path) -> None:

@@ -7,9 +7,11 @@ million words is surveyed in seconds.
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice, takewhile
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,10 +19,10 @@ import pyarrow.parquet as pq
 
 from vwtransfer.cluster.claims import Owner, clock, is_alive, owner_of
 from vwtransfer.cluster.history import FAILED as FAILED_EVENT
-from vwtransfer.cluster.history import STARTED, Event, history
+from vwtransfer.cluster.history import STARTED, Event, history, history_path
 from vwtransfer.cluster.scheduler import Entry, queue
 from vwtransfer.cluster.shards import Shard, shards
-from vwtransfer.cluster.submissions import jobs_of, waiting_here
+from vwtransfer.cluster.submissions import jobs_of, submitters, waiting_here
 from vwtransfer.config import Config
 from vwtransfer.evaluation.queries import NO_TRANSFER, Query
 from vwtransfer.files import write_json
@@ -42,7 +44,7 @@ class State:
         owner: who works on it; None where nobody does.
         entry: its job in the scheduler's queue, if it has one there.
         waits: whether a process of this machine is to come to it.
-        last: what its history ends with; looked up only where nothing else says how it stands.
+        last: what its history ends with; looked up only where nobody works on it.
     """
 
     shard: Shard
@@ -65,13 +67,13 @@ class State:
         """DONE, or how the rest of its words stands."""
         if self.is_complete:
             return DONE
-        if self.owner is not None or (self.entry is not None and self.entry.runs):
+        if self.owner is not None:
             return RUNNING
-        if self.entry is not None or self.waits:
-            return QUEUED
         if self.last is not None and self.last.what == FAILED_EVENT:
-            return FAILED
-        return MISSING
+            return FAILED  # though its job may go on with other shards
+        if self.entry is not None and self.entry.runs:
+            return RUNNING
+        return MISSING if self.entry is None and not self.waits else QUEUED
 
     @property
     def words(self) -> Mapping[str, int]:
@@ -94,11 +96,13 @@ class Survey:
         states: of every shard, in order.
         answered: whether squeue answered.
         entries: the jobs of this study in the queue.
+        busy: whether anybody works on it or is to.
     """
 
     states: Sequence[State]
     answered: bool
     entries: Sequence[Entry]
+    busy: bool
 
     @cached_property
     def words(self) -> Mapping[str, int]:
@@ -125,10 +129,10 @@ def survey(config: Config, ask: bool = True) -> Survey:
     trains, measures = left_out(folder)
     todo = shards(config, trains)
     parts = _listed(folder / "results")
-    foreign = [folder / "results" / name for name in parts if not name.startswith(_OF_SHARDS)]
-    elsewhere = _Elsewhere(config, foreign, measures)
+    elsewhere = _Elsewhere(config, parts, measures)
+    begun = _listed(folder / "cluster" / "history")
     owners = _owners(folder / "cluster" / "claims", config.cluster.claim_seconds)
-    entries = queue() if ask else None
+    entries = queue(submitters(folder)) if ask else None
     mine, by_shard = jobs_of(folder, entries or ())
     waiting = waiting_here(folder)
     states = []
@@ -138,19 +142,17 @@ def survey(config: Config, ask: bool = True) -> Survey:
         measured = not trained or name in parts or elsewhere.has(shard, trained)
         state = State(shard, trained, failed, measured)
         if not state.is_complete:
-            state = State(
-                shard,
-                trained,
-                failed,
-                measured,
-                owners.get(f"{shard.file_name}.json"),
-                by_shard.get(shard.key),
-                shard.key in waiting,
+            owner = owners.get(f"{shard.file_name}.json")
+            looks = owner is None and history_path(folder, shard).name in begun
+            state = replace(
+                state,
+                owner=owner,
+                entry=by_shard.get(shard.key),
+                waits=shard.key in waiting,
+                last=last_event(folder, shard) if looks else None,
             )
-            if state.standing == MISSING:
-                state = State(shard, trained, failed, measured, last=last_event(folder, shard))
         states.append(state)
-    return Survey(states, entries is not None, mine)
+    return Survey(states, entries is not None, mine, bool(mine or owners or waiting))
 
 
 def settled(folder: Path, shard: Shard) -> tuple[tuple[str, ...], int]:
@@ -220,41 +222,58 @@ def rows_in(paths: Iterable[Path]) -> set[Query]:
     return found
 
 
-def measured_before(folder: Path, shard: Shard) -> set[Query]:
-    """Rows that a shard need not measure again: of its earlier parts, and of plain runs."""
+def earlier_parts(folder: Path, shard: Shard) -> list[Path]:
+    """Parts of the results that may hold rows of a shard's words: of shards, and of plain runs."""
     own = readable(shard.parts_prefix)
-    names = _listed(folder / "results")
+    names = sorted(_listed(folder / "results"))
     chosen = [n for n in names if n.startswith(own) or not n.startswith(_OF_SHARDS)]
-    return rows_in(folder / "results" / name for name in chosen)
+    return [folder / "results" / name for name in chosen]
+
+
+def rows_wanted(
+    config: Config, shard: Shard, trained: tuple[str, ...], unmeasured: Collection[tuple[str, str]]
+) -> set[Query]:
+    """The rows without which a shard's finished words are not measured.
+
+    Args:
+        config: of the study.
+        shard: whose words.
+        trained: the ends of the finished ones.
+        unmeasured: (task, dataset) pairs that cannot be measured.
+    """
+    method = config.transfer["name"]
+    targets = [b for a, b in config.direction if a == shard.task]
+    where = [(shard.task, NO_TRANSFER), *((target, method) for target in targets)]
+    where = [each for each in where if (each[0], shard.dataset) not in unmeasured]
+    done = set(trained)
+    cells = [cell for cell, end in zip(shard.cells, shard.ends, strict=True) if end in done]
+    return {Query.of_word(cell, *each) for cell in cells for each in where}
 
 
 class _Elsewhere:
-    """Words that were measured by no shard, but by a plain run; read when first asked for."""
+    """Words that were measured by a plain run, or by shards cut otherwise or asked for less."""
 
     def __init__(
-        self, config: Config, paths: Sequence[Path], unmeasured: set[tuple[str, str]]
+        self, config: Config, parts: Iterable[str], unmeasured: set[tuple[str, str]]
     ) -> None:
         self._config = config
-        self._paths = paths
         self._unmeasured = unmeasured
+        self._of_shards = sorted(name for name in parts if name.startswith(_OF_SHARDS))
+        self._of_runs = [name for name in parts if not name.startswith(_OF_SHARDS)]
 
     @cached_property
     def _rows(self) -> set[Query]:
-        return rows_in(self._paths)
+        return rows_in(self._config.folder / "results" / name for name in self._of_runs)
 
     def has(self, shard: Shard, trained: tuple[str, ...]) -> bool:
-        if not self._paths:
+        prefix = readable(shard.parts_prefix)
+        start = bisect_left(self._of_shards, prefix)
+        own = takewhile(lambda n: n.startswith(prefix), islice(self._of_shards, start, None))
+        paths = [self._config.folder / "results" / name for name in own]
+        if not paths and not self._of_runs:
             return False
-        method = self._config.transfer["name"]
-        targets = [b for a, b in self._config.direction if a == shard.task]
-        wanted = [(shard.task, NO_TRANSFER), *((target, method) for target in targets)]
-        wanted = [each for each in wanted if (each[0], shard.dataset) not in self._unmeasured]
-        done = set(trained)
-        return all(
-            Query.of_word(cell, *where) in self._rows
-            for cell, end in zip(shard.cells, shard.ends, strict=True)
-            if end in done
-            for where in wanted
+        return rows_wanted(self._config, shard, trained, self._unmeasured) <= (
+            self._rows | rows_in(paths)
         )
 
 

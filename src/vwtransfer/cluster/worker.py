@@ -8,9 +8,11 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from rich.console import Console
 from submitit.helpers import DelayedSubmission
 
@@ -24,8 +26,9 @@ from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import from_plain, prepare
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
+from vwtransfer.evaluation.queries import Query
 from vwtransfer.interrupts import deferred
-from vwtransfer.models.devices import torch_device, use_threads
+from vwtransfer.models.devices import still_computes, torch_device, use_threads
 from vwtransfer.progress import Stages, stages
 from vwtransfer.results import Record
 from vwtransfer.study import Study, measure_words, measured, train_words
@@ -57,6 +60,12 @@ class Work:
         prepare()
         config = from_plain(self.composed)
         provenance.check(config)
+        given = config.cluster.executor == "slurm" and config.cluster.gpus
+        if given and config.device == "auto" and not torch.cuda.is_available():
+            raise UserError(
+                "device=auto: this job was given a GPU, and torch finds none on this node. Leave "
+                "the node out with cluster.sbatch={exclude: NODE}, or compute with device=cpu."
+            )
         console = Console(width=100)
         wanted = set(self.keys)
         by_key = {shard.key: shard for shard in shards(config) if shard.key in wanted}
@@ -82,11 +91,33 @@ def work(config: Config) -> None:
         KeyboardInterrupt: Ctrl-C.
     """
     provenance.save(config)
+    console = Console()
+    with contextlib.suppress(UserError):  # a dataset that is not whole fails its own shards below
+        look_at_datasets(config, build(config, torch_device("cpu")), console)
     if line := restore(config):
         print(line, flush=True)
-    failed = do(config, shards(config, survey.left_out(config.folder)[0]), Console())
+    failed = do(config, shards(config, survey.left_out(config.folder)[0]), console)
     if failed:
         raise UserError(f"{len(failed)} shards failed: {'; '.join(failed)}")
+
+
+def look_at_datasets(config: Config, suite: Suite, console: Console) -> None:
+    """Opens the datasets once: jobs find the choice of images made, and what is lacking known.
+
+    Args:
+        config: of the study.
+        suite: its models, which need not be on the device that trains.
+        console: takes what a person should know of the images.
+    """
+    datasets = material.opened(config)
+    for line in [*material.left_out(suite.tasks, datasets), *material.shortages(datasets)]:
+        console.print(line, style="yellow")
+    pairs = [(task, dataset) for task in suite.tasks.values() for dataset in datasets.values()]
+    survey.write_left_out(
+        config.folder,
+        [(task.name, data.name) for task, data in pairs if not material.trains(task, data)],
+        [(task.name, data.name) for task, data in pairs if not material.measures(task, data)],
+    )
 
 
 def do(config: Config, todo: Sequence[Shard], console: Console) -> list[str]:
@@ -123,6 +154,9 @@ def do(config: Config, todo: Sequence[Shard], console: Console) -> list[str]:
                 failed.append(f"{shard.key}: {reason}")
                 entry = history.event(history.FAILED, began, _count(config, shard), reason)
                 history.record(config.folder, shard, entry)
+                if not still_computes(torch_device(config.device)):
+                    console.print("this process's GPU is lost; other shards are left to others")
+                    break
     return failed
 
 
@@ -188,28 +222,55 @@ def _complete(workshop: Workshop, shard: Shard, bars: Stages, stopping: Callable
     workshop.suite.check_anchors(cells)
     store = WordStore(folder / "words")
     datasets = {shard.dataset: workshop.dataset(shard.dataset)}
+    task = workshop.suite.tasks[shard.task]
+    if not material.trains(task, datasets[shard.dataset]):
+        raise UserError("; ".join(material.left_out({shard.task: task}, datasets)))
     with tracking.opened(config, cells, store) as tracker:
         study = Study(config, workshop.suite, datasets, cells, store, bars, stopping, tracker)
         train_words(study)
-        tracker.conclude(_measure(study, shard))
+        _measure(study, shard)
     if tracker.outcome:
         print(tracker.outcome, flush=True)
 
 
-def _measure(study: Study, shard: Shard) -> pd.DataFrame | None:
-    """Measures the shard's words, and writes all its rows as one part; gives them back."""
+def _measure(study: Study, shard: Shard) -> None:
+    """Measures the shard's words, tells the tracker, and writes the new rows as one part."""
     config, folder = study.config, study.config.folder
     trained, _ = survey.settled(folder, shard)
     if not trained or survey.is_complete(config, shard):
-        return None
+        study.tracker.conclude(None)
+        return
     parts = folder / "checkpoints" / f"measured~{shard.file_name}"
-    before = survey.measured_before(folder, shard) | measured(parts)
+    earlier = survey.earlier_parts(folder, shard)
+    before = survey.rows_in(earlier) | measured(parts)
     measure_words(study, before, parts, partial(is_of, config, shard))
-    frame = results.read(parts) if any((parts / "results").glob("*.parquet")) else None
-    rows = [] if frame is None else [Record(**row) for row in frame.to_dict("records")]
+    new = results.read(parts) if any((parts / "results").glob("*.parquet")) else None
+    # before the part is there that makes the shard a finished one: a job killed here does it again
+    study.tracker.conclude(_of_shard(study, shard, earlier, new))
+    rows = [] if new is None else [Record(**row) for row in new.to_dict("records")]
     results.write_part(folder, rows, shard.part_key(trained))
     shutil.rmtree(parts, ignore_errors=True)  # an orphan of this job may write there still
-    return frame
+
+
+def _of_shard(
+    study: Study, shard: Shard, earlier: Sequence[Path], new: pd.DataFrame | None
+) -> pd.DataFrame | None:
+    """The new rows of a shard, and those that earlier parts of the results hold of it."""
+    frames = [results.read(path) for path in earlier]
+    frames += [] if new is None else [new]
+    if not frames:
+        return None
+    frame = pd.concat(frames, ignore_index=True).drop_duplicates(results.IDENTITY)
+    columns = list(Query.__dataclass_fields__)
+    queries = [Query(*row) for row in frame[columns].itertuples(index=False)]
+    cells = set(study.cells)
+    return frame[
+        [
+            is_of(study.config, shard, query)
+            and (query.trained_for not in study.suite.tasks or query.cell in cells)
+            for query in queries
+        ]
+    ]
 
 
 def _has_failed(config: Config, shard: Shard) -> bool:

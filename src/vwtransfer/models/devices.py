@@ -35,3 +35,11 @@ def use_threads(count: int | None) -> None:
     threadpool_limits(count)
     for library in ("OMP", "OPENBLAS", "MKL"):  # what is loaded later
         os.environ[f"{library}_NUM_THREADS"] = str(count)
+
+
+def still_computes(device: torch.device) -> bool:
+    """Whether a device does: after some errors a process can never use its GPU again."""
+    try:
+        return bool((torch.ones(1, device=device) + 1).item() == 2)
+    except RuntimeError:
+        return False
