@@ -27,6 +27,7 @@ from slurm import (
     until,
 )
 
+from offline import recorded
 from vwtransfer import results
 from vwtransfer.cluster import scheduler
 from vwtransfer.cluster.shards import Shard
@@ -201,7 +202,8 @@ class Battered:
 def battered(cluster: Path, hidden: Study, tmp_path_factory: pytest.TempPathFactory) -> Battered:
     place = tmp_path_factory.mktemp("faults")
     apart = ["cluster.hours=0.0334", "cluster.sbatch={nodelist: node4}"]
-    limited = study(place, "limited", LONG, f"concept={LIMITED}", *apart)
+    reported = ["wandb.mode=offline" if line == "wandb=off" else line for line in LONG]
+    limited = study(place, "limited", reported, f"concept={LIMITED}", *apart)
     disturbed = study(place, "faults", LONG, concepts(BATTERED), "cluster.sbatch={exclude: node4}")
     both = [each.start("submit") for each in (limited, disturbed)]
     assert [process.wait() for process in both] == [0, 0]
@@ -259,6 +261,17 @@ def test_what_the_scheduler_starts_again_completes_by_itself(battered: Battered)
 def test_a_job_that_is_told_its_end_saves_before_it_goes(battered: Battered) -> None:
     assert "stopped" in battered.study.events(battered.by["preempted"])
     assert "stopped" in battered.limited.events(battered.by["limited"])
+
+
+def test_a_job_that_is_started_again_goes_on_in_its_wandb_run(battered: Battered) -> None:
+    first, *others = recorded(battered.limited.folder)
+    assert others, "the job was started again"
+    assert {found.run["run_id"] for found in others} == {first.run["run_id"]}
+    assert first.run["display_name"] == f"limited/{battered.by['limited'].key}"
+    steps = {s for f in (first, *others) for s in f.values("tiny_shapes/classification/step")}
+    assert max(steps) == 600
+    rows = others[-1].table("rows")
+    assert len(rows["data"]) == 4 * 2
 
 
 def test_what_was_killed_or_cancelled_is_missing_and_said_to_be(battered: Battered) -> None:
