@@ -1,8 +1,8 @@
 """A study that reports, for tests that only read."""
 
 import pytest
-from offline import SMALL, Recorded, recorded
 
+from offline import SMALL, Recorded, recorded
 from vwtransfer import study
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose

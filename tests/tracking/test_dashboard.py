@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import wandb
-from offline import Recorded
 from servers import refusing, taking
 from wandb_workspaces.workspaces import Workspace, internal
 
+from offline import Recorded
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError

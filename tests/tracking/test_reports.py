@@ -9,9 +9,9 @@ from statistics import fmean, pstdev
 
 import pandas as pd
 import pytest
-from offline import SMALL, Recorded, recorded
 from PIL import Image
 
+from offline import SMALL, Recorded, recorded
 from vwtransfer import material, study
 from vwtransfer.cluster import worker
 from vwtransfer.config import Config

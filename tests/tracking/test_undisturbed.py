@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from offline import SMALL, recorded
 from servers import HANGS, answering, refusing
 
+from offline import SMALL, recorded
 from vwtransfer import study
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
