@@ -174,6 +174,23 @@ def test_what_was_not_read_for_longest_makes_room(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= cache.most_bytes
 
 
+def test_nothing_that_is_not_the_cache_s_own_is_removed(tmp_path: Path) -> None:
+    foreign = [tmp_path / ".important", tmp_path / "words.safetensors", tmp_path / ".git" / "head"]
+    for path in foreign:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(2000))
+        os.utime(path, (0, 0))
+    left = tmp_path / f".{'a' * 64}.safetensors.17.0badcafe"
+    left.touch()
+    os.utime(left, (0, 0))
+    cache = Cache(tmp_path, 1000)
+    for name in "bcd":
+        cache.write(name * 64, {"x": torch.zeros(150)})
+    assert all(path.exists() for path in foreign)
+    assert not left.exists()
+    assert len(list(tmp_path.glob("?" * 64 + ".safetensors"))) == 1
+
+
 def test_what_is_larger_than_the_bound_pushes_nothing_out(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 5000)
     cache.write("small", entry(1))

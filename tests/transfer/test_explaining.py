@@ -19,6 +19,8 @@ def table(noise: float, words: int = 60) -> pd.DataFrame:
                     "dataset": dataset,
                     "trained_for": "detection",
                     "evaluated_on": "classification",
+                    "concept": [f"concept{i // 6}" for i in range(words)],
+                    "anchor": [f"anchor{i % 6}" for i in range(words)],
                     "strange_output": strange - level,
                     "far_from_words": rng.normal(size=words),
                     "turning_block": 3,
@@ -35,6 +37,17 @@ def test_correlations_are_within_groups_and_carry_an_interval() -> None:
     assert found.low["strange_output"] < found.rho["strange_output"] < found.high["strange_output"]
     assert found.low["far_from_words"] < 0 < found.high["far_from_words"]
     assert found.groups["strange_output"] == 2
+
+
+def test_words_of_a_concept_are_drawn_together() -> None:
+    alike = table(noise=0.5)
+    of_concept = alike.groupby(["dataset", "concept"])
+    for column in ("strange_output", "loss"):  # as if there were one anchor, six times
+        alike[column] = of_concept[column].transform("first")
+    found = rank_correlations(alike, resamples=300).set_index("column").loc["strange_output"]
+    loose = rank_correlations(table(noise=0.5), resamples=300).set_index("column")
+    wide = loose.loc["strange_output"]
+    assert found.high - found.low > 1.3 * (wide.high - wide.low)
 
 
 def test_words_without_the_column_do_not_count() -> None:

@@ -237,6 +237,15 @@ def test_an_unknown_variant_is_refused(key: str, value: Any) -> None:
         OutputMatching("m", target_places=["ends"])
 
 
+def test_no_phrase_of_a_fit_spells_out_what_is_excluded() -> None:
+    source, target = encoder(table(8, 0)), encoder(table(6, 1), seed=1)
+    pairs = [phrase for phrase in phrases(WORDS, 600, 2, ()) if len(phrase) == 2][:40]
+    excluded = [" ".join(reversed(pair)) for pair in pairs]
+    expected = len(phrases(WORDS, 600, 2, excluded))
+    fitted = OutputMatching("m", **SMALL).fit(source, target, WORDS, excluded)
+    assert fitted.report["phrases"] == expected <= 600 - len(set(pairs))
+
+
 def test_several_templates_are_matched_together() -> None:
     source, target = encoder(table(8, 0)), encoder(table(6, 1), seed=1)
     templates = ["{}", f"{NAMES[0]} {{}} {NAMES[1]}"]

@@ -112,6 +112,30 @@ def test_the_interval_is_a_bootstrap_over_concepts_and_then_their_anchors() -> N
     assert found.high == pytest.approx(high, abs=0.006)
 
 
+def test_datasets_are_drawn_independently_of_each_other() -> None:
+    frame = study(seed=3)
+    twice = pd.concat([frame, frame.assign(dataset="another")], ignore_index=True)
+    one, two = (retention(f, "better", resamples=4000)[ALL] for f in (frame, twice))
+    assert two.value == pytest.approx(one.value)
+    ratio = (two.high - two.low) / (one.high - one.low)
+    assert ratio == pytest.approx(2**-0.5, abs=0.05)
+
+
+def test_concepts_count_alike_whatever_the_number_of_their_anchors() -> None:
+    frame = study(seed=3)
+    uneven = frame[(frame.concept != "star") | (frame.anchor == "zepu")]
+    found = retention(uneven, "better", resamples=4000)["detection", "classification"]
+    of = {
+        kind: float(chosen.groupby("concept")["value"].mean().mean())
+        for kind, chosen in uneven[uneven.evaluated_on == "classification"].groupby(
+            ["trained_for", "transfer"]
+        )
+    }
+    anchor, own = of["anchor", "none"], of["classification", "none"]
+    assert found.value == pytest.approx((of["detection", "better"] - anchor) / (own - anchor))
+    assert found.value == pytest.approx(float(np.median(found.resamples)), abs=0.02)
+
+
 def test_a_paired_difference_is_tighter_than_its_parts() -> None:
     frame = study(seed=1)
     same = frame[frame["transfer"] == "better"].assign(transfer="shifted")

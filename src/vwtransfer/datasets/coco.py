@@ -36,7 +36,11 @@ class Coco(Photos):
         asked, folder = Wanted(**wanted), Path(root).expanduser()
         labels = labels_of(categories, asked.concepts, f"dataset.{asked.name}.categories")
         super().__init__(
-            asked, {"root": folder}, lambda: _candidates(folder, edition, labels, asked), manifest
+            asked,
+            {"root": folder},
+            lambda: _candidates(folder, edition, labels, asked),
+            manifest,
+            also=[categories[concept] for concept in asked.concepts],
         )
 
 

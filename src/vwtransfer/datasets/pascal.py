@@ -38,7 +38,13 @@ class PascalVOC(Photos):
         inner = (folder / "VOCdevkit" / f"VOC{edition}", folder / f"VOC{edition}")
         folder = next((each for each in inner if each.is_dir()), folder)
         labels = labels_of(categories, asked.concepts, f"dataset.{asked.name}.categories")
-        super().__init__(asked, {"root": folder}, lambda: _candidates(folder, labels), manifest)
+        super().__init__(
+            asked,
+            {"root": folder},
+            lambda: _candidates(folder, labels),
+            manifest,
+            also=[categories[concept] for concept in asked.concepts],
+        )
 
 
 def _candidates(folder: Path, labels: Mapping[str, str]) -> Candidates:

@@ -1,7 +1,7 @@
 """A dataset of image files: chosen by seed, or as a manifest says."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -26,9 +26,11 @@ class Photos:
         candidates: looks for images to choose from; not called if there is a manifest.
         manifest: file of a former choice.
         allow_unverified: whether boxes that nobody looked at may be used.
+        also: what the concepts go by beside their names.
 
     Attributes:
         manifest: what was chosen.
+        descriptions: what no transfer may be fitted on.
         remarks: what was short, skipped or is lacking.
 
     Raises:
@@ -43,6 +45,7 @@ class Photos:
         candidates: Callable[[], Candidates],
         manifest: str | None,
         allow_unverified: bool = True,
+        also: Iterable[str] = (),
     ) -> None:
         self.name = wanted.name
         self.anchors = wanted.anchors
@@ -57,6 +60,7 @@ class Photos:
         if not allow_unverified:
             _refuse_unverified(self.manifest)
         self.concepts: Mapping[str, str] = self.manifest.concepts
+        self.descriptions = sorted({*self.concepts.values(), *also})
         self.remarks = Remarks(
             _lacks(self.manifest, wanted), self.manifest.noted, self.manifest.skipped
         )

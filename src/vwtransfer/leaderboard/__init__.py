@@ -74,8 +74,12 @@ def run(config: Config) -> None:
     suite.check_anchors(cells)
     store = WordStore((config.benchmark.words or config.folder) / "words")
     console = Console()
+    datasets = material.opened(config)
+    for line in material.left_out(suite.tasks, datasets):
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    cells = [c for c in cells if material.trains(suite.tasks[c.task], datasets[c.dataset])]
     with deferred() as stopping, stages(console, config.progress) as bars:
-        work = Study(config, suite, material.opened(config), cells, store, bars, stopping)
+        work = Study(config, suite, datasets, cells, store, bars, stopping)
         try:
             if config.benchmark.words is None:
                 train_words(work)
@@ -198,7 +202,7 @@ def _measure_carried(work: Study, method: str, done: Set[Query]) -> None:
 def _measure(
     work: Study, target: str, dataset: Dataset, waiting: Sequence[Query], store: WordStore
 ) -> None:
-    if not waiting:
+    if not waiting or not material.measures(work.suite.tasks[target], dataset):
         return
     evaluation = Evaluation(
         experiment=work.config.name,

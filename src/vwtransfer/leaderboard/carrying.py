@@ -91,8 +91,9 @@ def carry(
     source, target = models
     began = time.perf_counter()
     fitted = method.fit(source, target, support, excluded)
-    report = {**fitted.report, "fit_seconds": time.perf_counter() - began}
-    write_json(direction.report(method.name), report)
+    path = direction.report(method.name)
+    if not path.exists():  # fitted again, it may only be read
+        write_json(path, {**fitted.report, "fit_seconds": time.perf_counter() - began})
     for start in range(0, len(waiting), AT_ONCE):
         part = waiting[start : start + AT_ONCE]
         trained = [words.load(cell, source.width) for cell in part]

@@ -10,7 +10,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from vwtransfer.leaderboard.retention import TAILS, UNCONSTRAINED, headline, mean_of_defined
+from vwtransfer.leaderboard.retention import (
+    TAILS,
+    UNCONSTRAINED,
+    drawn,
+    headline,
+    mean_of_defined,
+)
 from vwtransfer.results import CAUSES
 
 RESAMPLES = 1000
@@ -44,34 +50,37 @@ def rank_correlations(
 
     Args:
         table: as `losses` gives it.
-        resamples: of words, within each group, for the 95 % interval.
+        resamples: of each dataset's concepts, then anchors, for the 95 % interval.
         seed: of the resampling.
 
     Returns:
         A row for each of CAUSES that is there: `column`, `rho`, `low`, `high`, `groups` (those in
         which it was measured, and varies as the loss does).
     """
-    rng = np.random.default_rng(seed)
     rows = []
     for column in [column for column in CAUSES if column in table]:
         known = table.dropna(subset=[column])
-        pairs = [group[[column, "loss"]].to_numpy() for _, group in known.groupby(GROUP)]
-        groups = [pair for pair in pairs if math.isfinite(_rho(pair))]
-        if not groups:
+        found, resampled = [], []
+        for dataset, of_dataset in known.groupby("dataset", observed=True):
+            words = sorted(set(zip(of_dataset["concept"], of_dataset["anchor"], strict=True)))
+            draws = [np.concatenate(d) for d in drawn(words, resamples, seed, str(dataset))]
+            for _, group in of_dataset.groupby(GROUP, observed=True):
+                pairs = group.set_index(["concept", "anchor"])[[column, "loss"]]
+                pairs_W2 = pairs.reindex(pd.MultiIndex.from_tuples(words)).to_numpy()
+                if math.isfinite(rho := _rho(pairs_W2)):
+                    found.append(rho)
+                    resampled.append([_rho(pairs_W2[places]) for places in draws])
+        if not found:
             rows.append((column, math.nan, math.nan, math.nan, 0))
             continue
-        drawn = [
-            [_rho(group[rng.integers(len(group), size=len(group))]) for group in groups]
-            for _ in range(resamples)
-        ]
-        low, high = np.nanquantile(mean_of_defined(list(np.transpose(drawn))), TAILS)
-        rho = float(np.mean([_rho(group) for group in groups]))
-        rows.append((column, rho, float(low), float(high), len(groups)))
+        low, high = np.nanquantile(mean_of_defined(resampled), TAILS)
+        rows.append((column, float(np.mean(found)), float(low), float(high), len(found)))
     return pd.DataFrame(rows, columns=["column", "rho", "low", "high", "groups"])
 
 
 def _rho(pairs: np.ndarray) -> float:
-    """Spearman's correlation; nan where one of the two does not vary."""
-    if (pairs == pairs[0]).all(axis=0).any():
+    """Spearman's correlation of rows that are whole; nan where one of the two does not vary."""
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    if not len(pairs) or (pairs == pairs[0]).all(axis=0).any():
         return math.nan
     return float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic)

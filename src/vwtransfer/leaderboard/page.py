@@ -207,11 +207,17 @@ def _raw(board: Board) -> list[str]:
 
 def _causes(board: Board) -> list[str]:
     rows = [
-        (f"`{row.column}`", f"`{method}`", f"{row.rho:+.2f} [{row.low:+.2f}, {row.high:+.2f}]")
+        (
+            f"`{row.column}`",
+            f"`{method}`",
+            f"{row.rho:+.2f} [{row.low:+.2f}, {row.high:+.2f}]",
+            str(row.groups),
+        )
         for method, table in board.causes.items()
         for row in table[table["groups"] > 0].itertuples()
     ]
-    return _table(("of the word", "lost by", "rank correlation with the loss"), rows)
+    heads = ("of the word", "lost by", "rank correlation with the loss", "datasets x directions")
+    return _table(heads, rows)
 
 
 @sheet.styled

@@ -18,7 +18,9 @@ Letters: R resamples, W words (pairs of concept and anchor) of a dataset.
 """
 
 import math
-from collections.abc import Sequence
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -122,7 +124,9 @@ def retention(
     parts: dict[tuple[str, str], list[tuple[float, np.ndarray]]] = {pair: [] for pair in pairs}
     for dataset, rows in frame.groupby("dataset", observed=True):
         words = _words(rows)
-        weight_RW = _weights(words, resamples, seed)
+        weight_RW = _weights(words, resamples, seed, str(dataset))
+        count = Counter(concept for concept, _ in words)
+        even_1W = np.array([[1 / count[concept] for concept, _ in words]])
         for source, target in pairs:
             values = [
                 _of_words(rows, words, trained_for, target, transfer, str(dataset))
@@ -132,8 +136,7 @@ def retention(
                     (target, "none"),
                 )
             ]
-            ones = np.ones((1, len(words)))
-            one = float(_ratio(*(_mean(ones, v) for v in values))[0])
+            one = float(_ratio(*(_mean(even_1W, v) for v in values))[0])
             parts[source, target].append((one, _ratio(*(_mean(weight_RW, v) for v in values))))
     found = {
         pair: Estimate.of(
@@ -167,21 +170,35 @@ def _words(rows: pd.DataFrame) -> tuple[tuple[str, str], ...]:
 
 
 @cache
-def _weights(words: tuple[tuple[str, str], ...], resamples: int, seed: int) -> np.ndarray:
-    """How often each word [R, W] is drawn: concepts with replacement, then anchors of each."""
-    rng = np.random.default_rng(seed)
+def _weights(
+    words: tuple[tuple[str, str], ...], resamples: int, seed: int, dataset: str
+) -> np.ndarray:
+    """How much each word [R, W] counts in each resample: a concept once, however many anchors."""
+    weight_RW = np.zeros((resamples, len(words)))
+    for weight_W, draws in zip(weight_RW, drawn(words, resamples, seed, dataset), strict=True):
+        for places in draws:
+            np.add.at(weight_W, places, 1 / len(places))
+    return weight_RW
+
+
+def drawn(
+    words: Sequence[tuple[str, str]], resamples: int, seed: int, dataset: str
+) -> Iterator[list[np.ndarray]]:
+    """Resamples of a dataset's (concept, anchor) pairs: concepts, then the anchors of each.
+
+    Each gives the places of the words drawn, an array for each concept drawn. Datasets are drawn
+    independently of each other.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(dataset.encode())])
     places: dict[str, list[int]] = {}
     for place, (concept, _) in enumerate(words):
         places.setdefault(concept, []).append(place)
-    of_concept = list(places.values())
-    weight_RW = np.zeros((resamples, len(words)))
-    for r in range(resamples):
-        for concept in rng.integers(len(of_concept), size=len(of_concept)):
-            mine = of_concept[concept]
-            drawn = rng.integers(len(mine), size=len(mine))
-            # a concept counts once however many anchors it has
-            np.add.at(weight_RW[r], np.asarray(mine)[drawn], 1 / len(mine))
-    return weight_RW
+    of_concept = [np.array(mine) for mine in places.values()]
+    for _ in range(resamples):
+        chosen = rng.integers(len(of_concept), size=len(of_concept))
+        yield [
+            of_concept[c][rng.integers(len(of_concept[c]), size=len(of_concept[c]))] for c in chosen
+        ]
 
 
 def _of_words(

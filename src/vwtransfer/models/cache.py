@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ Tensors = dict[str, Tensor]
 Look = Callable[[Any, Any, Sequence[Image.Image]], Tensors]
 
 _LIBRARIES = ("torch", "torchvision", "transformers", "diffusers", "open_clip_torch", "pillow")
+_OURS = re.compile(r"\.?[0-9a-f]+\.safetensors(\..+)?")  # nothing else in the folder is removed
 _ABANDONED = 24 * 3600.0  # seconds after which an unfinished file is nobody's
 _log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ class Cache:
         """Removes what was not read for longest. Who has a file mapped keeps what it maps."""
         found = []
         for path in self.folder.iterdir():
+            if not _OURS.fullmatch(path.name):
+                continue
             with contextlib.suppress(FileNotFoundError):  # another process was here first
                 status = path.stat()
                 found.append((status.st_mtime, status.st_size, path))

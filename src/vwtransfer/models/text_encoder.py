@@ -45,6 +45,7 @@ class TextEncoder:
         self.forward = forward
         self.pooled = pooled
         self.blocks = blocks
+        self._prompts: dict[tuple[str, int, bool, torch.device], tuple[Tensor, int]] = {}
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Features of plain prompts, one row each."""
@@ -63,8 +64,7 @@ class TextEncoder:
             UserError: the prompt is longer than the encoder reads.
         """
         N, K, _ = vectors_NKD.shape
-        ids, first = self.vocabulary.prompt(template, K)
-        ids_NL = self._tensor([ids], to_end=self.pooled or to_end).expand(N, -1)
+        ids_1L, first = self._prompt(template, K, self.pooled or to_end)
 
         def put_in(_module: nn.Module, _inputs: Any, embedded_NLD: Tensor) -> Tensor:
             vectors = vectors_NKD.to(embedded_NLD.dtype)
@@ -73,9 +73,17 @@ class TextEncoder:
 
         hook = self.embedding.register_forward_hook(put_in)
         try:
-            return self.forward(ids_NL)
+            return self.forward(ids_1L.expand(N, -1))
         finally:
             hook.remove()
+
+    def _prompt(self, template: str, vectors: int, to_end: bool) -> tuple[Tensor, int]:
+        """Ids [1, L] and the word's first place; what every step asks is made once."""
+        key = (template, vectors, to_end, self.embedding.weight.device)
+        if key not in self._prompts:
+            ids, first = self.vocabulary.prompt(template, vectors)
+            self._prompts[key] = self._tensor([ids], to_end=to_end), first
+        return self._prompts[key]
 
     def _tensor(self, ids: list[list[int]], *, to_end: bool) -> Tensor:
         ids_NL = torch.tensor(ids, device=self.embedding.weight.device)

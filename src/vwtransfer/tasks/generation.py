@@ -180,7 +180,7 @@ class Generation:
         N, B = images_NB.shape
         noising, unet = self._noising, self.pipeline.unet
         draws = [self._draw(cell, step, B, features.mean_MCHW.shape[1:]) for cell in cells]
-        sample, noise, t = (torch.cat(d).to(self.device) for d in zip(*draws, strict=True))
+        sample, noise, t = (self._sent(torch.cat(d)) for d in zip(*draws, strict=True))
         images = images_NB.flatten()
         latent = features.mean_MCHW[images] + features.std_MCHW[images] * sample
         latent = latent * self.pipeline.vae.config.scaling_factor
@@ -199,6 +199,12 @@ class Generation:
             case other:
                 raise ValueError(f"unknown prediction_type {other!r}")
         return (predicted.float() - target).square().reshape(N, -1).mean(dim=1)
+
+    def _sent(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device; a GPU goes on with its work meanwhile."""
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
     def _draw(
         self, cell: Cell, step: int, batch: int, shape: torch.Size

@@ -124,6 +124,7 @@ def words_that_fit(loss_of: Callable[[int], Tensor], device: torch.device) -> in
     except torch.OutOfMemoryError:
         return 1
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what was just tried is free again
         budget = torch.cuda.mem_get_info(device)[0] * GPU_SHARE
     else:
         budget = psutil.virtual_memory().available * CPU_SHARE

@@ -3,6 +3,7 @@
 Shapes: N words, K vectors per word, D embedding width, B batch, S support.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -68,10 +69,7 @@ class Pack:
         """Words at their anchors: each of the `vectors` vectors is the anchor's embedding."""
         device = text.embedding.weight.device
         centre_ND = torch.stack([text.word_row(cell.anchor) for cell in cells])
-        radii = [
-            ball.radius(anchor_D, support_SD, cell.delta)
-            for anchor_D, cell in zip(centre_ND, cells, strict=True)
-        ]
+        radii = _radii(cells, centre_ND, support_SD)
         vectors_NKD = centre_ND[:, None].repeat(1, vectors, 1).to(device).requires_grad_()
         return cls(
             cells=cells,
@@ -173,3 +171,12 @@ def split(path: Path, parts: Mapping[Path, Sequence[Cell]], note: str) -> None:
             "note": note,
         }
         write_atomically(part, partial(save_file, theirs, metadata={**metadata, **share}))
+
+
+def _radii(cells: Sequence[Cell], centre_ND: Tensor, support_SD: Tensor) -> list[float]:
+    """Of each word's ball; the whole support is looked at once for each anchor, if at all."""
+    nearest: dict[str, float] = {}
+    for anchor_D, cell in zip(centre_ND, cells, strict=True):
+        if math.isfinite(cell.delta) and cell.anchor not in nearest:
+            nearest[cell.anchor] = ball.radius(anchor_D, support_SD, 1.0)
+    return [cell.delta * nearest.get(cell.anchor, math.inf) for cell in cells]

@@ -139,7 +139,9 @@ def _train_chunk(
     advance: Callable[[int], None],
     stopping: Callable[[], bool],
 ) -> None:
-    pack = _resume(_start(job, chunk), checkpoint) or _start(job, chunk)
+    pack = _start(job, chunk)
+    if checkpoint.exists():
+        pack = _resume(pack, checkpoint) or _start(job, chunk)
     cells = pack.cells
     advance(pack.step * len(cells))
     images_SNB = _batches(job, features, cells)
@@ -185,7 +187,7 @@ def _start(job: Job, chunk: Chunk) -> Pack:
 def _resume(pack: Pack, checkpoint: Path) -> Pack | None:
     """The pack at its last checkpoint; None where there is none that can be read."""
     try:
-        return pack if checkpoint.exists() and pack.restore(checkpoint) else None
+        return pack if pack.restore(checkpoint) else None
     except (SafetensorError, KeyError, ValueError, FileNotFoundError):
         return None
 

@@ -52,7 +52,8 @@ class Subset:
         chosen.sort(key=lambda token: source.vocabulary.ids.get(token, -1))
         chosen = chosen[: max(1, round(self.most_frequent * len(chosen)))]
         words, y_SD, x_SD = tables(source, target, chosen)
-        rank_S = np.array([chosen.index(word) for word in words]) + 1.0
+        rank = {token: place for place, token in enumerate(chosen, start=1)}
+        rank_S = np.array([rank[word] for word in words], dtype=np.float64)
         root_S1 = rank_S[:, None] ** (-self.weighting / 2)
         matrix, report = least_squares(root_S1 * y_SD, root_S1 * x_SD)
         return LinearMap(matrix, report)
