@@ -11,6 +11,7 @@ Shapes: K vectors per word, D embedding width, B batch, S steps, R regions, E jo
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -99,11 +100,17 @@ def _detection(
     return cosine_BR[~positive_BR].mean() - cosine_BR[positive_BR].mean()
 
 
+@cache
+def _side(example: Example) -> int:
+    """The longest side of an image, which is not decoded again at every step."""
+    return max(example.load().size)
+
+
 def _positive(box_R4: Tensor, example: Example) -> Tensor:
     """Which regions hold the target."""
     labelled = zip(example.boxes, example.labels, strict=True)
     own = torch.tensor([box for box, label in labelled if label == example.concept])
-    overlap_RT = box_iou(box_R4.float() * max(example.load().size), own.to(box_R4.device))
+    overlap_RT = box_iou(box_R4.float() * _side(example), own.to(box_R4.device))
     positive_R = (overlap_RT >= 0.5).any(dim=1)
     positive_R[overlap_RT.argmax(dim=0)] = True
     return positive_R

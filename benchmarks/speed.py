@@ -89,7 +89,7 @@ class Clock:
         self.flop, self.memory, self.step_memory, self._number = 0.0, 0, 0, 0
 
     def count(self) -> None:
-        """Does the first step, counted."""
+        """Does the first step, counted, and one more if it is short, so that nobody times compiling."""
         torch.backends.mha.set_fastpath_enabled(False)  # one operation that torch does not count
         began = time.perf_counter()
         with FlopCounterMode(display=False) as counter:
@@ -99,6 +99,9 @@ class Clock:
         self.flop, self._number = counter.get_total_flops() / self.words, 1
         if seconds > 20:  # nothing that comes first weighs beside it
             self.seconds.append(seconds)
+        else:
+            self._step(1)
+            self._number = 2
 
     def turn(self, steps: int) -> None:
         """Does the next steps, timed."""
