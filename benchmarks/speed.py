@@ -89,7 +89,7 @@ class Clock:
         self.flop, self.memory, self.step_memory, self._number = 0.0, 0, 0, 0
 
     def count(self) -> None:
-        """Does the first step, counted, and one more if it is short, so that nobody times compiling."""
+        """Does the first step, counted, and, if it is short, one more: compiling is not timed."""
         torch.backends.mha.set_fastpath_enabled(False)  # one operation that torch does not count
         began = time.perf_counter()
         with FlopCounterMode(display=False) as counter:
