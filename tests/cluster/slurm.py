@@ -102,9 +102,10 @@ class Study:
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 
     def is_half_done(self, shard: Shard) -> bool:
-        """Whether some words of a shard are finished, and others have a checkpoint."""
+        """Whether half of a shard's words are finished, and there is a checkpoint."""
         folder = job_folder(self.folder / "checkpoints", shard.cells)
-        return bool(settled(self.folder, shard)[0]) and any(folder.glob("chunk-*"))
+        finished = len(settled(self.folder, shard)[0])
+        return 2 * finished >= len(shard.ends) and any(folder.glob("chunk-*"))
 
     def is_done(self, shard: Shard) -> bool:
         """Whether all words of a shard are trained."""

@@ -203,6 +203,7 @@ def battered(cluster: Path, hidden: Study, tmp_path_factory: pytest.TempPathFact
     place = tmp_path_factory.mktemp("faults")
     apart = ["cluster.hours=0.0334", "cluster.sbatch={nodelist: node4}"]
     reported = ["wandb.mode=offline" if line == "wandb=off" else line for line in LONG]
+    apart.append('cluster.setup=["export WANDB_MODE=offline"]')  # elsewhere in tests it is disabled
     limited = study(place, "limited", reported, f"concept={LIMITED}", *apart)
     disturbed = study(place, "faults", LONG, concepts(BATTERED), "cluster.sbatch={exclude: node4}")
     both = [each.start("submit") for each in (limited, disturbed)]
