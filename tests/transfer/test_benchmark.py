@@ -62,7 +62,7 @@ class Mean:
     report = {"what": "a mean"}
 
     def __call__(self, vectors_NKD):
-        return self.row_D.expand(*vectors_NKD.shape[:2], -1)
+        return self.row_D.expand(len(vectors_NKD), 1, -1)  # one vector where there were four
 '''
 
 
