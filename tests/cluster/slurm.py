@@ -208,9 +208,17 @@ def unreachable(cluster: Path, node: str) -> Iterator[None]:
     daemons = _daemons(cluster, node)
     for daemon in daemons:
         daemon.suspend()
-    try:
-        down = ["scontrol", "update", f"nodename={node}", "state=down", "reason=unreachable"]
+    down = ["scontrol", "update", f"nodename={node}", "state=down", "reason=unreachable"]
+
+    def is_down() -> bool:
         subprocess.run(down, check=True)
+        time.sleep(1)  # an answer on its way brings a node back
+        ask = ["sinfo", "--noheader", f"--nodes={node}", "--format=%T"]
+        return "down" in subprocess.run(ask, check=True, capture_output=True, text=True).stdout
+
+    try:
+        time.sleep(1)
+        until("the node to be given up", is_down)
         yield
     finally:
         for daemon in daemons:
