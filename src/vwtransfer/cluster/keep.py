@@ -128,7 +128,7 @@ def is_of(config: Config, shard: Shard, query: Query) -> bool:
     if (query.dataset, query.concept) != (shard.dataset, shard.concept):
         return False
     if query.trained_for in config.model.tasks:
-        return query.trained_for == shard.task
+        return query.trained_for == shard.task and query.cell.key.split("/")[-1] in shard.ends
     home = query.evaluated_on if query.evaluated_on in config.task else config.task[0]
     return home == shard.task
 
@@ -143,13 +143,7 @@ def _restore_rows(
     unmeasured = survey.left_out(config.folder)[1]
     if not survey.rows_wanted(config, shard, trained, unmeasured) <= set(queries):
         return
-    cells = set(shard.cells)
-    own = frame[
-        [
-            is_of(config, shard, q) and (q.trained_for != shard.task or q.cell in cells)
-            for q in queries
-        ]
-    ]
+    own = frame[[is_of(config, shard, query) for query in queries]]
     rows = [Record(**row) for row in own.to_dict("records")]
     results.write_part(config.folder, rows, shard.part_key(trained))
 

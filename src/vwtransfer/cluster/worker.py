@@ -91,12 +91,13 @@ def work(config: Config) -> None:
         KeyboardInterrupt: Ctrl-C.
     """
     provenance.save(config)
-    console = Console()
+    console, workshop = Console(), Workshop(config)
     with contextlib.suppress(UserError):  # a dataset that is not whole fails its own shards below
-        look_at_datasets(config, build(config, torch_device("cpu")), console)
+        look_at_datasets(config, workshop.suite, console)
     if line := restore(config):
         print(line, flush=True)
-    failed = do(config, shards(config, survey.left_out(config.folder)[0]), console)
+    todo = shards(config, survey.left_out(config.folder)[0])
+    failed = do(config, todo, console, workshop)
     if failed:
         raise UserError(f"{len(failed)} shards failed: {'; '.join(failed)}")
 
@@ -120,8 +121,16 @@ def look_at_datasets(config: Config, suite: Suite, console: Console) -> None:
     )
 
 
-def do(config: Config, todo: Sequence[Shard], console: Console) -> list[str]:
+def do(
+    config: Config, todo: Sequence[Shard], console: Console, workshop: "Workshop | None" = None
+) -> list[str]:
     """Completes shards that nobody else is at.
+
+    Args:
+        config: of the study.
+        todo: the shards.
+        console: takes what a person should know.
+        workshop: where the models are already loaded.
 
     Returns:
         A line for each shard that failed here.
@@ -130,7 +139,7 @@ def do(config: Config, todo: Sequence[Shard], console: Console) -> list[str]:
         KeyboardInterrupt: a signal asked to stop; work goes on from its checkpoint.
     """
     use_threads(config.threads or config.cluster.cpus)
-    workshop = Workshop(config)
+    workshop = workshop or Workshop(config)
     failed = []
     patience = max(1, config.cluster.signal_seconds // 2)
     with deferred(patience) as asked, stages(console, config.progress) as bars:
@@ -263,14 +272,7 @@ def _of_shard(
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(results.IDENTITY)
     columns = list(Query.__dataclass_fields__)
     queries = [Query(*row) for row in frame[columns].itertuples(index=False)]
-    cells = set(study.cells)
-    return frame[
-        [
-            is_of(study.config, shard, query)
-            and (query.trained_for not in study.suite.tasks or query.cell in cells)
-            for query in queries
-        ]
-    ]
+    return frame[[is_of(study.config, shard, query) for query in queries]]
 
 
 def _has_failed(config: Config, shard: Shard) -> bool:
