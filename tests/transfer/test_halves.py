@@ -9,12 +9,14 @@ from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset, descriptions_of
 from vwtransfer.errors import UserError
+from vwtransfer.leaderboard.carrying import unnamed
 from vwtransfer.leaderboard.halves import cells_of_half, development
 from vwtransfer.suite import build, build_part
-from vwtransfer.tinyworld.lexicon import SYNONYMS
+from vwtransfer.tinyworld.lexicon import SYNONYMS, nouns, parse
 from vwtransfer.transfer.prompts import Excluded, ordinary_words, phrases
 
 TINY = ("tiny_shapes", "tiny_textures", "tiny_small", "tiny_scenes")
+FRESH = "experiment=transfer_benchmark_fresh"
 PAPER = ("imagenet", "dreambooth", "coco", "pascal")
 
 
@@ -60,6 +62,33 @@ def test_a_study_with_no_concept_in_the_half_is_refused() -> None:
     config = benchmark("dataset=tiny_shapes", "anchor=[zepu]", "concept=[red_striped_heart]")
     with pytest.raises(UserError, match="not of the development half"):
         cells_of_half(config)
+
+
+def test_fresh_concepts_are_of_neither_half_and_share_nothing_with_an_anchor() -> None:
+    looked_at = {name for d in benchmark().dataset.values() for name in d.concepts.values()}
+    meant = {noun: what for what, noun in nouns().items()}
+    fresh = compose([FRESH])
+    for dataset in fresh.dataset.values():
+        names = list(dataset.concepts.values())
+        assert len(set(names)) == 10
+        assert not looked_at & set(names)
+        for anchor, own in zip(dataset.anchors, names, strict=True):
+            thing = meant[anchor]
+            assert thing.pattern not in own
+            for name in names:
+                assert not {thing.colour, thing.shape} & set(name.split())
+    assert len(cells_of_half(fresh)) == 3 * 4 * 5 * 2
+    assert set(fresh.benchmark.methods) == set(benchmark().benchmark.methods)
+
+
+def test_no_method_is_fitted_on_the_noun_of_a_tested_concept() -> None:
+    fresh = compose([FRESH])
+    support = build(fresh, torch.device("cpu")).support
+    excluded = [d for dataset in opened(fresh) for d in descriptions_of(dataset)]
+    concepts = [name for d in fresh.dataset.values() for name in d.concepts.values()]
+    own = {f"{nouns()[parse(name)]}</w>" for name in concepts}
+    assert len(own & set(support)) == 40
+    assert set(unnamed(support, excluded)) == set(support) - own
 
 
 def test_every_wording_of_a_tiny_concept_is_excluded() -> None:

@@ -17,7 +17,9 @@ from torch import Tensor
 from vwtransfer.files import write_json
 from vwtransfer.grid import Cell
 from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.vocabulary import WORD_END
 from vwtransfer.transfer import Transfer
+from vwtransfer.transfer.prompts import Excluded
 from vwtransfer.words import Word, WordStore
 
 AT_ONCE = 64  # words
@@ -74,7 +76,7 @@ def carry(
         method: what carries.
         direction: from where to where.
         models: the text encoders of source and target.
-        support: token strings that the method may be fitted on.
+        support: token strings that the method may be fitted on, but those that are a description.
         excluded: descriptions that no prompt of the fit may spell out.
         words: the trained words.
         cells: which of them, all trained for `direction.source`.
@@ -90,7 +92,7 @@ def carry(
         return
     source, target = models
     began = time.perf_counter()
-    fitted = method.fit(source, target, support, excluded)
+    fitted = method.fit(source, target, unnamed(support, excluded), excluded)
     path = direction.report(method.name)
     if not path.exists():  # fitted again, it may only be read
         write_json(path, {**fitted.report, "fit_seconds": time.perf_counter() - began})
@@ -105,6 +107,12 @@ def carry(
         advance(len(part))
         if stopping():
             raise KeyboardInterrupt
+
+
+def unnamed(support: Sequence[str], excluded: Sequence[str]) -> list[str]:
+    """The tokens of a support that are not by themselves what a concept is called."""
+    names = Excluded(excluded)
+    return [token for token in support if not names.spelt_out([token.removesuffix(WORD_END)])]
 
 
 def times(

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import product
 
 from vwtransfer.datasets import Example
-from vwtransfer.tinyworld.lexicon import SYNONYMS, parse
+from vwtransfer.tinyworld.lexicon import SYNONYMS, nouns, parse
 from vwtransfer.tinyworld.renderer import render, render_image
 from vwtransfer.tinyworld.world import COMBINATIONS, Combination, Layout, Scene, sample_scene
 
@@ -59,12 +59,14 @@ class Rendered:
 
     @property
     def descriptions(self) -> list[str]:
-        """Every wording of the concepts that captions know, synonyms of each attribute included."""
-        return [
+        """Every wording of the concepts that captions know: synonyms of attributes, and nouns."""
+        wordings = [
             " ".join(wording)
             for description in self.concepts.values()
             for wording in product(*((w, *SYNONYMS.get(w, ())) for w in description.split()))
         ]
+        mains = map(parse, self.concepts.values())
+        return [*wordings, *(nouns()[main] for main in mains if main in nouns())]
 
     def training(self, concept: str) -> list[Example]:
         """The images a word for `concept` is trained on."""
