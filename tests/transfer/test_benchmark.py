@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,7 +52,7 @@ MINE = '''
 """Each vector becomes the mean of the target's words."""
 
 
-class Mean:
+class Mine:
     def __init__(self, name):
         self.name = name
 
@@ -70,10 +72,10 @@ class Mean:
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A person's folder with a method of their own and its config."""
     folder = tmp_path_factory.mktemp("own")
-    (folder / "my_transfer.py").write_text(MINE)
-    (folder / "conf" / "transfer").mkdir(parents=True)
-    config = "_target_: my_transfer.Mean\nname: mine\n"
-    (folder / "conf" / "transfer" / "mine.yaml").write_text(config)
+    (folder / "my_package.py").write_text(MINE)
+    (folder / "my_conf" / "transfer").mkdir(parents=True)
+    config = "_target_: my_package.Mine\nname: mine\n"
+    (folder / "my_conf" / "transfer" / "mine.yaml").write_text(config)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         yield folder
@@ -81,13 +83,17 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def config(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Of a benchmark run in that folder by the command that docs/transfer.md shows."""
     outputs = tmp_path_factory.mktemp("outputs")
-    mine = "+transfer@benchmark.methods.mine=mine"
-    made = compose(
-        [*SMALL, mine, f"outputs={outputs}", f"benchmark.page={outputs}/page.md"], own / "conf"
-    )
-    leaderboard.run(made)
-    return made
+    overrides = [
+        *SMALL,
+        "+transfer@benchmark.methods.mine=mine",
+        f"outputs={outputs}",
+        f"benchmark.page={outputs}/page.md",
+    ]
+    command = [Path(sys.executable).with_name("vwtransfer"), "--config-dir", "my_conf", *overrides]
+    subprocess.run(command, check=True, cwd=own)
+    return compose(overrides, own / "my_conf")
 
 
 def test_every_method_has_its_place_on_the_page(config: Config) -> None:
@@ -96,6 +102,10 @@ def test_every_method_has_its_place_on_the_page(config: Config) -> None:
     for method in config.benchmark.methods:
         assert f"| `{method}` |" in page
     assert "| `mine` |" in page
+    row = next(line for line in page.splitlines() if "| `least_squares` |" in line)
+    metrics = r"0\.\d{3} \| 0\.\d{3}"  # of classification to detection, and back
+    assert re.search(rf"`least_squares` \|.* \| {metrics} \| \d+\.\d\d \| \d+\.\d \|$", row)
+    assert re.search(rf"\|  \| trained in the target \|  \|  \|  \| {metrics} \|  \|  \|", page)
     assert config.benchmark.page is not None
     assert config.benchmark.page.read_text() == page.replace("leaderboard.png", "page.png")
     for picture in (config.folder / "leaderboard.png", config.benchmark.page.with_suffix(".png")):
@@ -198,7 +208,7 @@ def test_words_that_do_nothing_in_their_own_model_have_no_retention(
     assert "# Leaderboard: development half, tiny models, delta 0.01" in page
     assert "retention is not defined; not counted, 2 of 2: classification on tiny_shapes" in page
     assert "| `ridge` | - | - | - | " in page  # retention, difference, capped
-    assert re.search(r"\| trained in the target \| 0\.0\d\d \| 0\.500 \|", page)
+    assert re.search(r"\| trained in the target \|  \|  \|  \| 0\.0\d\d \| 0\.500 \|", page)
 
 
 def test_words_of_several_deltas_have_no_place_in_one_table(tmp_path: Path) -> None:
