@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vwtransfer.config.composition import compose
 from vwtransfer.grid import Cell
-from vwtransfer.models.devices import torch_device
+from vwtransfer.models.devices import torch_device, wait_for
 from vwtransfer.suite import build, build_part
 from vwtransfer.training.chunks import bytes_of_a_word
 from vwtransfer.training.packs import Pack
@@ -106,21 +106,16 @@ class Clock:
     def turn(self, steps: int) -> None:
         """Does the next steps, timed."""
         _forget_peak(self._device)
-        _synchronise(self._device)
+        wait_for(self._device)
         before = _held(self._device)
         began = time.perf_counter()
         for _ in range(steps):
             self._step(self.number)
             self.number += 1
-        _synchronise(self._device)
+        wait_for(self._device)
         self.seconds.append((time.perf_counter() - began) / steps / self.words)
         self.memory = max(self.memory, _peak(self._device))
         self.step_memory = max(self.step_memory, _peak(self._device) - before)
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _forget_peak(device: torch.device) -> None:
@@ -150,10 +145,10 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     a = torch.randn(side, side, device=device).to(dtype)
     best = 0.0
     for _ in range(8):
-        _synchronise(device)
+        wait_for(device)
         began = time.perf_counter()
         a @ a
-        _synchronise(device)
+        wait_for(device)
         best = max(best, 2 * side**3 / (time.perf_counter() - began))
     return best
 
@@ -176,6 +171,8 @@ def loaded(task: str, arguments: argparse.Namespace, device: torch.device) -> tu
         keys += [f"model.generation.image_size={arguments.pixels}"]
     if arguments.compiled:
         keys += [f"model.{task}.compiled=true"]
+    if task == "generation" and arguments.channels_last:
+        keys += ["model.generation.channels_last=true"]
     config = compose(keys)
     found = build(config, device).tasks[task]
     node = dict(config.dataset["tiny_shapes"].node)
@@ -208,7 +205,7 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     task, dataset, support_SD = loaded(name, arguments, device)
     began = time.perf_counter()
     features = task.features(dataset)
-    _synchronise(device)
+    wait_for(device)
     once = time.perf_counter() - began
     anchor = "cat" if arguments.published else "zepu"
     concept = next(iter(dataset.concepts))
@@ -253,6 +250,7 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "pixels": arguments.pixels,
         "dtype": arguments.dtype,
         "compiled": arguments.compiled,
+        "channels_last": arguments.channels_last,
         "images": len(dataset.concepts) * arguments.images,
         "vectors": arguments.vectors,
         "features_seconds": once,
@@ -337,6 +335,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=list(TOLERANCE))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--compiled", action="store_true", help="both loops, where the config can")
+    parser.add_argument("--channels-last", action="store_true", help="both loops of generation")
     parser.add_argument("--no-naive", dest="naive", action="store_false", help="ours alone")
     parser.add_argument("--json", type=Path, default=Path("speed.json"))
     arguments = parser.parse_args()

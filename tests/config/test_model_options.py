@@ -24,12 +24,16 @@ def test_attention_changes_no_number(name: str, attention: str) -> None:
     torch.testing.assert_close(ours, gradient(task(name)), rtol=1e-3, atol=1e-6)
 
 
-def test_saving_memory_changes_neither_gradients_nor_images() -> None:
+@pytest.mark.parametrize("option", [f"memory={MEMORY}", "channels_last=true"])
+def test_neither_saving_memory_nor_its_layout_changes_gradients_or_images(option: str) -> None:
     saving, plain = (
-        task("generation", f"memory={MEMORY}", "denoising_steps=2"),
+        task("generation", option, "denoising_steps=2"),
         task("generation", "denoising_steps=2"),
     )
-    assert saving.pipeline.unet.is_gradient_checkpointing
+    unet = saving.pipeline.unet
+    assert unet.is_gradient_checkpointing == option.startswith("memory")
+    in_channels_last = unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert in_channels_last == (option == "channels_last=true")
     torch.testing.assert_close(gradient(saving), gradient(plain), rtol=1e-3, atol=1e-6)
     images = []
     for found in (saving, plain):
@@ -42,8 +46,9 @@ def test_saving_memory_changes_neither_gradients_nor_images() -> None:
 
 def test_such_options_are_no_part_of_a_words_identity() -> None:
     plain = identity(compose([]))
-    chosen = ["model.generation.compiled=true", f"model.generation.memory={MEMORY}"]
-    assert identity(compose([*chosen, "model.detection.attention=eager"])) == plain
+    chosen = ["compiled=true", "channels_last=true", f"memory={MEMORY}"]
+    ours = [f"model.generation.{option}" for option in chosen]
+    assert identity(compose([*ours, "model.detection.attention=eager"])) == plain
     assert identity(compose(["model.generation.dtype=float16"])) != plain
 
 

@@ -63,6 +63,7 @@ class Generation:
     image_size: Count | None
     attention: Attention | None
     compiled: bool
+    channels_last: bool
     memory: tuple[Saving, ...]
 
 

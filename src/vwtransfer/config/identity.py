@@ -22,7 +22,7 @@ _NOT_THE_DATASET = ("anchors",)
 _NOT_THE_PHOTOS = ("root", "negatives", "boxes", "manifest", "allow_unverified")
 _NOT_THE_TRANSFER = ("folder",)
 _NOT_THE_EVALUATION = ("baselines", "keep_images")
-_NOT_THE_MODEL = ("attention", "compiled", "memory")
+_NOT_THE_MODEL = ("attention", "compiled", "channels_last", "memory")
 _ONLY_EVALUATION = ("denoising_steps", "guidance_scale", "images_per_word", "max_boxes")
 
 

@@ -37,6 +37,12 @@ def use_threads(count: int | None) -> None:
         os.environ[f"{library}_NUM_THREADS"] = str(count)
 
 
+def wait_for(device: torch.device) -> None:
+    """Until a GPU has done what it was told; for clocks."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def still_computes(device: torch.device) -> bool:
     """Whether a device does: after some errors a process can never use its GPU again."""
     try:

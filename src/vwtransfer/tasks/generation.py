@@ -32,6 +32,8 @@ from vwtransfer.tasks import (
 from vwtransfer.tasks.judge import Judge
 from vwtransfer.tasks.safety import SafetyChecker
 
+DRAWN_AT_ONCE = 8  # images, as long as they fit into memory
+
 
 @dataclass(frozen=True)
 class Latents:
@@ -54,6 +56,7 @@ class Generation:
         device: where it runs.
         attention: "sdpa" or "eager"; None for the library's choice.
         compiled: whether torch compiles the UNet, at its first use.
+        channels_last: whether convolutions run in that memory format.
         memory: what is traded for time; see conf/model/generation/base.yaml.
         template: the prompt, `{}` where the word stands.
         training: learning rate, steps and batch size.
@@ -85,6 +88,7 @@ class Generation:
         revision: str | None = None,
         attention: str | None = None,
         compiled: bool = False,
+        channels_last: bool = False,
         memory: Sequence[str] = (),
         cache: Cache | None = None,
     ) -> None:
@@ -95,6 +99,7 @@ class Generation:
         self.device = device
         self.attention = attention
         self.compiled = compiled
+        self.channels_last = channels_last
         self.memory = memory
         self.template = template
         self.training = training
@@ -103,7 +108,8 @@ class Generation:
         self.images_per_word = images_per_word
         self.image_size = image_size
         self.cache = cache
-        self.measured_at_once = max(1, 8 // images_per_word)
+        self.measured_at_once = max(1, DRAWN_AT_ONCE // images_per_word)
+        self._drawn_at_once = DRAWN_AT_ONCE
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -115,6 +121,9 @@ class Generation:
         """The StableDiffusionPipeline, frozen."""
         pipeline = load_pipeline(self.checkpoint, self.dtype, self.device, self.attention)
         save_memory(pipeline, self.memory)
+        if self.channels_last:
+            pipeline.unet.to(memory_format=torch.channels_last)
+            pipeline.vae.to(memory_format=torch.channels_last)
         if self.compiled:
             pipeline.unet.compile()
         return pipeline
@@ -263,7 +272,27 @@ class Generation:
 
     @torch.no_grad()
     def draw(self, text_NLD: Tensor, streams: Sequence[torch.Generator]) -> list[Image.Image]:
-        """An image for each encoded prompt, from noise of its own stream."""
+        """An image for each encoded prompt, from noise of its own stream.
+
+        Where memory runs out, half as many are drawn at once from then on.
+        """
+        images: list[Image.Image] = []
+        while len(images) < len(streams):
+            part = slice(len(images), len(images) + self._drawn_at_once)
+            begun = [stream.get_state() for stream in streams[part]]
+            try:
+                images += self._draw_batch(text_NLD[part], streams[part])
+            except torch.OutOfMemoryError:
+                if len(begun) == 1:
+                    raise
+                self._drawn_at_once = len(begun) // 2
+                for stream, state in zip(streams[part], begun, strict=True):
+                    stream.set_state(state)
+        return images
+
+    def _draw_batch(
+        self, text_NLD: Tensor, streams: Sequence[torch.Generator]
+    ) -> list[Image.Image]:
         images: list[Image.Image] = self.pipeline(
             prompt_embeds=text_NLD,
             negative_prompt_embeds=self._nothing_1LD.expand(len(streams), -1, -1),

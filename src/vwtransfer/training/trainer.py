@@ -22,6 +22,7 @@ from vwtransfer.config import TrainerConfig
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
 from vwtransfer.grid import Cell
+from vwtransfer.models.devices import wait_for
 from vwtransfer.tasks import Lesson
 from vwtransfer.tracking import Nowhere, Tracker
 from vwtransfer.training.chunks import Chunk, halve, job_folder, partition, words_that_fit
@@ -153,11 +154,14 @@ def _train_chunk(
         for penalty in dear:
             loss_N = loss_N + penalty(pack.vectors_NKD)
         pack.update(loss_N, in_tail=pack.step >= steps - _tail(steps))
+        due = pack.step % job.settings.checkpoint_every == 0 or pack.step == steps
+        if due:
+            wait_for(job.task.text.embedding.weight.device)
         pack.seconds += time.perf_counter() - began
         job.tracker.step(pack, loss_N.detach())
         advance(len(cells))
         stop = stopping()
-        if stop or pack.step % job.settings.checkpoint_every == 0 or pack.step == steps:
+        if stop or due:
             pack.save(checkpoint)
         if stop:
             raise KeyboardInterrupt
