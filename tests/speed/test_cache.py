@@ -1,6 +1,7 @@
 """What frozen models see in images is computed once, and never out of date."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -118,8 +119,6 @@ WEIGHT_FILES = {
 
 @pytest.mark.parametrize("name", TASKS)
 def test_another_checkpoint_in_the_same_place_is_asked_itself(name: str, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "model"
     shutil.copytree(WEIGHTS / name, folder)
     option = f"checkpoint={folder}"
@@ -137,6 +136,7 @@ def test_another_checkpoint_in_the_same_place_is_asked_itself(name: str, tmp_pat
     [
         ("generation", "image_size=40"),
         ("generation", "dtype=bfloat16"),
+        ("generation", "channels_last=true"),
         ("detection", "dtype=bfloat16"),
         ("detection", "attention=eager"),
         ("classification", "dtype=bfloat16"),
@@ -145,6 +145,43 @@ def test_another_checkpoint_in_the_same_place_is_asked_itself(name: str, tmp_pat
 def test_another_size_or_precision_is_computed_anew(name: str, option: str, tmp_path: Path) -> None:
     task(name, tmp_path).features(dataset())
     assert looks(name, task(name, tmp_path, option), dataset()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "said", "instead"),
+    [
+        ("detection", "processor_config.json", '"resample": 2', '"resample": 3'),
+        ("classification", "open_clip_config.json", '"bicubic"', '"bilinear"'),
+        ("generation", "vae/config.json", '"scaling_factor": ', '"scaling_factor": 1'),
+    ],
+)
+def test_another_preprocessing_is_computed_anew(
+    name: str, file: str, said: str, instead: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(WEIGHTS / name, folder)
+    option, text = f"checkpoint={folder}", (folder / file).read_text()
+    assert said in text
+    task(name, tmp_path / "cache", option).features(dataset())
+    (folder / file).write_text(text.replace(said, instead))
+    assert looks(name, task(name, tmp_path / "cache", option), dataset()) == 1
+
+
+_ANOTHER_PROCESS = """
+import sys
+from pathlib import Path
+from test_cache import TASKS, dataset, task
+for name in TASKS:
+    task(name, Path(sys.argv[1])).features(dataset())
+"""
+
+
+def test_a_process_reads_what_another_has_kept(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "1"}
+    command = [sys.executable, "-c", _ANOTHER_PROCESS, str(tmp_path)]
+    subprocess.run(command, check=True, env=environment)
+    assert [looks(name, task(name, tmp_path), dataset()) for name in TASKS] == [0, 0, 0]
 
 
 def entry(value: float) -> Tensors:

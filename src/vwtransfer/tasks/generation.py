@@ -159,7 +159,10 @@ class Generation:
     def _eye(self) -> Encoder:
         pipeline, size = self.pipeline, self._size
         prepare = partial(pipeline.image_processor.preprocess, height=size, width=size)
-        settings = (pipeline.vae.config, pipeline.image_processor.config, size, self.memory)
+        settings = (
+            *(_stated(part.config) for part in (pipeline.vae, pipeline.image_processor)),
+            *(size, self.memory, self.channels_last),
+        )
         return Encoder(look, pipeline.vae, prepare, 8, settings, self.cache)
 
     @property
@@ -309,6 +312,11 @@ class Generation:
         """The prompt that guidance leads away from."""
         with torch.no_grad():
             return self.text.encode_text([""])
+
+
+def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what diffusers notes of where and how it was read."""
+    return {key: value for key, value in config.items() if not key.startswith("_")}
 
 
 @torch.no_grad()
