@@ -91,8 +91,8 @@ def config(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
         f"outputs={outputs}",
         f"benchmark.page={outputs}/page.md",
     ]
-    command = [Path(sys.executable).with_name("vwtransfer"), "--config-dir", "my_conf", *overrides]
-    subprocess.run(command, check=True, cwd=own)
+    program = str(Path(sys.executable).with_name("vwtransfer"))
+    subprocess.run([program, "--config-dir", "my_conf", *overrides], check=True, cwd=own)
     return compose(overrides, own / "my_conf")
 
 

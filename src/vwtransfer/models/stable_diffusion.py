@@ -1,6 +1,8 @@
 """Stable Diffusion 1 and 2 as frozen models: what is read of a checkpoint, and how it is run."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -102,9 +104,11 @@ def save_memory(pipeline: Any, chosen: Sequence[str]) -> None:
 
 
 def _refuse_other_pipelines(checkpoint: Checkpoint) -> None:
-    from diffusers import DiffusionPipeline
+    from transformers.utils import cached_file  # what asks diffusers for it loads all of diffusers
 
-    index = DiffusionPipeline.load_config(checkpoint.source, revision=checkpoint.revision)
+    name = "model_index.json"
+    path = cached_file(checkpoint.source, name, revision=checkpoint.revision)
+    index = json.loads(Path(path).read_text(encoding="utf-8"))
     kind = index["_class_name"]
     if "text_encoder_2" in index:
         raise UserError(

@@ -138,7 +138,12 @@ class Detection:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        tokenizer = self.processor.tokenizer
+        from transformers import CLIPTokenizer  # the processor's own; without it, loaded sooner
+
+        with self.checkpoint.loading():
+            tokenizer = CLIPTokenizer.from_pretrained(
+                self.checkpoint.source, revision=self.checkpoint.revision
+            )
         return of_transformers(tokenizer, tokenizer.model_max_length)
 
     @cached_property
