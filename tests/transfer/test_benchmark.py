@@ -205,7 +205,7 @@ def test_words_that_do_nothing_in_their_own_model_have_no_retention(
     small = compose([*two_methods(config), f"outputs={tmp_path}", "delta=0.01"])
     leaderboard.run(small)
     page = (small.folder / "leaderboard.md").read_text()
-    assert "# Leaderboard: development half, tiny models, delta 0.01" in page
+    assert "# Leaderboard: development half of tiny_shapes; tiny models, delta 0.01" in page
     assert "retention is not defined; not counted, 2 of 2: classification on tiny_shapes" in page
     assert "| `ridge` | - | - | - | " in page  # retention, difference, capped
     assert re.search(r"\| trained in the target \|  \|  \|  \| 0\.0\d\d \| 0\.500 \|", page)

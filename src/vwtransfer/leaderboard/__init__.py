@@ -233,7 +233,8 @@ def _conclude(work: Study, missing: Sequence[str], console: Console) -> None:
         },
         seconds={method: times(method, _directions(work), work.cells) for method in methods},
         frame=frame,
-        title=f"{config.benchmark.half} half, {config.model.name} models"
+        title=f"{config.benchmark.half} half of {', '.join(work.datasets)}; "
+        f"{config.model.name} models"
         + (f", {_kind(work.cells)}" if delta != UNCONSTRAINED else ""),
         notes=[*_notes(work), *missing],
         delta=delta,
