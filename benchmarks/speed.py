@@ -294,7 +294,7 @@ def show(result: dict[str, Any]) -> None:
     )
     print(f"matrix products: {result['matmul_rate'] / 1e9:,.0f} GFLOP/s", end="")
     if result["bytes_of_a_word"]:
-        print(f"; a word keeps {result['bytes_of_a_word'] / 1e6:.2f} MB for its backward", end="")
+        print(f"; a word takes {result['bytes_of_a_word'] / 1e6:.2f} MB at its peak", end="")
     if result["words_differ_by"] is not None:
         print(f"; the two words differ by {result['words_differ_by']:.0e} of their way", end="")
     print(

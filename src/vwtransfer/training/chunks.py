@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from torch import Tensor
 from vwtransfer.files import write_json, write_once
 from vwtransfer.grid import Cell, parse_key
 from vwtransfer.training.packs import split
+from vwtransfer.training.peak import peak_bytes
 
 PARTITION = "partition.json"
 MOST_WORDS = 256
-CPU_SHARE, GPU_SHARE = 0.25, 0.7  # of the free memory, for what a step keeps for its backward
+CPU_SHARE, GPU_SHARE = 0.25, 0.7  # of the free memory, for what a step takes at its peak
 
 
 def job_folder(folder: Path, cells: Sequence[Cell]) -> Path:
@@ -113,10 +115,10 @@ def _digest(cells: Sequence[Cell]) -> str:
 
 
 def words_that_fit(loss_of: Callable[[int], Tensor], device: torch.device) -> int:
-    """How many words' activations fit into free memory, measured before the first step.
+    """How many words' steps fit into free memory, measured before the first step.
 
     Args:
-        loss_of: the loss of so many words, a forward pass that keeps what its backward needs.
+        loss_of: the loss of so many words, ready for its backward.
         device: whose memory it is.
     """
     try:
@@ -132,23 +134,13 @@ def words_that_fit(loss_of: Callable[[int], Tensor], device: torch.device) -> in
 
 
 def bytes_of_a_word(loss_of: Callable[[int], Tensor]) -> int:
-    """Bytes that a forward pass keeps for its backward with each word more.
+    """Bytes that a step, forward and backward, takes at its peak with each word more.
 
-    It keeps the frozen weights too, which take no memory of their own: the difference between two
-    words and one is without them.
+    What does not grow with the words, such as what is read of the frozen weights, is left out: it
+    is the difference between two words and one.
     """
-    return _kept_for_backward(lambda: loss_of(2)) - _kept_for_backward(lambda: loss_of(1))
 
+    def step(count: int) -> None:
+        loss_of(count).sum().backward()
 
-def _kept_for_backward(forward: Callable[[], Tensor]) -> int:
-    storages: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = forward()
-    del loss  # until here its graph holds all that was kept, so that no place is used twice
-    return sum(storages.values())
+    return peak_bytes(partial(step, 2)) - peak_bytes(partial(step, 1))
