@@ -78,7 +78,8 @@ def test_a_words_gradient_does_not_depend_on_its_neighbours(
         alone = vectors[n : n + 1].detach().requires_grad_()
         loss = task.loss(alone, features, images[n : n + 1], cells[n : n + 1], 3)
         (gradient,) = torch.autograd.grad(loss.sum(), alone)
-        torch.testing.assert_close(gradient[0], together[n], rtol=1e-3, atol=1e-7)
+        rounding = 1e-5 * float(together[n].abs().max())  # processors add in different orders
+        torch.testing.assert_close(gradient[0], together[n], rtol=1e-3, atol=rounding)
 
 
 @pytest.mark.parametrize("name", ["generation", "detection", "classification"])
