@@ -18,9 +18,10 @@ def stage(path: Path) -> str:
             return f"words of {task}"
         case ("checkpoints", *_):
             return "checkpoints"
-        case ("results" | "images", name, *_):
-            parts = name.split("-on-")
-            return f"measured in {parts[1].split('-')[0]}" if parts[1:] else "measured"
+        case ("images", *_):
+            return "measured in generation"
+        case ("results", name) if "-on-" in name:
+            return f"measured in {name.split('-on-')[1].split('-')[0]}"
         case ("carried", *_):
             return "words carried"
         case ("transfer", *_):
