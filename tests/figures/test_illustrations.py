@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -61,7 +62,8 @@ def test_a_whole_encoder_draws_what_the_word_draws(config: Config) -> None:
         name = row.path.name.replace("-3.png", "-0.png")
         other = config.folder / "images" / row.path.relative_to(config.folder / "cut").parent / name
         with Image.open(row.path) as uncut, Image.open(other) as whole:
-            assert uncut.tobytes() == whole.tobytes()
+            pair = [np.asarray(image, dtype=int) for image in (uncut, whole)]
+        assert np.abs(pair[0] - pair[1]).max() <= 1  # drawn in batches of other sizes
 
 
 def test_the_tables_are_those_that_are_documented(config: Config) -> None:
