@@ -1,6 +1,8 @@
 """A development run sees no concept of the final half, and no fit spells a tested concept out."""
 
 import hashlib
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +11,14 @@ from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset, descriptions_of
 from vwtransfer.errors import UserError
-from vwtransfer.leaderboard.carrying import unnamed
+from vwtransfer.leaderboard.carrying import Direction, carry
 from vwtransfer.leaderboard.halves import cells_of_half, development
+from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.suite import build, build_part
 from vwtransfer.tinyworld.lexicon import SYNONYMS, nouns, parse
+from vwtransfer.transfer import Map
 from vwtransfer.transfer.prompts import Excluded, ordinary_words, phrases
+from vwtransfer.words import WordStore
 
 TINY = ("tiny_shapes", "tiny_textures", "tiny_small", "tiny_scenes")
 FRESH = "experiment=transfer_benchmark_fresh"
@@ -81,14 +86,38 @@ def test_fresh_concepts_are_of_neither_half_and_share_nothing_with_an_anchor() -
     assert set(fresh.benchmark.methods) == set(benchmark().benchmark.methods)
 
 
-def test_no_method_is_fitted_on_the_noun_of_a_tested_concept() -> None:
+class GivenError(Exception):
+    """What a method would be fitted on."""
+
+
+class Asked:
+    """A method that tells what it is given, and is not fitted."""
+
+    name = "asked"
+
+    def fit(
+        self,
+        source: TextEncoder,
+        target: TextEncoder,
+        support: Sequence[str],
+        excluded: Sequence[str] = (),
+    ) -> Map:
+        raise GivenError(support)
+
+
+def test_no_method_is_fitted_on_the_noun_of_a_tested_concept(tmp_path: Path) -> None:
     fresh = compose([FRESH])
-    support = build(fresh, torch.device("cpu")).support
+    suite = build(fresh, torch.device("cpu"))
     excluded = [d for dataset in opened(fresh) for d in descriptions_of(dataset)]
     concepts = [name for d in fresh.dataset.values() for name in d.concepts.values()]
     own = {f"{nouns()[parse(name)]}</w>" for name in concepts}
-    assert len(own & set(support)) == 40
-    assert set(unnamed(support, excluded)) == set(support) - own
+    assert len(own & set(suite.support)) == 40
+    direction = Direction("detection", "classification", tmp_path)
+    models = (suite.tasks["detection"].text, suite.tasks["classification"].text)
+    store, cells = WordStore(tmp_path), cells_of_half(fresh)
+    with pytest.raises(GivenError) as given:
+        carry(Asked(), direction, models, suite.support, excluded, store, cells)
+    assert set(given.value.args[0]) == set(suite.support) - own
 
 
 def test_every_wording_of_a_tiny_concept_is_excluded() -> None:

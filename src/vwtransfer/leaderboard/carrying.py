@@ -91,8 +91,9 @@ def carry(
     if not waiting:
         return
     source, target = models
+    support = _unnamed(support, excluded)
     began = time.perf_counter()
-    fitted = method.fit(source, target, unnamed(support, excluded), excluded)
+    fitted = method.fit(source, target, support, excluded)
     path = direction.report(method.name)
     if not path.exists():  # fitted again, it may only be read
         write_json(path, {**fitted.report, "fit_seconds": time.perf_counter() - began})
@@ -109,7 +110,7 @@ def carry(
             raise KeyboardInterrupt
 
 
-def unnamed(support: Sequence[str], excluded: Sequence[str]) -> list[str]:
+def _unnamed(support: Sequence[str], excluded: Sequence[str]) -> list[str]:
     """The tokens of a support that are not by themselves what a concept is called."""
     names = Excluded(excluded)
     return [token for token in support if not names.spelt_out([token.removesuffix(WORD_END)])]
