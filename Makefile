@@ -22,7 +22,7 @@ demo: .venv/ready
 	$(BIN)/vwtransfer experiment=demo
 
 test: .venv/ready
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-browser: .venv/ready
 	$(BIN)/pytest -m browser tests/browser
