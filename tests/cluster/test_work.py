@@ -346,11 +346,17 @@ def test_work_trains_nothing_that_a_dataset_lacks_the_images_for(tmp_path: Path)
     assert survey.survey(study, ask=False).words[MISSING] == 0
 
 
-def test_kept_shards_are_read_like_outputs(done: Config) -> None:
+def test_kept_shards_are_read_like_outputs(
+    done: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
     keep.keep(done)
     files = sorted(path.name for path in (done.kept / "small" / "shards").iterdir())
     assert len(files) == 4
-    keep.keep(done)  # adds nothing
+    assert "2 shards were added" in capsys.readouterr().out
+    keep.keep(done)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "0 shards were added" in said
+    assert "of the 2 that this command asks for, 2 are finished" in said
     expected, rows = words(done), results.read(done.folder)
     for publish in (False, True):
         if publish:

@@ -42,10 +42,14 @@ def keep(config: Config) -> None:
     store = WordStore(config.folder / "words")
     known = _keys(folder)
     rows: pd.DataFrame | None = None
-    count = 0
-    for shard in shards(config, survey.left_out(config.folder)[0]):
+    count = finished = 0
+    asked = shards(config, survey.left_out(config.folder)[0])
+    for shard in asked:
+        if not survey.is_complete(config, shard):
+            continue
+        finished += 1
         cells = [cell for cell in shard.cells if cell in store]
-        if not survey.is_complete(config, shard) or {c.key for c in cells} <= known:
+        if {cell.key for cell in cells} <= known:
             continue
         rows = results.read(config.folder) if rows is None else rows
         place = folder / "shards" / shard.file_name
@@ -53,7 +57,10 @@ def keep(config: Config) -> None:
         _write_rows(own, place.with_name(f"{place.name}.parquet"))
         pack([store.load(cell) for cell in cells], place.with_name(f"{place.name}.safetensors"))
         count += 1
-    terminal().print(f"{count} shards were added to {folder}")
+    terminal().print(
+        f"{count} shards were added to {folder}; "
+        f"of the {len(asked)} that this command asks for, {finished} are finished"
+    )
 
 
 def publish(config: Config) -> None:
