@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vwtransfer.errors import UserError, nearest
+from vwtransfer.models.few_rows import on_all_threads
 from vwtransfer.models.vocabulary import Vocabulary
 
 
@@ -73,7 +74,8 @@ class TextEncoder:
 
         hook = self.embedding.register_forward_hook(put_in)
         try:
-            return self.forward(ids_1L.expand(N, -1))
+            with on_all_threads():
+                return self.forward(ids_1L.expand(N, -1))
         finally:
             hook.remove()
 
