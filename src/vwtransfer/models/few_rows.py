@@ -37,11 +37,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight: [O, I].
         bias: [O].
     """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return _linear(x, weight, bias)
     O, I = weight.shape  # noqa: E741
     R = x.numel() // I
     P = 1 << (torch.get_num_threads() - 1).bit_length()
     few = R <= MOST_ROWS and weight.numel() >= LEAST_WEIGHTS
-    if x.device.type != "cpu" or not few or P == 1 or O % P or torch.compiler.is_compiling():
+    if not few or P == 1 or O % P:
         return _linear(x, weight, bias)
     x_PRI = x.reshape(R, I).expand(P, -1, -1)
     weight_PIO = weight.view(P, O // P, I).transpose(1, 2)
