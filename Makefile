@@ -34,7 +34,7 @@ test-compiled: .venv/ready
 	$(BIN)/pytest -m compiled tests/speed
 
 test-published: .venv/ready
-	HF_HUB_OFFLINE=1 $(BIN)/pytest -m published tests/published
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 2 --dist loadfile -m published tests/published
 
 verify-published: .venv/ready
 	PYTHONPATH=tests HF_HUB_OFFLINE=1 $(BIN)/python tests/published/full.py $(MODELS)

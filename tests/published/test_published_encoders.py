@@ -1,5 +1,6 @@
 """Vectors put in at the lookup, in every text encoder as it was published."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,16 @@ from written_out import library_text
 pytestmark = pytest.mark.published
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Products of few rows are spread over threads (`models.few_rows`) where there are some."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("model", REPOSITORIES)
 def test_a_word_of_existing_embeddings_is_the_plain_text(
