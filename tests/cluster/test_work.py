@@ -375,6 +375,17 @@ def test_kept_shards_are_read_like_outputs(
         assert results.read(done.folder).equals(rows)
 
 
+def test_all_that_is_known_of_a_word_is_kept(done: Config, tmp_path: Path) -> None:
+    store = WordStore(done.folder / "words")
+    first, second, *_ = [store.load(cell) for cell in shards(done)[0].cells]
+    packed = [replace(first, seconds=1.2345), replace(second, note="trained alone")]
+    keep.pack(packed, tmp_path / "words.safetensors")
+    one, other = keep.unpack(tmp_path / "words.safetensors")
+    assert (one.loss, one.config, one.model) == (first.loss, first.config, first.model)
+    assert (one.seconds, one.note) == (1.234, "")
+    assert other.note == "trained alone"
+
+
 def test_a_fresh_clone_knows_what_is_kept_and_what_it_took(
     done: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

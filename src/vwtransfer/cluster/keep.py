@@ -7,7 +7,8 @@ What lies there is read like outputs/: before anything is submitted or worked on
 trained with the very config of the study are put where the study looks for them.
 
 A file of words holds a tensor [K, D], float32, for each word under the word's key, and in the
-metadata's `words` (JSON) what else is known of each: model, config, loss, seconds and note.
+metadata's `words` (JSON) what else is known of each: model, config, loss, seconds and, if there is
+one, its note.
 """
 
 import json
@@ -78,7 +79,7 @@ def publish(config: Config) -> None:
         if path.parent.name == "shards":
             path.unlink()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    terminal().print(f"{folder}: {len(words):,} words, {size / 2**20:.1f} MB")
+    terminal().print(f"{folder}: {len(words):,} words, {size / 1e6:.1f} MB")
 
 
 def restore(config: Config) -> str:
@@ -117,9 +118,9 @@ def restore(config: Config) -> str:
 
 def pack(words: Sequence[Word], path: Path) -> None:
     """Writes words into one file, whole or not at all."""
-    known = {w.cell.key: {name: getattr(w, name) for name in REST} for w in words}
+    known = {word.cell.key: _rest(word) for word in words}
     tensors = {word.cell.key: word.vectors_KD.float().contiguous() for word in words}
-    metadata = {"format": "pt", "words": json.dumps(known)}
+    metadata = {"format": "pt", "words": json.dumps(known, separators=(",", ":"))}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 
@@ -153,6 +154,12 @@ def _restore_rows(
     own = frame[[is_of(config, shard, query) for query in queries]]
     rows = [Record(**row) for row in own.to_dict("records")]
     results.write_part(config.folder, rows, shard.part_key(trained))
+
+
+def _rest(word: Word) -> dict[str, str | float]:
+    """What a file says of a word beside its vectors: seconds to the millisecond, no empty note."""
+    rest = {name: getattr(word, name) for name in REST if getattr(word, name) != ""}
+    return rest | {"seconds": round(word.seconds, 3)}
 
 
 def _keys(folder: Path) -> set[str]:
