@@ -4,6 +4,8 @@ import io
 import json
 import math
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -373,6 +375,25 @@ def test_kept_shards_are_read_like_outputs(
         assert list(found) == list(expected)
         assert all(torch.equal(found[name], expected[name]) for name in found)
         assert results.read(done.folder).equals(rows)
+
+
+def test_a_process_that_is_terminated_stops_as_one_that_is_interrupted(tmp_path: Path) -> None:
+    more = ["model.classification.training.steps=600", "trainer.checkpoint_every=20"]
+    hit = config(tmp_path, *more)
+    command = [sys.executable, "-m", "vwtransfer", *SMALL, *more, f"outputs={hit.outputs}"]
+    command.append("action=work")
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    saved = hit.folder / "checkpoints"
+    while not list(saved.glob("*/chunk-*.safetensors")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.terminate()
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted. What was finished is kept" in errors
+    events = [history.history(hit.folder, shard) for shard in shards(hit)]
+    assert [[event.what for event in of] for of in events] == [["started", "stopped"], []]
+    assert not words(hit)
 
 
 def test_all_that_is_known_of_a_word_is_kept(done: Config, tmp_path: Path) -> None:
