@@ -36,7 +36,7 @@ class Example:
 
 
 class Dataset(Protocol):
-    """Images of ten concepts (SPEC of the paper: section 4.1 and appendix D).
+    """Images of ten concepts (the paper's section 4.1 and appendix D).
 
     A dataset whose images may leave something to say also has `remarks` (see `remarks_of`), and one
     whose concepts go by more than their names has `descriptions` (see `descriptions_of`).

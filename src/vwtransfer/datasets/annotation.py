@@ -40,7 +40,7 @@ class Annotation:
     objects: tuple[Object, ...]
 
     def category(self) -> str | None:
-        """What the image shows: the category of its largest box (SPEC: COCO and PASCAL VOC)."""
+        """What the image shows: the category of its largest box."""
         counted = [each for each in self.objects if not each.ignored]
         return max(counted, key=lambda each: area(each.box)).name if counted else None
 

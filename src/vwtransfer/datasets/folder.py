@@ -122,7 +122,7 @@ def anchors_for(concepts: Mapping[str, str], chosen: Any) -> list[str]:
 
 
 def prompt_name(folder: str) -> str:
-    """A folder's name as words: underscores are spaces, a trailing number is dropped (SPEC)."""
+    """A folder's name as words: underscores are spaces, a trailing number is dropped."""
     words = " ".join(folder.replace("_", " ").split())
     return re.sub(r"\s*\d+$", "", words) or words
 

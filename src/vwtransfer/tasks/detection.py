@@ -175,7 +175,7 @@ class Detection:
 
     @torch.no_grad()
     def features(self, dataset: Dataset) -> TrainingRegions:
-        """Sorts the regions of each training image into the target's and the others (SPEC)."""
+        """Sorts the regions of each training image into the target's and the others."""
         examples = training_examples(dataset)
         rest = iter(examples)
         sums = [

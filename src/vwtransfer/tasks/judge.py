@@ -24,7 +24,7 @@ FILES = (
 
 
 class Judge:
-    """Ranks the names of a dataset's concepts for an image (SPEC, generation accuracy).
+    """Ranks the names of a dataset's concepts for an image: generation accuracy (section 4.1).
 
     Args:
         checkpoint: folder or hub id of a transformers CLIPModel.

@@ -35,7 +35,7 @@ def make(config: Config) -> None:
         import wandb_workspaces.workspaces as _  # noqa: F401  is it there?
     except ImportError as error:
         raise UserError(
-            "action=dashboard needs wandb-workspaces: pip install 'vwtransfer[dashboard]'"
+            "action=dashboard needs wandb-workspaces: pip install -e '.[dashboard]' in the clone"
         ) from error
     try:
         settings = wandb.setup(settings=wandb.Settings(silent=True)).settings
