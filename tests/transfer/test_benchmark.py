@@ -11,12 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from vwtransfer import leaderboard
+from vwtransfer import leaderboard, results
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.leaderboard.halves import development
-from vwtransfer.results import CAUSES
+from vwtransfer.results import CAUSES, Record
 from vwtransfer.words import load_word
 
 SMALL = [
@@ -148,11 +148,25 @@ def test_fits_words_and_causes_are_reported(config: Config) -> None:
     assert word.seconds > 0
 
 
-def test_running_again_carries_and_measures_nothing(config: Config) -> None:
+def test_running_again_carries_and_measures_nothing_and_counts_no_other_concept(
+    config: Config,
+) -> None:
+    def tables() -> list[str]:
+        lines = (config.folder / "leaderboard.md").read_text().splitlines()
+        return [line for line in lines if line.startswith("|")]
+
     kept = [*config.folder.rglob("*.safetensors"), *(config.folder / "results").iterdir()]
     before = {path: path.stat().st_mtime_ns for path in kept}
+    page, whole = tables(), (config.folder / "results.parquet").read_bytes()
+    half = development("tiny_shapes", list(config.dataset["tiny_shapes"].concepts))
+    (other, *_) = sorted(set(config.dataset["tiny_shapes"].concepts) - half)
+    rows = results.read(config.folder).assign(concept=other, value=0.0).to_dict("records")
+    part = results.write_part(config.folder, [Record(**row) for row in rows], "other half")
     leaderboard.run(config)
     assert {path: path.stat().st_mtime_ns for path in kept} == before
+    assert tables() == page
+    part.unlink()
+    (config.folder / "results.parquet").write_bytes(whole)
 
 
 def two_methods(config: Config) -> list[str]:

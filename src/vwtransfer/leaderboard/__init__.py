@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
+import pandas as pd
 import psutil
 import torch
 from rich.console import Console
@@ -222,7 +223,7 @@ def _measure(
 
 def _conclude(work: Study, missing: Sequence[str], console: Console) -> None:
     config, delta = work.config, work.cells[0].delta
-    frame = results.finish(config.folder)
+    frame = _of_concepts(results.finish(config.folder), work.cells)
     methods = list(config.benchmark.methods)
     found = estimates(frame, methods, delta)
     board = Board(
@@ -246,6 +247,12 @@ def _conclude(work: Study, missing: Sequence[str], console: Console) -> None:
         kept = interval(board.estimates[method][ALL])
         console.print(f"{method:24} keeps {kept}", highlight=False)
     console.print(f"leaderboard: {config.folder / PAGE}", soft_wrap=True)
+
+
+def _of_concepts(frame: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
+    """The rows of these cells' concepts; the folder may hold those of the other half, too."""
+    asked = {(cell.dataset, cell.concept) for cell in cells}
+    return frame[[pair in asked for pair in zip(frame.dataset, frame.concept, strict=True)]]
 
 
 def _notes(work: Study) -> list[str]:

@@ -83,8 +83,8 @@ def markdown(board: Board, figure: str) -> str:
         [
             f"# Leaderboard: {board.title}",
             "",
-            "Written by `vwtransfer experiment=transfer_benchmark`; what the methods do and why is "
-            "in [transfer.md](transfer.md).",
+            "Written by `vwtransfer action=benchmark`; what the methods do and why is in "
+            "[transfer.md](transfer.md).",
             "",
             "Retention is (transferred - anchor) / (trained in the target - anchor), measured in "
             "the target model: 0 is the anchor word, 1 a word trained there with images. Means "
