@@ -120,14 +120,14 @@ def write_part(folder: str | Path, rows: Sequence[Record], key: str) -> Path:
     and two units never share one. The first whole result stands and is not written again.
     """
     path = part_path(folder, key)
-    if _is_whole(path):
+    if is_whole(path):
         return path
     table = _table(rows, {WRITTEN: datetime.now(UTC).isoformat().encode()})
 
     def write(temporary: Path) -> None:
         pq.write_table(table, temporary)
 
-    if not write_once(path, write) and not _is_whole(path):  # cut off by a fault of the disk
+    if not write_once(path, write) and not is_whole(path):  # cut off by a fault of the disk
         write_atomically(path, write)
     return path
 
@@ -247,7 +247,8 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
+    """Whether a parquet file is there and not cut off."""
     try:
         pq.read_metadata(path)
     except (pa.ArrowException, OSError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vwtransfer import material, results, tracking
+from vwtransfer.cluster.keep import restore
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.identity import word_identity
 from vwtransfer.datasets import Dataset, descriptions_of
@@ -70,6 +71,8 @@ def run(config: Config) -> None:
     suite.check_anchors(cells(config))
     datasets = material.opened(config)
     console = _console()
+    if line := restore(config):
+        console.print(line, highlight=False, soft_wrap=True)
     for line in material.left_out(suite.tasks, datasets):
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
     todo = [

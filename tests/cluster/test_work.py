@@ -440,6 +440,34 @@ def test_a_plan_of_another_config_takes_nothing_and_claims_no_folder(
     assert not (tmp_path / "outputs").exists()
 
 
+def test_rows_that_were_measured_otherwise_are_left_there(done: Config, tmp_path: Path) -> None:
+    keep.keep(done)
+    other = config(tmp_path, f"kept={done.kept}", "model.generation.denoising_steps=3")
+    said = keep.restore(other)
+    assert said.startswith("4 words were taken")
+    assert "measured otherwise: model.generation.denoising_steps was" in said
+    assert survey.survey(other, ask=False).words[MISSING] == 4  # to be measured
+    with pytest.raises(UserError, match="holds rows of another config"):
+        keep.publish(other)
+
+
+def test_what_was_measured_since_is_kept_too(done: Config, tmp_path: Path) -> None:
+    done = replace(done, kept=tmp_path / "kept")
+    keep.keep(done)
+    path = next((done.kept / "small" / "shards").glob("*red_striped_star.parquet"))
+    rows = pd.read_parquet(path)
+    keep._write_rows(rows[rows["anchor"] != "zepu"], path, {})
+    keep.publish(done)
+    keep.keep(done)
+    assert len(list((done.kept / "small" / "shards").iterdir())) == 2  # that shard alone
+    keep.publish(done)
+    kept = pd.read_parquet(done.kept / "small" / "results.parquet")
+    measured = results.read(done.folder)
+    order = list(results.IDENTITY)
+    kept, measured = (f.sort_values(order, ignore_index=True) for f in (kept, measured))
+    pd.testing.assert_frame_equal(kept, measured, check_dtype=False)
+
+
 def test_kept_words_of_another_config_are_left_there(done: Config) -> None:
     keep.keep(done)
     other = config(done.outputs.parent, "trainer.eps=1e-6", f"outputs={done.outputs / 'other'}")
@@ -447,7 +475,9 @@ def test_kept_words_of_another_config_are_left_there(done: Config) -> None:
     assert survey.survey(other, ask=False).words[MISSING] == 4
 
 
-def test_a_plain_run_s_words_count_as_done(tmp_path: Path) -> None:
+def test_a_plain_run_s_words_count_as_done_and_kept_ones_as_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from vwtransfer import study as plain
 
     study = config(tmp_path)
@@ -456,6 +486,32 @@ def test_a_plain_run_s_words_count_as_done(tmp_path: Path) -> None:
     assert found.words[DONE] == 4
     assert json.loads((study.folder / "provenance.json").read_text())["seeds"]["study"] == 0
     assert not math.isnan(results.read(study.folder).value.sum())
+    keep.keep(study)
+    trained, rows = words(study), results.read(study.folder)
+    shutil.rmtree(study.folder)
+    capsys.readouterr()
+    plain.run(study)
+    assert f"4 words were taken from {study.kept / 'small'}" in capsys.readouterr().out
+    assert all(torch.equal(vectors, trained[name]) for name, vectors in words(study).items())
+    assert results.read(study.folder).equals(rows)  # seconds and all: measured once
+
+
+def test_what_a_killed_process_left_half_written_is_no_result(done: Config) -> None:
+    part = next((done.folder / "results").glob("*.parquet"))
+    part.rename(part.with_name(f".{part.name}.1.aa"))  # whole, but not yet in its place
+    assert survey.survey(done, ask=False).words[MISSING] == 2
+    (done.folder / "results" / ".shard-cut-off.parquet.1.bb").touch()
+    (done.folder / "results" / "cut-off.parquet").touch()
+    worker.work(done)
+    assert survey.survey(done, ask=False).words[DONE] == 4
+    assert part.exists()
+
+
+def test_a_reason_is_shown_as_it_is(tmp_path: Path) -> None:
+    study = config(tmp_path)
+    reason = "RuntimeError: [enforce fail at alloc.cpp] cannot open [/scratch/x.so]"
+    history.record(study.folder, shards(study)[0], history.event(history.FAILED, 0.0, 0, reason))
+    assert reason in " ".join(shown(study).split())
 
 
 def test_a_dry_run_writes_what_would_be_submitted(

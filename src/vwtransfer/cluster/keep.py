@@ -8,12 +8,14 @@ trained with the very config of the study are put where the study looks for them
 
 A file of words holds a tensor [K, D], float32, for each word under the word's key, and in the
 metadata's `words` (JSON) what else is known of each: model, config, loss, seconds and, if there is
-one, its note.
+one, its note. A file of rows says in its metadata's `identity` (JSON) with which config they were
+measured; under another one they are not taken.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -26,7 +28,8 @@ from vwtransfer.cluster import survey
 from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.cluster.shown import terminal
 from vwtransfer.config import Config, provenance
-from vwtransfer.config.identity import word_identity
+from vwtransfer.config.identity import differences, identity, word_identity
+from vwtransfer.errors import UserError
 from vwtransfer.evaluation.queries import Query
 from vwtransfer.files import write_atomically
 from vwtransfer.grid import parse_key
@@ -38,25 +41,32 @@ REST = ("model", "config", "loss", "seconds", "note")
 
 
 def keep(config: Config) -> None:
-    """action=keep: packs every finished shard that is not kept yet."""
+    """action=keep: packs every finished shard of which words or rows are not kept yet."""
     folder = config.kept / config.name
     store = WordStore(config.folder / "words")
-    known = _keys(folder)
-    rows: pd.DataFrame | None = None
+    known = {word.cell.key: word.config for word in _words(folder)}
+    kept_rows, _ = _rows(folder, identity(config))
+    kept = set() if kept_rows is None else set(_queries(kept_rows))
+    of_concept: dict[tuple[str, str], pd.DataFrame] | None = None
     count = finished = 0
-    asked = shards(config, survey.left_out(config.folder)[0])
-    for shard in asked:
-        if not survey.is_complete(config, shard):
+    asked = survey.survey(config, ask=False).states
+    for state in asked:
+        if not state.is_complete:
             continue
         finished += 1
-        cells = [cell for cell in shard.cells if cell in store]
-        if {cell.key for cell in cells} <= known:
+        shard = state.shard
+        if of_concept is None:
+            groups = results.read(config.folder).groupby(["dataset", "concept"])
+            of_concept = {(str(name[0]), str(name[1])): rows for name, rows in groups}
+        rows = of_concept[shard.dataset, shard.concept]
+        rows = rows[[is_of(config, shard, query) for query in _queries(rows)]]
+        words = [store.load(cell) for cell in shard.cells if cell in store]
+        same = all(known.get(word.cell.key) == word.config for word in words)
+        if same and kept.issuperset(_queries(rows)):
             continue
-        rows = results.read(config.folder) if rows is None else rows
         place = folder / "shards" / shard.file_name
-        own = rows[[is_of(config, shard, query) for query in _queries(rows)]]
-        _write_rows(own, place.with_name(f"{place.name}.parquet"))
-        pack([store.load(cell) for cell in cells], place.with_name(f"{place.name}.safetensors"))
+        _write_rows(rows, place.with_name(f"{place.name}.parquet"), identity(config))
+        pack(words, place.with_name(f"{place.name}.safetensors"))
         count += 1
     terminal().print(
         f"{count} shards were added to {folder}; "
@@ -65,19 +75,23 @@ def keep(config: Config) -> None:
 
 
 def publish(config: Config) -> None:
-    """action=publish: one file of words for each task, and one of rows."""
+    """action=publish: one file of words for each task, and one of rows.
+
+    Raises:
+        UserError: some rows were measured with another config.
+    """
     folder = config.kept / config.name
-    before = sorted(path for path in folder.rglob("*") if path.is_file())
-    paths = [path for path in before if path.suffix == ".safetensors"]
-    words = {word.cell: word for path in paths for word in unpack(path)}
+    words = {word.cell: word for word in _words(folder)}
+    frame, other = _rows(folder, identity(config))
+    if other:
+        raise UserError(f"{folder} holds rows of another config: {'; '.join(other)}.")
+    shards_of = list((folder / "shards").glob("*"))
     for task in sorted({cell.task for cell in words}):
         pack([words[c] for c in sorted(words) if c.task == task], folder / f"{task}.safetensors")
-    frame = _rows(folder)
     if frame is not None:
-        _write_rows(frame, folder / ROWS)
-    for path in before:
-        if path.parent.name == "shards":
-            path.unlink()
+        _write_rows(frame, folder / ROWS, identity(config))
+    for path in shards_of:
+        path.unlink()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     terminal().print(f"{folder}: {len(words):,} words, {size / 1e6:.1f} MB")
 
@@ -89,8 +103,7 @@ def restore(config: Config) -> str:
         A line that says what was done; empty where nothing was to do.
     """
     folder = config.kept / config.name
-    paths = sorted(folder.rglob("*.safetensors"))
-    if not paths:
+    if not any(folder.rglob("*.safetensors")):
         return ""
     missing = [
         shard
@@ -99,20 +112,23 @@ def restore(config: Config) -> str:
     ]
     wanted = {cell for shard in missing for cell in shard.cells}
     store = WordStore(config.folder / "words")
-    kept = [word for path in paths for word in unpack(path)]
-    kept = [word for word in kept if word.cell in wanted and word.cell not in store]
-    found = [word for word in kept if word.config == word_identity(config, word.cell)]
+    kept = {word.cell: word for word in _words(folder) if word.cell in wanted}
+    kept = {cell: word for cell, word in kept.items() if cell not in store}
+    found = [w for w in kept.values() if w.config == word_identity(config, w.cell)]
+    others: list[str] = []
     if found:
         provenance.save(config)  # from here on the folder is this study's
         for word in found:
             store.save(word)
-        frame = _rows(folder)
+        frame, others = _rows(folder, identity(config))
         if frame is not None:
             queries = _queries(frame)
             for shard in missing:
                 _restore_rows(config, shard, frame, queries)
     other = len(kept) - len(found)
     left = f"; {other} words of another config were left there" if other else ""
+    if others:
+        left += f"; rows were left there, as they were measured otherwise: {'; '.join(others)}"
     return f"{len(found)} words were taken from {folder}{left}" if kept else ""
 
 
@@ -162,8 +178,14 @@ def _rest(word: Word) -> dict[str, str | float]:
     return rest | {"seconds": round(word.seconds, 3)}
 
 
-def _keys(folder: Path) -> set[str]:
-    return {w.cell.key for path in folder.rglob("*.safetensors") for w in unpack(path)}
+def _files(folder: Path, suffix: str) -> list[Path]:
+    """What was published, then what was kept since: of two of the same the latter counts."""
+    return [*sorted(folder.glob(f"*{suffix}")), *sorted(folder.glob(f"shards/*{suffix}"))]
+
+
+def _words(folder: Path) -> Iterator[Word]:
+    for path in _files(folder, ".safetensors"):
+        yield from unpack(path)
 
 
 def _queries(frame: pd.DataFrame) -> list[Query]:
@@ -171,16 +193,25 @@ def _queries(frame: pd.DataFrame) -> list[Query]:
     return [Query(*row) for row in frame[columns].itertuples(index=False)]
 
 
-def _rows(folder: Path) -> pd.DataFrame | None:
-    """All kept rows once."""
-    paths: Iterable[Path] = sorted(folder.rglob("*.parquet"))
-    frames = [pq.read_table(path, partitioning=None).to_pandas() for path in paths]
+def _rows(folder: Path, now: Mapping[str, Any]) -> tuple[pd.DataFrame | None, list[str]]:
+    """All kept rows once, and in what the configs of those differ that are left out."""
+    frames, other = [], []
+    for path in _files(folder, ".parquet"):
+        table = pq.read_table(path, partitioning=None)
+        former = json.loads((table.schema.metadata or {}).get(b"identity", b"{}"))
+        if found := differences(former, now):
+            other += found
+        else:
+            frames.append(table.to_pandas())
     if not frames:
-        return None
-    return pd.concat(frames, ignore_index=True).drop_duplicates(results.IDENTITY)
+        return None, list(dict.fromkeys(other))
+    whole = pd.concat(frames, ignore_index=True).drop_duplicates(results.IDENTITY, keep="last")
+    return whole, list(dict.fromkeys(other))
 
 
-def _write_rows(frame: pd.DataFrame, path: Path) -> None:
+def _write_rows(frame: pd.DataFrame, path: Path, made_with: Mapping[str, Any]) -> None:
     frame = frame.reindex(columns=results.SCHEMA.names)  # older rows lack later columns
     table = pa.Table.from_pandas(frame, schema=results.SCHEMA, preserve_index=False)
+    metadata = {**(table.schema.metadata or {}), b"identity": json.dumps(made_with).encode()}
+    table = table.replace_schema_metadata(metadata)
     write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))

@@ -128,7 +128,7 @@ def survey(config: Config, ask: bool = True) -> Survey:
     folder = config.folder
     trains, measures = left_out(folder)
     todo = shards(config, trains)
-    parts = _listed(folder / "results")
+    parts = _parts(folder)
     elsewhere = _Elsewhere(config, parts, measures)
     begun = _listed(folder / "cluster" / "history")
     owners = _owners(folder / "cluster" / "claims", config.cluster.claim_seconds)
@@ -225,7 +225,7 @@ def rows_in(paths: Iterable[Path]) -> set[Query]:
 def earlier_parts(folder: Path, shard: Shard) -> list[Path]:
     """Parts of the results that may hold rows of a shard's words: of shards, and of plain runs."""
     own = readable(shard.parts_prefix)
-    names = sorted(_listed(folder / "results"))
+    names = sorted(_parts(folder))
     chosen = [n for n in names if n.startswith(own) or not n.startswith(_OF_SHARDS)]
     return [folder / "results" / name for name in chosen]
 
@@ -275,6 +275,11 @@ class _Elsewhere:
         return rows_wanted(self._config, shard, trained, self._unmeasured) <= (
             self._rows | rows_in(paths)
         )
+
+
+def _parts(folder: Path) -> set[str]:
+    """Names of the parts of the results, without what a killed process left half written."""
+    return {name for name in _listed(folder / "results") if name.endswith(".parquet")}
 
 
 def _listed(folder: Path) -> set[str]:

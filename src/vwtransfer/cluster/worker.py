@@ -149,7 +149,11 @@ def do(
             if survey.is_complete(config, shard) or _has_failed(config, shard):
                 continue
             path = survey.claim_path(config.folder, shard)
-            claim = take(path, config.cluster.claim_seconds, is_gone)
+            try:
+                claim = take(path, config.cluster.claim_seconds, is_gone)
+            except OSError as error:  # a file server in trouble; another shard may fare better
+                failed.append(f"{shard.key}: {error}")
+                continue
             if claim is None:
                 owner = owner_of(path)
                 where = f"{owner.host} (job {owner.job})" if owner else "another process"
@@ -265,7 +269,7 @@ def _of_shard(
     study: Study, shard: Shard, earlier: Sequence[Path], new: pd.DataFrame | None
 ) -> pd.DataFrame | None:
     """The new rows of a shard, and those that earlier parts of the results hold of it."""
-    frames = [results.read(path) for path in earlier]
+    frames = [results.read(path) for path in earlier if results.is_whole(path)]
     frames += [] if new is None else [new]
     if not frames:
         return None
