@@ -135,6 +135,22 @@ def _text(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+def test_a_link_that_was_made_though_it_is_said_to_be_there_is_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Path.hardlink_to
+
+    def twice(self: Path, target: Path) -> None:  # as NFS does where its first answer was lost
+        link(self, target)
+        link(self, target)
+
+    monkeypatch.setattr(Path, "hardlink_to", twice)
+    path = tmp_path / "claim"
+    assert write_once(path, Path.touch)
+    assert not write_once(path, Path.touch)
+    assert [found.name for found in tmp_path.iterdir()] == ["claim"]
+
+
 def test_a_file_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
     former = os.umask(0o002)
     try:

@@ -46,8 +46,8 @@ def write_once(path: Path, write: Callable[[Path], None]) -> bool:
     def place(temporary: Path) -> bool:
         try:
             path.hardlink_to(temporary)
-        except FileExistsError:
-            return False
+        except FileExistsError:  # or NFS asked twice, as its first answer was lost: see open(2)
+            return temporary.stat().st_nlink == 2
         return True
 
     return _write_temporary(path, write, place)

@@ -354,7 +354,9 @@ def test_the_cluster_s_limits_are_asked_for(cluster: Path) -> None:
 def test_a_partition_that_does_not_exist_is_refused_in_slurm_s_words(
     cluster: Path, tmp_path: Path
 ) -> None:
-    said = study(tmp_path, "a", LONG).run("submit", "cluster.partition=nowhere", check=False)
+    refused = study(tmp_path, "a", LONG)
+    said = refused.run("submit", "cluster.partition=nowhere", check=False)
+    assert not list(refused.folder.glob("cluster/submissions/*"))
     assert "SLURM refuses the job: invalid partition specified: nowhere" in said
     assert "Traceback" not in said
 

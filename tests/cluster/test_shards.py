@@ -1,6 +1,7 @@
 """Shards, how they are spread over jobs, and what the disk says of them."""
 
 import dataclasses
+import errno
 import itertools
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vwtransfer.cluster import claims
+from vwtransfer.cluster import claims, history, scheduler
 from vwtransfer.cluster.arrays import arrays
 from vwtransfer.cluster.shards import shards
 from vwtransfer.config import Config
@@ -155,10 +156,60 @@ def test_a_job_that_is_started_again_takes_its_own_claim(
     assert before.owner.job == "77"
     assert before.owner.host == socket.gethostname()
     assert before.owner.began == psutil.Process().create_time()
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert claims.take(path, expires=60) is not None
     monkeypatch.setenv("SLURM_JOB_ID", "78")
     assert claims.take(path, expires=60) is None
     assert claims.take(path, expires=60, job_is_gone=lambda job: job == "77") is not None
+
+
+def test_processes_of_one_job_leave_each_other_s_claims(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "77")  # as under salloc, or srun of several tasks
+    assert claims.take(tmp_path / "shard.json", expires=60) is not None
+    assert claims.take(tmp_path / "shard.json", expires=60) is None
+
+
+def test_a_job_of_another_cluster_is_not_gone_because_this_one_does_not_know_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shard.json"
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "north")
+    assert claims.take(path, expires=60) is not None
+    for job, cluster in (("78", "south"), ("77", "south"), ("78", "")):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        monkeypatch.setenv("SLURM_CLUSTER_NAME", cluster)
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+        assert claims.take(path, expires=60, job_is_gone=lambda job: True) is None
+
+
+def test_a_process_that_cannot_be_seen_from_here_lives_by_its_heartbeat(tmp_path: Path) -> None:
+    path = tmp_path / "shard.json"
+    claim = claims.take(path, expires=60)
+    assert claim is not None
+    now = claims.clock(tmp_path)
+    gone = dataclasses.replace(claim.owner, pid=2**22 + 1)
+    assert not claims.is_alive(path, gone, 60, now)
+    for hidden in (
+        dataclasses.replace(gone, user="somebody"),
+        dataclasses.replace(gone, host="elsewhere"),
+    ):
+        assert claims.is_alive(path, hidden, 60, now)
+    moved = dataclasses.replace(claim.owner, began=claim.owner.began + 1)
+    assert claims.is_alive(path, moved, 60, now)  # the machine's clock was set by a second
+
+
+def test_where_no_file_can_be_written_this_machine_s_clock_tells_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr("vwtransfer.files._write", full)
+    assert abs(claims.clock(tmp_path) - time.time()) < 5
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_person_s_job_is_not_gone_because_squeue_does_not_show_it(
@@ -171,3 +222,28 @@ def test_another_person_s_job_is_not_gone_because_squeue_does_not_show_it(
     path.write_text(json.dumps({**dataclasses.asdict(theirs.owner), "user": "somebody"}))
     monkeypatch.setenv("SLURM_JOB_ID", "78")
     assert claims.take(path, expires=60, job_is_gone=lambda job: True) is None
+
+
+def test_a_line_of_history_that_was_cut_off_harms_no_other(
+    tmp_path: Path, section5: Config
+) -> None:
+    shard = shards(section5)[0]
+    history.record(tmp_path, shard, history.event(history.FAILED, 0.0, 0, "kein Platz für später"))
+    path = history.history_path(tmp_path, shard)
+    whole = path.read_bytes()
+    path.write_bytes(whole + '{"what": "again", "reason": "f\u00fc'.encode()[:-1])  # half a letter
+    history.record(tmp_path, shard, history.event(history.AGAIN, 0.0))
+    found = history.history(tmp_path, shard)
+    assert [event.what for event in found] == [history.FAILED, history.AGAIN]
+    assert found[0].reason == "kein Platz für später"
+
+
+def test_all_jobs_are_cancelled_whatever_slurm_says_of_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scancel = tmp_path / "scancel"
+    scancel.write_text(f"#!/bin/sh\necho $# >> {tmp_path}/asked\necho refused >&2\nexit 1\n")
+    scancel.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert scheduler.cancel(str(i) for i in range(scheduler.UNITS + 1)) == ["refused"]
+    assert (tmp_path / "asked").read_text().split() == [str(scheduler.UNITS), "1"]

@@ -1,6 +1,7 @@
 """From shards to SLURM's job arrays, through submitit."""
 
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ def send(config: Config, keys: Sequence[str], console: Console) -> Path | None:
         return None
     folder = write_submission(config, [array.jobs for array in found])
     for number, array in enumerate(found):
-        with _refusals_explained():
+        with _refusals_explained(), _without_record(folder, unless=number > 0):
             executor = submitit.SlurmExecutor(
                 _jobs(folder), config.cluster.restarts, python=_python()
             )
@@ -155,6 +156,17 @@ def _array_size(config: Config) -> int | None:
     known = scheduler.max_array_size()
     sizes = [size for size in (config.cluster.array_size, known) if size is not None]
     return min(sizes, default=None)
+
+
+@contextmanager
+def _without_record(folder: Path, unless: bool) -> Iterator[None]:
+    """Takes back the record of a submission of which SLURM took nothing."""
+    try:
+        yield
+    except Exception:
+        if not unless:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @contextmanager

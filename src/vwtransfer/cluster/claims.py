@@ -20,9 +20,11 @@ from types import TracebackType
 
 import psutil
 
+from vwtransfer.errors import UserError
 from vwtransfer.files import write_once, write_text
 
 BEATS = 6  # heartbeats within the time after which a claim expires
+CLOCK_SET = 10.0  # seconds by which a machine's clock may be set while a process runs
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Owner:
         since: when it took the claim.
         token: of this claim alone.
         user: whose process it is.
+        cluster: the SLURM cluster of its job.
+        restart: how often that cluster had started the job again.
     """
 
     host: str
@@ -44,6 +48,8 @@ class Owner:
     since: str
     token: str
     user: str = ""
+    cluster: str = ""
+    restart: int = 0
 
 
 def current_job() -> str | None:
@@ -80,10 +86,11 @@ class Claim:
     ) -> None:
         self._released.set()
         self._thread.join()
-        if owner_of(self.path) == self.owner:
-            self.path.unlink(missing_ok=True)
-        else:
-            self._lost.set()
+        with contextlib.suppress(OSError):  # where the file server is away, it expires
+            if owner_of(self.path) == self.owner:
+                self.path.unlink(missing_ok=True)
+            else:
+                self._lost.set()
 
     def _beat(self) -> None:
         while not self._released.wait(self._interval):
@@ -118,6 +125,8 @@ def take(
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         token=os.urandom(8).hex(),
         user=getpass.getuser(),
+        cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
+        restart=int(os.environ.get("SLURM_RESTART_COUNT", 0)),
     )
     former = owner_of(path)
     if former is not None and not _is_dead(path, former, owner, expires, job_is_gone):
@@ -139,7 +148,8 @@ def owner_of(path: Path) -> Owner | None:
 
 def is_alive(path: Path, owner: Owner, expires: float, now: float) -> bool:
     """Whether the owner still works, as far as can be seen from here."""
-    if owner.host == socket.gethostname() and not _runs(owner):
+    here = (owner.host, owner.user) == (socket.gethostname(), getpass.getuser())
+    if here and process_of(owner.pid, owner.began) is None:  # others' need not be seen
         return False
     try:
         return now - path.stat().st_mtime < expires
@@ -150,16 +160,17 @@ def is_alive(path: Path, owner: Owner, expires: float, now: float) -> bool:
 def clock(folder: Path) -> float:
     """The time of the machine that keeps the folder, which is what stamps its files.
 
-    Who may not write there goes by this machine's.
+    Who cannot write there goes by this machine's.
     """
-    if not os.access(folder, os.W_OK):
-        return time.time()
     probe = folder / f".clock.{os.getpid()}.{os.urandom(4).hex()}"
     try:
         write_text(probe, "")
         return probe.stat().st_mtime
+    except (UserError, OSError):
+        return time.time()
     finally:
-        probe.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def _is_dead(
@@ -167,20 +178,22 @@ def _is_dead(
 ) -> bool:
     if not is_alive(path, former, expires, clock(path.parent)):
         return True
-    if former.job is None or former.user != me.user:  # squeue need not show what others run
+    # squeue need not show what others run, and knows nothing of another cluster's jobs
+    if former.job is None or (former.user, former.cluster) != (me.user, me.cluster):
         return False
-    # a job that is started again is the same job; the scheduler has ended what it was before
-    return former.job == me.job or job_is_gone(former.job)
+    # a job that was started again is the same job; the scheduler has ended what it was before
+    return former.restart != me.restart if former.job == me.job else job_is_gone(former.job)
 
 
-def _runs(owner: Owner) -> bool:
-    """Whether the process of an owner on this machine is there, and not a zombie."""
+def process_of(pid: int, began: float) -> psutil.Process | None:
+    """A process of this machine and user that began then; None where it has ended."""
     try:
-        process = psutil.Process(owner.pid)
-        alive: bool = process.status() != psutil.STATUS_ZOMBIE
-        return alive and abs(process.create_time() - owner.began) < 1
-    except psutil.NoSuchProcess:
-        return False
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return process if abs(process.create_time() - began) < CLOCK_SET else None
+    except psutil.Error:
+        return None
 
 
 def _clear(path: Path, former: Owner) -> None:

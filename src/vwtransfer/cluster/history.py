@@ -65,16 +65,20 @@ def record(folder: Path, shard: Shard, entry: Event) -> None:
     path = history_path(folder, shard)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+        line = json.dumps(asdict(entry)) + "\n"
+        with path.open("ab+") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            cut_off = file.read() not in (b"", b"\n")
+            file.write((("\n" if cut_off else "") + line).encode())
     except OSError as error:
         raise explained(error, path) or error from error
 
 
 def history(folder: Path, shard: Shard) -> list[Event]:
     """All that was recorded; a line that was cut off is left out."""
+    path = history_path(folder, shard)
     try:
-        lines = history_path(folder, shard).read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     found = []

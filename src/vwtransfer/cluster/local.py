@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import submitit
 
+from vwtransfer.cluster.claims import process_of
 from vwtransfer.files import write_json
 
 
@@ -40,27 +41,23 @@ def start(folder: Path) -> None:
 
 def alive_controllers(path: Path) -> list[psutil.Process]:
     """The processes of a record that still run on this machine."""
-    found = []
-    for record in json.loads(path.read_text(encoding="utf-8")):
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(record["pid"])
-            same = abs(process.create_time() - record["began"]) < 1
-            if same and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+    records = json.loads(path.read_text(encoding="utf-8"))
+    found = (process_of(record["pid"], record["began"]) for record in records)
+    return [process for process in found if process is not None]
 
 
 def cancel(path: Path) -> int:
     """Has the processes of a record save and stop.
 
     Returns:
-        How many there were.
+        How many there were; another user's are not asked.
     """
-    processes = alive_controllers(path)
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
+    count = 0
+    for process in alive_controllers(path):
+        with suppress(psutil.Error):
             process.send_signal(signal.SIGTERM)  # the controller passes it on
-    return len(processes)
+            count += 1
+    return count
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What SLURM is asked, through its own commands; an answer it does not give is None."""
 
 import getpass
+import os
 import re
 import shutil
 import subprocess
@@ -109,22 +110,30 @@ def ended(jobs: Sequence[str]) -> dict[str, str]:
     return states
 
 
-def cancel(jobs: Iterable[str]) -> None:
+def cancel(jobs: Iterable[str]) -> list[str]:
     """Takes jobs out of the queue, and ends those that run.
 
-    Raises:
-        subprocess.CalledProcessError: SLURM refuses.
+    Returns:
+        What SLURM says against it.
     """
-    chosen = list(jobs)
+    chosen, refusals = list(jobs), []
     for start in range(0, len(chosen), UNITS):
         command = ["scancel", *chosen[start : start + UNITS]]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        except subprocess.CalledProcessError as error:
+            refusals.append(error.stderr.strip())
+        except subprocess.TimeoutExpired:
+            refusals.append(f"no answer within {PATIENCE} s")
+    return list(dict.fromkeys(refusals))
 
 
 def _ask(*command: str) -> str | None:
+    # a person's own filters for squeue would hide jobs
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
         answer = subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=PATIENCE
+            command, check=True, capture_output=True, text=True, timeout=PATIENCE, env=plain
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -8,6 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 
 from vwtransfer.cluster import scheduler
 from vwtransfer.cluster.expected import expectations, hours, rate
@@ -104,13 +105,12 @@ def _failures(config: Config, found: Survey) -> list[str]:
     for state in found.states:
         if state.standing == FAILED and state.last is not None:
             log = f"  log: {state.last.log}" if state.last.log else ""
-            lines.append(f"[red]failed[/] {state.shard.key}: {state.last.reason}{log}")
+            lines.append(f"[red]failed[/] {escape(f'{state.shard.key}: {state.last.reason}{log}')}")
         elif state.failed_words:
             for cell in state.shard.cells:
                 if failure := store.failure(cell):
-                    lines.append(
-                        f"[red]failed[/] {cell.key}: step {failure.step}: {failure.reason}"
-                    )
+                    reason = f"{cell.key}: step {failure.step}: {failure.reason}"
+                    lines.append(f"[red]failed[/] {escape(reason)}")
     ended = [state for state in found.states if interrupted(state)]
     shown = ended[: max(0, SHOWN - len(lines))]
     said = scheduler.ended([s.last.job for s in shown if s.last and s.last.job])
@@ -119,10 +119,11 @@ def _failures(config: Config, found: Survey) -> list[str]:
         assert last is not None
         how = said.get(last.job or "", "ended without a word")
         log = f"  log: {last.log}" if last.log else ""
-        lines.append(
-            f"[yellow]interrupted[/] {state.shard.key}: job {last.job or '-'} on {last.host} "
+        what = (
+            f"{state.shard.key}: job {last.job or '-'} on {last.host} "
             f"{how}; action=resume goes on from its checkpoint{log}"
         )
+        lines.append(f"[yellow]interrupted[/] {escape(what)}")
     lines += _silent(config.folder, found)
     more = len(lines) - SHOWN
     return lines[:SHOWN] + ([f"... and {more} more"] if more > 0 else [])

@@ -65,13 +65,12 @@ def cancel(config: Config) -> None:
     console = terminal()
     found = survey(config)
     mine = [entry.job for entry in found.entries if entry.user == getpass.getuser()]
-    try:
-        scheduler.cancel(mine)
-    except subprocess.CalledProcessError as error:
-        raise UserError(f"scancel refuses: {error.stderr.strip()}") from error
+    refusals = scheduler.cancel(mine)
     records = (config.folder / "cluster" / "submissions").glob("*/controllers.json")
     processes = sum(local.cancel(path) for path in records)
     console.print(f"cancelled: {len(mine)} jobs, {processes} local processes")
+    if refusals:
+        raise UserError(f"scancel refuses: {'; '.join(refusals)}")
     if others := sorted({entry.user for entry in found.entries} - {getpass.getuser()}):
         console.print(f"jobs of {', '.join(others)} go on: theirs to cancel", style="yellow")
     if not found.answered and scheduler.is_here():
