@@ -14,6 +14,7 @@ measured; under another one they are not taken.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,8 @@ def publish(config: Config) -> None:
         _write_rows(frame, folder / ROWS, identity(config))
     for path in shards_of:
         path.unlink()
+    with suppress(OSError):
+        (folder / "shards").rmdir()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     terminal().print(f"{folder}: {len(words):,} words, {size / 1e6:.1f} MB")
 
@@ -126,10 +129,10 @@ def restore(config: Config) -> str:
             for shard in missing:
                 _restore_rows(config, shard, frame, queries)
     other = len(kept) - len(found)
-    left = f"; {other} words of another config were left there" if other else ""
+    left = f"; {other:,} words of another config were left there" if other else ""
     if others:
         left += f"; rows were left there, as they were measured otherwise: {'; '.join(others)}"
-    return f"{len(found)} words were taken from {folder}{left}" if kept else ""
+    return f"{len(found):,} words were taken from {folder}{left}" if kept else ""
 
 
 def pack(words: Sequence[Word], path: Path) -> None:

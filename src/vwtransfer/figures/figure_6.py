@@ -49,8 +49,9 @@ def figure_6(
     """Figure 6: performance against the radius delta of the ball around the anchor (section 5).
 
     A row of panels for each dataset, a panel for each model and metric, a line with its 95 % band
-    for each task that words were trained for. The same words unconstrained stand apart at the
-    right, the anchor word itself is the line to compare with. Points that lack words are pale.
+    for each task that words were trained for. The same words unconstrained, if there are any, stand
+    apart at the right, the anchor word itself is the line to compare with. Points that lack words
+    are pale.
 
     Args and raises as `figure_3`; no file is written when the results hold no word with a delta.
     """
@@ -64,6 +65,8 @@ def figure_6(
     if not tasks:
         return []
     deltas = sorted(d for d in table["delta"].unique() if math.isfinite(d))
+    free = np.isinf(table.loc[table["trained_for"].isin(tasks), "delta"]).any()
+    free = free or (published is not None and np.isinf(published["delta"]).any())
     figure, axes = sheet.panels(len(datasets) * len(shown), len(shown), 3.1)
     where = [(dataset, *panel) for dataset in datasets for panel in shown]
     for ax, (dataset, evaluated_on, metric) in zip(axes, where, strict=True):
@@ -80,7 +83,7 @@ def figure_6(
         if published is not None:
             _published_line(ax, published, dataset, metric, tasks, deltas)
         share_axis(ax, metric)
-        _delta_axis(ax, deltas)
+        _delta_axis(ax, deltas, free)
     for ax, (evaluated_on, _) in zip(axes, shown, strict=False):
         ax.set_title(f"evaluated in {evaluated_on}")
     if len(datasets) > 1:
@@ -100,8 +103,8 @@ def figure_6(
     ]
     title = title_of("Figure 6: performance against delta", frame, world, planned)
     notes = [
-        "Delta is the radius of the ball, in distances from the anchor to its nearest word; free: "
-        "unconstrained, the same words.",
+        "Delta is the radius of the ball, in distances from the anchor to its nearest word"
+        + ("; free: unconstrained, the same words." if free else "."),
         *notes_of(frame, table, planned),
     ]
     sheet.finish(figure, legend, title, notes)
@@ -179,11 +182,13 @@ def _smallest(deltas: Sequence[float]) -> float:
     return min((delta for delta in deltas if delta > 0), default=1.0)
 
 
-def _delta_axis(ax: Axes, deltas: Sequence[float]) -> None:
-    """A logarithmic axis that has room for a delta of 0."""
-    smallest, free = _smallest(deltas), _place(math.inf, deltas)
+def _delta_axis(ax: Axes, deltas: Sequence[float], free: bool) -> None:
+    """A logarithmic axis that has room for a delta of 0, and for words without one."""
+    smallest, place = _smallest(deltas), _place(math.inf, deltas)
     ax.set_xscale("symlog", linthresh=smallest, linscale=0.5)
-    ax.set_xticks([*deltas, free], [*(f"{d:g}" for d in deltas), "free"])
+    ticks = {delta: f"{delta:g}" for delta in deltas} | ({place: "free"} if free else {})
+    ax.set_xticks(list(ticks), list(ticks.values()))
     ax.minorticks_off()
-    ax.set_xlim(deltas[0] - 0.2 * smallest, 1.5 * free)
-    ax.axvline(0.7 * free, color="#999999", linestyle=(0, (1, 3)), linewidth=1)
+    ax.set_xlim(deltas[0] - 0.2 * smallest, 1.5 * place if free else 0.6 * place)
+    if free:
+        ax.axvline(0.7 * place, color="#999999", linestyle=(0, (1, 3)), linewidth=1)
