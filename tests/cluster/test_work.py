@@ -52,6 +52,8 @@ SMALL = [
     "progress=false",
 ]
 
+LEFT = "4 words of another config or other photos were left there"
+
 
 def config(folder: Path, *more: str) -> Config:
     return compose([*SMALL, f"outputs={folder / 'outputs'}", f"kept={folder / 'kept'}", *more])
@@ -436,7 +438,7 @@ def test_a_plan_of_another_config_takes_nothing_and_claims_no_folder(
 ) -> None:
     keep.keep(done)
     plan.plan(config(tmp_path, f"kept={done.kept}", "trainer.eps=1e-6"))
-    assert "4 words of another config were left there" in capsys.readouterr().out
+    assert LEFT in capsys.readouterr().out
     assert not (tmp_path / "outputs").exists()
 
 
@@ -449,6 +451,19 @@ def test_rows_that_were_measured_otherwise_are_left_there(done: Config, tmp_path
     assert survey.survey(other, ask=False).words[MISSING] == 4  # to be measured
     with pytest.raises(UserError, match="holds rows of another config"):
         keep.publish(other)
+
+
+def test_words_of_other_photos_are_left_there(done: Config, tmp_path: Path) -> None:
+    done = replace(done, kept=tmp_path / "kept")
+    keep.keep(done)
+    same, other = (config(tmp_path / name, f"kept={done.kept}") for name in "ab")
+    for folder, pixels in ((done.kept / "small", "1"), (same.folder, "1"), (other.folder, "2")):
+        image = {"concept": "red_striped_star", "split": "training", "sha256": pixels}
+        (folder / "manifests").mkdir(parents=True)
+        (folder / "manifests" / "tiny_shapes.json").write_text(json.dumps({"images": [image]}))
+    assert keep.restore(other).endswith(LEFT)
+    assert not words(other)
+    assert keep.restore(same).startswith("4 words were taken")
 
 
 def test_what_was_measured_since_is_kept_too(done: Config, tmp_path: Path) -> None:
@@ -471,7 +486,7 @@ def test_what_was_measured_since_is_kept_too(done: Config, tmp_path: Path) -> No
 def test_kept_words_of_another_config_are_left_there(done: Config) -> None:
     keep.keep(done)
     other = config(done.outputs.parent, "trainer.eps=1e-6", f"outputs={done.outputs / 'other'}")
-    assert keep.restore(other).endswith("4 words of another config were left there")
+    assert keep.restore(other).endswith(LEFT)
     assert survey.survey(other, ask=False).words[MISSING] == 4
 
 

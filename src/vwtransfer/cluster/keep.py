@@ -2,6 +2,7 @@
 
     kept/<name>/shards/<shard>.safetensors, .parquet     a finished shard's words and rows (keep)
     kept/<name>/<task>.safetensors, results.parquet      the same of all shards together (publish)
+    kept/<name>/manifests/<dataset>.json                 which photos they are of
 
 What lies there is read like outputs/: before anything is submitted or worked on, words that were
 trained with the very config of the study are put where the study looks for them.
@@ -32,12 +33,13 @@ from vwtransfer.config import Config, provenance
 from vwtransfer.config.identity import differences, identity, word_identity
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.queries import Query
-from vwtransfer.files import write_atomically
+from vwtransfer.files import write_atomically, write_text
 from vwtransfer.grid import parse_key
 from vwtransfer.results import Record
 from vwtransfer.words import Word, WordStore
 
 ROWS = "results.parquet"
+MANIFESTS = "manifests"
 REST = ("model", "config", "loss", "seconds", "note")
 
 
@@ -69,6 +71,9 @@ def keep(config: Config) -> None:
         _write_rows(rows, place.with_name(f"{place.name}.parquet"), identity(config))
         pack(words, place.with_name(f"{place.name}.safetensors"))
         count += 1
+        photos = config.folder / MANIFESTS / f"{shard.dataset}.json"
+        if photos.is_file():
+            write_text(folder / MANIFESTS / photos.name, photos.read_text(encoding="utf-8"))
     terminal().print(
         f"{count} shards were added to {folder}; "
         f"of the {len(asked)} that this command asks for, {finished} are finished"
@@ -117,19 +122,29 @@ def restore(config: Config) -> str:
     store = WordStore(config.folder / "words")
     kept = {word.cell: word for word in _words(folder) if word.cell in wanted}
     kept = {cell: word for cell, word in kept.items() if cell not in store}
-    found = [w for w in kept.values() if w.config == word_identity(config, w.cell)]
+    datasets = {name for name in config.dataset if _are_of_its_photos(config, name)}
+    found = [
+        word
+        for word in kept.values()
+        if word.cell.dataset in datasets and word.config == word_identity(config, word.cell)
+    ]
     others: list[str] = []
     if found:
         provenance.save(config)  # from here on the folder is this study's
         for word in found:
             store.save(word)
+        for name in datasets:
+            photos, own = folder / MANIFESTS / f"{name}.json", config.folder / MANIFESTS
+            if photos.is_file() and not (own / photos.name).exists():
+                write_text(own / photos.name, photos.read_text(encoding="utf-8"))
         frame, others = _rows(folder, identity(config))
         if frame is not None:
+            frame = frame[frame["dataset"].isin(datasets)]
             queries = _queries(frame)
             for shard in missing:
                 _restore_rows(config, shard, frame, queries)
     other = len(kept) - len(found)
-    left = f"; {other:,} words of another config were left there" if other else ""
+    left = f"; {other:,} words of another config or other photos were left there" if other else ""
     if others:
         left += f"; rows were left there, as they were measured otherwise: {'; '.join(others)}"
     return f"{len(found):,} words were taken from {folder}{left}" if kept else ""
@@ -158,6 +173,17 @@ def is_of(config: Config, shard: Shard, query: Query) -> bool:
         return query.trained_for == shard.task and query.cell.key.split("/")[-1] in shard.ends
     home = query.evaluated_on if query.evaluated_on in config.task else config.task[0]
     return home == shard.task
+
+
+def _are_of_its_photos(config: Config, dataset: str) -> bool:
+    """Whether what is kept is of the photos that the study has chosen, if it has."""
+    kept = config.kept / config.name / MANIFESTS / f"{dataset}.json"
+    own = config.folder / MANIFESTS / kept.name
+    if not (kept.is_file() and own.is_file()):
+        return True
+    chosen = [json.loads(path.read_text(encoding="utf-8"))["images"] for path in (kept, own)]
+    first, second = ([(i["concept"], i["split"], i["sha256"]) for i in each] for each in chosen)
+    return first == second
 
 
 def _restore_rows(
