@@ -72,3 +72,22 @@ def test_false_alarms_in_images_without_the_target_count_only_in_the_full_measur
     measured = average_precision(boxes, scores, [target, other], ["a"])[0]
     assert measured["mean_average_precision"] == pytest.approx(0.5, abs=0.01)
     assert measured["mean_average_precision_target_images"] == 1.0
+
+
+def test_a_box_counts_however_many_stand_before_it() -> None:
+    truth = Truth(torch.tensor([[10.0, 10.0, 20.0, 20.0]]), ("a",))
+    boxes = (truth.boxes + 50).repeat(1, 1, 200, 1).view(1, 1, 200, 4).clone()
+    boxes[0, 0, 150] = truth.boxes[0]
+    scores = torch.linspace(1, 0, 200)[None, None]
+    measured = average_precision(boxes, scores, [truth], ["a"])[0]
+    assert measured["mean_average_precision"] == pytest.approx(1 / 151, abs=1e-3)
+
+
+def test_a_word_whose_scores_are_no_numbers_finds_nothing_and_harms_no_other() -> None:
+    truth = Truth(torch.tensor([[10.0, 10.0, 20.0, 20.0]]), ("a",))
+    away = truth.boxes + 50
+    boxes = torch.stack([truth.boxes, truth.boxes, away])[:, None]
+    scores = torch.tensor([1.0, torch.nan, torch.nan])[:, None, None]
+    good, _, bad = average_precision(boxes, scores, [truth], ["a", "a", "a"])
+    assert good["mean_average_precision"] == 1.0
+    assert bad["mean_average_precision"] == 0.0

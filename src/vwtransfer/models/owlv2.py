@@ -51,13 +51,14 @@ def see(model: Any, processor: Any, images: Sequence[Image.Image]) -> dict[str, 
         processor: its Owlv2Processor.
         images: M images of any sizes.
     """
-    pixels = processor.image_processor(list(images), return_tensors="pt")["pixel_values"]
+    squares = [_on_grey(image) for image in images]
+    pixels = processor.image_processor(squares, return_tensors="pt")["pixel_values"]
     feature_map = model.image_embedder(pixels.to(model.device, model.dtype))[0]
     region_MRD = feature_map.flatten(1, 2)
     head = model.class_head
     class_MRE = head.dense0(region_MRD)
     box_MR4 = box_convert(model.box_predictor(region_MRD, feature_map), "cxcywh", "xyxy")
-    # The processor pads an image to a square: boxes are fractions of the longer side.
+    # boxes are fractions of the square's side
     side_M = torch.tensor([max(image.size) for image in images], device=model.device)
     return {
         "class_MRE": class_MRE / (class_MRE.norm(dim=-1, keepdim=True) + 1e-6),
@@ -66,3 +67,14 @@ def see(model: Any, processor: Any, images: Sequence[Image.Image]) -> dict[str, 
         "box_MR4": box_MR4.float() * side_M[:, None, None],
         "objectness_MR": model.objectness_predictor(region_MRD),
     }
+
+
+def _on_grey(image: Image.Image) -> Image.Image:
+    """The image at the top left of a grey square, as the model was trained with.
+
+    The processor of transformers 4 did so; that of 5 pads with black.
+    """
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), (128, 128, 128))
+    square.paste(image)
+    return square

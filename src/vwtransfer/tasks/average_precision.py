@@ -49,7 +49,8 @@ def average_precision(
         over all images, and `mean_average_precision_target_images` (IoU 0.5, only images that
         hold the target).
     """
-    boxes_NMT4, scores_NMT = boxes_NMT4.cpu(), scores_NMT.cpu()
+    # a word that cannot be read, as one beyond float16's range, finds nothing
+    boxes_NMT4, scores_NMT = boxes_NMT4.cpu(), scores_NMT.cpu().nan_to_num(nan=0.0)
     every = [[True] * len(truths)] * len(concepts)
     holding = [[concept in truth.labels for truth in truths] for concept in concepts]
     on_all = _per_word(boxes_NMT4, scores_NMT, truths, concepts, every)
@@ -74,9 +75,12 @@ def _per_word(
     """Average precision at IoU 0.5 and at 0.5:0.95 of each word, on the images that count."""
     from torchmetrics.detection import MeanAveragePrecision  # seconds, for those who measure
 
-    metric = MeanAveragePrecision(extended_summary=True, backend="faster_coco_eval")
-    metric.warn_on_many_detections = False
     T = scores_NMT.shape[-1]
+    most = [1, 10, max(100, T)]
+    metric = MeanAveragePrecision(
+        extended_summary=True, backend="faster_coco_eval", max_detection_thresholds=most
+    )
+    metric.warn_on_many_detections = False
     for m, truth in enumerate(truths):
         words = [n for n in range(len(concepts)) if counted_NM[n][m]]
         found = _boxes_of(words, concepts, truth.boxes, truth.labels)

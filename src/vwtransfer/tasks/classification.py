@@ -192,7 +192,8 @@ class Classification:
         images, order = held_out.images, list(dataset.concepts)
         labels_M = torch.tensor([order.index(c) for c in images.concepts], device=self.device)
         by_name_MC = images.image_ME @ held_out.names_CE.T
-        by_word_MN = images.image_ME @ text_N.float().T
+        # a word that cannot be read, as one beyond float16's range, claims nothing
+        by_word_MN = (images.image_ME @ text_N.float().T).nan_to_num(nan=-torch.inf)
         results = []
         for n, concept in enumerate(concepts):
             column = order.index(concept)

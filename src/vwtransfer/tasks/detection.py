@@ -190,7 +190,8 @@ class Detection:
     def _sums(self, regions: Regions, m: int, example: Example) -> tuple[Tensor, ...]:
         """Of the positive and the negative regions of an image, and how many these are."""
         positive_R = self._positive(regions.box_MR4[m], example)
-        negative_R = self._negative(~positive_R, regions.objectness_MR[m])
+        other_R = ~positive_R & ~self._on_ignored(regions.box_MR4[m], example)
+        negative_R = self._negative(other_R, regions.objectness_MR[m])
         class_RE = regions.class_MRE[m].float()
         return (
             class_RE[positive_R].sum(0),
@@ -209,6 +210,15 @@ class Detection:
         positive_R = overlap_RT.amax(dim=1) >= self.positive_iou
         positive_R[overlap_RT.argmax(dim=0)] = True
         return positive_R
+
+    def _on_ignored(self, box_R4: Tensor, example: Example) -> Tensor:
+        """Regions on crowds and difficult objects of the concept, which are no others'."""
+        labelled = zip(example.ignored, example.ignored_labels, strict=True)
+        own = [box for box, concept in labelled if concept == example.concept]
+        if not own:
+            return torch.zeros(len(box_R4), dtype=torch.bool, device=box_R4.device)
+        overlap_RT = box_iou(box_R4.float(), torch.tensor(own, device=box_R4.device))
+        return overlap_RT.amax(dim=1) >= self.positive_iou
 
     def _negative(self, other_R: Tensor, objectness_R: Tensor) -> Tensor:
         if self.negatives is None:
