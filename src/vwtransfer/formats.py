@@ -105,7 +105,7 @@ def _unpickled(path: Path) -> Any:
             f"word={path}: is cut off, or holds code beside its vectors, which is never run. Ask "
             "for the word as .safetensors."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AssertionError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"word={path}: cannot be read ({line}).") from error
 

@@ -1,8 +1,11 @@
 """action=apply and action=export: one word, used in any of the models or given to other tools."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -32,7 +35,7 @@ def apply(config: Config) -> None:
     task = suite.tasks[name]
     if not hasattr(task, "apply"):
         raise UserError(f"action=apply: model.{name} has no way to show a word.")
-    pictures = {path.name: read_image(path) for path in _images(config)}
+    pictures = _pictures(_images(config))
     vectors_1KD = _mapped(config, suite, word, name)[None]
     with torch.no_grad():
         text = task.text.encode_words(
@@ -118,6 +121,15 @@ def _images(config: Config) -> list[Path]:
             raise UserError(f"images={path}: there is no image in this folder.")
         found += inside
     return found
+
+
+def _pictures(paths: Sequence[Path]) -> dict[str, Image.Image]:
+    """Images by their files' names, numbered where these are not enough to tell them apart."""
+    often = Counter(path.stem for path in paths)
+    return {
+        path.name if often[path.stem] == 1 else f"{i}_{path.name}": read_image(path)
+        for i, path in enumerate(paths, start=1)
+    }
 
 
 def _show(applied: Applied, folder: Path) -> None:

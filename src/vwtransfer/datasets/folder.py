@@ -118,7 +118,7 @@ def anchors_for(concepts: Mapping[str, str], chosen: Any) -> list[str]:
                 f"anchor={chosen}: {name!r} is not one word, so an anchor must be given: a word "
                 "of the models' vocabulary that is near in meaning, as in anchor=dog."
             )
-    return list(dict.fromkeys(concepts.values()))
+    return list(concepts.values() if chosen == "paired" else dict.fromkeys(concepts.values()))
 
 
 def prompt_name(folder: str) -> str:

@@ -307,9 +307,9 @@ class Generation:
         ).images
         return images
 
-    @cached_property
+    @property
     def _nothing_1LD(self) -> Tensor:
-        """The prompt that guidance leads away from."""
+        """The prompt that guidance leads away from, read by as many blocks as the word's is."""
         with torch.no_grad():
             return self.text.encode_text([""])
 

@@ -7,6 +7,7 @@ is kept: a job that is started again trains in the same chunks.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import psutil
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from vwtransfer.files import write_json, write_once
@@ -85,7 +87,8 @@ def halve(folder: Path, chunk: Chunk) -> list[Chunk]:
     halves = [Chunk(chunk.cells[:middle], note), Chunk(chunk.cells[middle:], note)]
     checkpoint = chunk.checkpoint(folder)
     if checkpoint.exists():
-        split(checkpoint, {half.checkpoint(folder): half.cells for half in halves}, note)
+        with suppress(SafetensorError):  # a damaged one; they begin anew
+            split(checkpoint, {half.checkpoint(folder): half.cells for half in halves}, note)
     path = folder / PARTITION
     record = json.loads(path.read_text(encoding="utf-8"))
     chunks = record["chunks"]

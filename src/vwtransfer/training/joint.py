@@ -36,7 +36,11 @@ class Joint:
         self.own, self.other, self.carry = own, other, carry
         self.name, self.training, self.template = own.name, own.training, own.template
         probe_NKD = torch.zeros(1, 1, own.text.width, requires_grad=True)
-        if not carry(probe_NKD).requires_grad:
+        try:
+            has_gradient = carry(probe_NKD).requires_grad
+        except RuntimeError:  # of one that searches by gradient itself, or leaves torch
+            has_gradient = False
+        if not has_gradient:
             raise UserError(
                 "trainer.jointly_with: words are trained through a map that is a function with a "
                 "gradient, such as transfer=least_squares; this one is none."

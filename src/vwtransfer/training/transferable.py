@@ -151,6 +151,7 @@ class EarlyPenalty:
             start_NKD = anchor_ND[:, None].expand(-1, vectors, -1)
             start_ND = behind(text, template, [block], start_NKD)[0]
         unit_N = (start_ND - name_ND).square().sum(dim=1)
+        unit_N = unit_N.maximum(1e-6 * name_ND.square().sum(dim=1))  # the anchor may be the name
         return cls(weight, text, template, block, name_ND, unit_N)
 
     def __call__(self, vectors_NKD: Tensor) -> Tensor:

@@ -58,7 +58,8 @@ def phrases(
     stream = generator("phrases", seed)
     order = torch.randperm(len(words), generator=stream).tolist()
     alone = [(words[i],) for i in order[: count // 4]]
-    lengths = torch.randint(2, longest + 1, (count - len(alone),), generator=stream).tolist()
+    more = count - len(alone) if longest > 1 else 0
+    lengths = torch.randint(2, max(longest, 2) + 1, (more,), generator=stream).tolist()
     drawn = [
         tuple(words[i] for i in torch.randint(len(words), (length,), generator=stream).tolist())
         for length in lengths
