@@ -104,6 +104,9 @@ def test_a_name_of_several_words_needs_an_anchor() -> None:
     with pytest.raises(UserError, match="'my red dog' is not one word, so an anchor must be given"):
         anchors_for({"my_red_dog": "my red dog"}, "all")
     assert anchors_for({"my_red_dog": "my red dog"}, ["dog", "cat"]) == ["dog", "cat"]
+    two_cats = {"cat1": "cat", "cat2": "cat", "dog1": "dog"}
+    assert anchors_for(two_cats, "all") == ["cat", "dog"]
+    assert anchors_for(two_cats, "paired") == ["cat", "cat", "dog"]  # the i-th of the i-th
 
 
 def test_names_are_read_as_words() -> None:

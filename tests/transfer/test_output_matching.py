@@ -208,6 +208,10 @@ def test_the_search_can_begin_in_the_middle_of_the_vocabulary() -> None:
     torch.testing.assert_close(mapped_NKD, expected_NKD)
 
 
+def test_phrases_may_be_of_single_words_alone() -> None:
+    assert sorted(phrases(["red", "star"], 8, 1, [])) == [("red",), ("star",)]
+
+
 def test_a_start_without_phrases_of_that_length_is_refused() -> None:
     source, target = encoder(table(8, 0)), encoder(table(6, 1))
     method = OutputMatching("m", start="phrase", **SMALL)
