@@ -209,7 +209,7 @@ def test_the_search_can_begin_in_the_middle_of_the_vocabulary() -> None:
 
 
 def test_phrases_may_be_of_single_words_alone() -> None:
-    assert sorted(phrases(["red", "star"], 8, 1, [])) == [("red",), ("star",)]
+    assert sorted(phrases(["red</w>", "star</w>"], 8, 1, [])) == [("red",), ("star",)]
 
 
 def test_a_start_without_phrases_of_that_length_is_refused() -> None:
