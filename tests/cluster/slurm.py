@@ -1,6 +1,7 @@
 """A study on the test cluster: submitted, watched and hit, as a person or a cluster would."""
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -28,6 +29,8 @@ from vwtransfer.cluster.survey import (
 )
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
+from vwtransfer.errors import UserError
+from vwtransfer.main import dispatch
 from vwtransfer.training.chunks import job_folder
 from vwtransfer.words import load_word
 
@@ -72,12 +75,15 @@ class Study:
         return subprocess.Popen(self.command(action, *more), stdout=subprocess.DEVNULL, text=True)
 
     def run(self, action: str, *more: str, check: bool = True) -> str:
-        """What the action prints, errors last."""
-        done = subprocess.run(
-            self.command(action, *more), check=False, capture_output=True, text=True
-        )
-        assert done.returncode == 0 or not check, done.stderr
-        return done.stdout + done.stderr
+        """What the action prints, errors last; in this process, whose libraries are loaded."""
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            try:
+                dispatch(compose([*self.overrides, f"action={action}", *more]))
+            except UserError as error:
+                assert not check, error
+                printed.write(str(error))
+        return printed.getvalue()
 
     def survey(self) -> Survey:
         return survey(self.config)
