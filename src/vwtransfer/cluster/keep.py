@@ -50,7 +50,7 @@ def keep(config: Config) -> None:
     known = {word.cell.key: word.config for word in _words(folder)}
     kept_rows, _ = _rows(folder, identity(config))
     kept = set() if kept_rows is None else set(_queries(kept_rows))
-    of_concept: dict[tuple[str, str], pd.DataFrame] | None = None
+    of_concept: dict[tuple[str, str], pd.DataFrame] = {}
     count = finished = 0
     asked = survey.survey(config, ask=False).states
     for state in asked:
@@ -58,10 +58,12 @@ def keep(config: Config) -> None:
             continue
         finished += 1
         shard = state.shard
-        if of_concept is None:
-            groups = results.read(config.folder).groupby(["dataset", "concept"])
+        if not of_concept:
+            measured = results.read(config.folder)
+            groups = measured.groupby(["dataset", "concept"])
             of_concept = {(str(name[0]), str(name[1])): rows for name, rows in groups}
-        rows = of_concept[shard.dataset, shard.concept]
+            nothing = measured.iloc[:0]  # of a shard whose words all diverged
+        rows = of_concept.get((shard.dataset, shard.concept), nothing)
         rows = rows[[is_of(config, shard, query) for query in _queries(rows)]]
         words = [store.load(cell) for cell in shard.cells if cell in store]
         same = all(known.get(word.cell.key) == word.config for word in words)
