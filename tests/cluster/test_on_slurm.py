@@ -17,6 +17,7 @@ from slurm import (
     COMMON,
     Study,
     empty_queue,
+    empty_queue_without_delay,
     hold,
     hold_all,
     kill_node,
@@ -229,7 +230,7 @@ def battered(cluster: Path, hidden: Study, tmp_path_factory: pytest.TempPathFact
     for told in (preempted, slow):
         until("the signal ahead of its end", told.is_told_to_save)
         told.release()
-    until("what starts again", empty_queue)
+    until("what starts again", empty_queue_without_delay)
     assert calm_work.wait() == 0
     faults = {
         "killed": killed,
