@@ -75,7 +75,7 @@ def send(config: Config, keys: Sequence[str], console: Console) -> Path | None:
         return None
     folder = write_submission(config, [array.jobs for array in found])
     for number, array in enumerate(found):
-        with _refusals_explained(), _without_record(folder, unless=number > 0):
+        with _refusals_explained(), _without_record(folder, taken=number > 0):
             executor = submitit.SlurmExecutor(
                 _jobs(folder), config.cluster.restarts, python=_python()
             )
@@ -159,12 +159,12 @@ def _array_size(config: Config) -> int | None:
 
 
 @contextmanager
-def _without_record(folder: Path, unless: bool) -> Iterator[None]:
-    """Takes back the record of a submission of which SLURM took nothing."""
+def _without_record(folder: Path, taken: bool) -> Iterator[None]:
+    """Takes back the record of a submission that is refused before SLURM has taken any of it."""
     try:
         yield
     except Exception:
-        if not unless:
+        if not taken:
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
