@@ -85,9 +85,9 @@ class Recorded:
         ]
 
 
-def recorded(folder: Path) -> list[Recorded]:
-    """All files of runs of a study, the oldest first."""
-    paths = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+def recorded(folder: Path, kind: str = "offline-run") -> list[Recorded]:
+    """All files of runs of a study, the oldest first; the kind of an online one is run."""
+    paths = sorted(folder.glob(f"wandb/{kind}-*/*.wandb"))
     return [Recorded(path, _records(path)) for path in paths]
 
 

@@ -1,4 +1,4 @@
-"""Servers that wandb is sent to: of no use, or taking whatever comes."""
+"""Servers on this machine, and such as are of no use to wandb."""
 
 import json
 import socket
@@ -23,47 +23,31 @@ def refusing() -> Iterator[str]:
 def answering(front: int, runs: int) -> AbstractContextManager[str]:
     """The address of a server with these statuses on its front page, and where runs are opened."""
 
-    def answer(sent: Any) -> tuple[int, Any]:
-        status = front if sent is None else runs
+    def answer(method: str, path: str, body: bytes) -> tuple[int, Any]:
+        status = front if method == "GET" else runs
         if status == HANGS:
             time.sleep(3600)
         return status, {"errors": [{"message": "no"}]}
 
-    return _serving(answer)
-
-
-def taking(views: list[dict[str, Any]]) -> AbstractContextManager[str]:
-    """The address of a server where my-lab may do anything; the views it is sent."""
-
-    def answer(sent: Any) -> tuple[int, Any]:
-        if sent and "upsertView" in sent.get("query", ""):
-            views.append(sent["variables"])
-            view = {"id": "1", "name": sent["variables"]["name"]}
-            return 200, {"data": {"upsertView": {"view": view, "inserted": True}}}
-        viewer = {"id": "2", "entity": "my-lab", "username": "me", "flags": "{}"}
-        return 200, {"data": {"viewer": {**viewer, "teams": {"edges": []}}}}
-
-    return _serving(answer)
+    return serving(answer)
 
 
 @contextmanager
-def _serving(answer: Callable[[Any], tuple[int, Any]]) -> Iterator[str]:
+def serving(answer: Callable[[str, str, bytes], tuple[int, Any]]) -> Iterator[str]:
+    """The address of a server that answers method, path and body with a status and JSON."""
+
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(None)
-
-        def do_POST(self) -> None:
-            text = self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer(json.loads(text) if self.path == "/graphql" else {})
-
-        def _answer(self, sent: Any) -> None:
-            status, found = answer(sent)
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            status, found = answer(self.command, self.path, body)
             text = json.dumps(found).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)
+
+        do_GET = do_POST = do_PUT = _answer
 
         def log_request(self, *values: object) -> None:
             """Nothing."""

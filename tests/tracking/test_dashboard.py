@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import wandb
-from servers import refusing, taking
+from lab import laboratory
+from servers import refusing
 from wandb_workspaces.workspaces import Workspace, internal
 
 from offline import Recorded
@@ -36,12 +37,11 @@ def view(
     """The dashboard as it was sent to a server."""
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    views: list[dict[str, Any]] = []
-    with taking(views) as address:
-        monkeypatch.setenv("WANDB_BASE_URL", address)
+    with laboratory() as lab:
+        monkeypatch.setenv("WANDB_BASE_URL", lab.address)
         make(config)
-        assert f"{address}/my-lab/vwtransfer?nw=" in capsys.readouterr().out
-    (sent,) = views
+        assert f"{lab.address}/my-lab/vwtransfer?nw=" in capsys.readouterr().out
+    (sent,) = lab.views
     assert (sent["entityName"], sent["projectName"]) == ("my-lab", "vwtransfer")
     spec: dict[str, Any] = json.loads(sent["spec"])
     return spec

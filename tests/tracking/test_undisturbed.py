@@ -6,16 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
-import psutil
 import pytest
+from jobs import KEY, ROWS, Job, started, until
 from servers import HANGS, answering, refusing
 
 from offline import SMALL, recorded
@@ -23,82 +19,12 @@ from vwtransfer import study
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.grid import cells
-from vwtransfer.tracking.messages import Opening, Row, Run
-from vwtransfer.tracking.outbox import GRACE_S, Outbox
+from vwtransfer.tracking.outbox import GRACE_S
 from vwtransfer.words import WordStore
 
 ONE = [*SMALL, "concept=red_striped_star", "task=classification", "direction=none"]
 LONG = ["model.classification.training.steps=1000", "trainer.checkpoint_every=20"]
-PATIENCE = 120.0
-ROWS = 200
-KEY = {"WANDB_API_KEY": "0" * 40}
 OFFLINE = {"WANDB_MODE": "offline"}
-
-
-@dataclass
-class Job:
-    """Work that does nothing but report.
-
-    Attributes:
-        folder: of its study.
-        outbox: what it reports to.
-        longest: seconds that its longest report took it.
-    """
-
-    folder: Path
-    outbox: Outbox
-    longest: float
-
-    def end(self) -> float:
-        """Seconds that it waits at its end."""
-        began = time.monotonic()
-        self.outbox.close(0)
-        return time.monotonic() - began
-
-    def losses(self) -> list[float]:
-        """What can be read of its run."""
-        (found,) = recorded(self.folder)
-        return found.values("loss")
-
-    def recorder(self) -> psutil.Process:
-        """The process that talks to wandb."""
-        until(lambda: self.outbox.process is not None)
-        assert self.outbox.process is not None
-        return psutil.Process(self.outbox.process.pid)
-
-
-def started(folder: Path, variables: Mapping[str, str], patience: float = 60) -> Job:
-    """A job whose process for wandb has these variables, and no key from elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("WANDB_")]:
-            patch.delenv(name)
-        for name, value in {"HOME": str(folder), **variables}.items():
-            patch.setenv(name, value)
-        outbox = Outbox(folder, patience)
-        until(lambda: outbox.process is not None or not outbox.thread.is_alive())
-    now = time.time()
-    opening = Opening(str(folder), "auto", "p", None, patience, now, os.getpid())
-    run = Run("job", folder.name, "a run", "group", "task", (), {}, {}, False)
-    moments = [time.monotonic()]
-    outbox.send(lambda: [opening, run])
-    for step in range(ROWS):
-        outbox.send(partial(loss, step, now))
-        moments.append(time.monotonic())
-    longest = max(after - before for before, after in pairwise(moments))
-    return Job(folder, outbox, longest)
-
-
-def loss(step: int, now: float) -> list[Row]:
-    """A report."""
-    return [Row("job", {"loss": float(step)}, now)]
-
-
-def until(true: Callable[[], object], every: float = 0.05) -> None:
-    """Asks again after so many seconds."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(every)
 
 
 def all_is_there(config: Config) -> bool:
