@@ -53,6 +53,7 @@ ACTIONS = {
     "keep": Action("vwtransfer.cluster.keep:keep", writes=True),
     "publish": Action("vwtransfer.cluster.keep:publish", writes=True),
     "dashboard": Action("vwtransfer.tracking.dashboard:make", writes=False),
+    "sync": Action("vwtransfer.tracking.sync:sync", writes=False),
     "boxes": Action("vwtransfer.box_proposals:run", writes=False),
 }
 

@@ -185,12 +185,10 @@ def _pickle(value: Any, path: Path) -> None:
 
 def _say_how_to_go_on(config: Config, folder: Path, console: Console) -> None:
     """The commands that follow; the first two go by the config that was just kept."""
-    place = [] if config.outputs == Path("outputs") else [f"outputs={config.outputs}"]
-    named = ["vwtransfer", f"name={config.name}", *place]
     own = [a for a in sys.argv[1:] if not a.startswith(("action=", "submit.", "status."))]
     for what, words in (
-        ("watch", shlex.join([*named, "action=status", "status.watch=true"])),
-        ("cancel", shlex.join([*named, "action=cancel"])),
+        ("watch", f"{config.command} action=status status.watch=true"),
+        ("cancel", f"{config.command} action=cancel"),
         ("resume", shlex.join(["vwtransfer", *own, "action=resume"])),
         ("retry", "the same with action=retry, for what failed"),
         ("logs", str(folder / "jobs")),

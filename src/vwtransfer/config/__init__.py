@@ -14,6 +14,7 @@ Nodes whose `_target_` is a class of this package have a schema here (`SCHEMAS`)
 classes take the keys they like.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -409,3 +410,9 @@ class Config:
     def folder(self) -> Path:
         """Where the study lives on disk."""
         return self.outputs / self.name
+
+    @property
+    def command(self) -> str:
+        """How a shell asks for more of this study, by its name alone."""
+        place = [] if self.outputs == Path("outputs") else [f"outputs={self.outputs}"]
+        return shlex.join(["vwtransfer", f"name={self.name}", *place])

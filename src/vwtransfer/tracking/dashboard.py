@@ -14,14 +14,13 @@ from vwtransfer.suite import build
 from vwtransfer.summary import HEADLINES, delta_name
 from vwtransfer.tasks import Task
 from vwtransfer.tracking import names
-from vwtransfer.tracking.server import trouble
+from vwtransfer.tracking.server import reached
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace
 
 UNCONSTRAINED = float("inf")
 PICTURED = ("generation", "detection")  # tasks whose measurements can be looked at
-KEY_FROM = "https://wandb.ai/authorize"
 
 
 def make(config: Config) -> None:
@@ -38,13 +37,7 @@ def make(config: Config) -> None:
             "action=dashboard needs wandb-workspaces: pip install -e '.[dashboard]' in the clone"
         ) from error
     try:
-        settings = wandb.setup(settings=wandb.Settings(silent=True)).settings
-        if not wandb.login(prompt=False, verify=False):
-            raise UserError(
-                f"action=dashboard: there is no API key. Take one from {KEY_FROM} and: wandb login"
-            )
-        if useless := trouble(settings.base_url):  # wandb would try for long, and may never end
-            raise UserError(f"action=dashboard: {settings.base_url} {useless}.")
+        reached("dashboard")
         entity = config.wandb.entity or wandb.Api().default_entity
         saved = dashboard(config, entity).save()
     except UserError:

@@ -340,12 +340,17 @@ def _outcome(outbox: Outbox, config: Config) -> str:
     missing = f"; {lost} reports are missing" if lost else ""
     missing += f" ({reason}; more in {outbox.log})" if reason else ""
     match answer.get("mode"):
+        case "online" if reason:
+            rest = f"upload the rest with: wandb beta sync --no-skip-online {folder}"
+            return f"wandb: {answer['url']}{missing}; {rest}"
         case "online":
             return f"wandb: {answer['url']}{missing}"
         case "offline":
             return (
                 f"wandb: offline ({answer['why']}). Look with: wandb leet {folder}; "
-                f"upload with: wandb beta sync {folder}{missing}"
+                f"upload with: {config.command} action=sync{missing}"
             )
-        case _:
+        case _ if answer or not any(folder.glob("*run-*")):
             return f"wandb: nothing was recorded{missing}; the work is not affected"
+        case _:
+            return f"wandb: in part in {folder}{missing}; the work is not affected"
