@@ -28,7 +28,7 @@ test-browser: .venv/ready
 	$(BIN)/pytest -m browser tests/browser
 
 test-cluster: .venv/ready
-	$(BIN)/pytest -m cluster tests/cluster
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 2 --dist loadfile -m cluster tests/cluster
 
 test-compiled: .venv/ready
 	$(BIN)/pytest -m compiled tests/speed

@@ -7,12 +7,13 @@
 #
 # Needs root and Debian's packages: slurm-wlm slurmdbd munge mariadb-server. All it writes lies in
 # FOLDER; a configuration in /etc/slurm is neither read nor changed, and another cluster may run on
-# the machine. With ACCOUNTING=no there is no database: sacct does not answer, as on many clusters.
+# the machine, whose FIRST_PORT is to be another where both start at once. With ACCOUNTING=no there
+# is no database: sacct does not answer, as on many clusters.
 #
 # Partitions: debug; high, whose jobs take the nodes away from those in debug; apart, a node that
 # sees an empty folder where the others see FOLDER/shared.
 set -euo pipefail
-[[ $# == 2 && $1 =~ ^(start|stop)$ ]] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[[ $# == 2 && $1 =~ ^(start|stop)$ ]] || { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 action=$1
 mkdir -p "$2"
 C=$(cd "$2" && pwd)
@@ -36,7 +37,7 @@ is_alive() { grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status"; }  
 is_taken() { (exec 3<> "/dev/tcp/127.0.0.1/$1") 2> /dev/null; }
 
 choose_ports() {  # beside those of another cluster
-  for ((PORT = 6817; PORT < 9817; PORT += 100)); do
+  for ((PORT = ${FIRST_PORT:-6817}; PORT < 9817; PORT += 100)); do
     is_taken $PORT || is_taken $((PORT + 2)) || return 0
   done
   fail "every port that SLURM might use is taken"

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,12 +41,30 @@ COMMON = [
     "dataset=tiny_shapes",
     "dataset.tiny_shapes.held_out_images=1",
     "anchor=[zepu,muli]",
-    "delta=[0.5,1.0]",
     "trainer.checkpoint_every=20",
     "threads=1",
     "progress=false",
 ]
-PATIENCE = 600.0  # costs nothing where all goes well
+CONCEPTS = [
+    "red_striped_star",
+    "red_striped_heart",
+    "red_striped_circle",
+    "red_striped_cross",
+    "red_striped_moon",
+    "blue_dotted_star",
+]
+STEPS = 300
+LONG = [
+    *COMMON,
+    "delta=[0.5,1.0]",
+    "task=classification",
+    "direction=none",
+    "evaluation.baselines=[]",
+    "trainer.max_words_in_flight=2",  # so that half of a shard's words are finished when it is hit
+    f"model.classification.training.steps={STEPS}",
+]
+PATIENCE = 600.0  # seconds; costs nothing where all goes well
+AT_ONCE = 0.2
 
 
 @dataclass(frozen=True)
@@ -177,16 +195,16 @@ def hold_all(*studies: Study) -> list[Held]:
                     held[i, shard.key] = hold(study, shard)
         return len(held) == sum(len(study.shards) for study in studies)
 
-    until("every training", are_held)
+    until("every training", are_held, AT_ONCE)
     return [held[key] for key in sorted(held)]
 
 
-def until(what: str, done: Callable[[], bool], patience: float = PATIENCE) -> None:
-    """Waits for it, and says what did not come."""
-    deadline = time.monotonic() + patience
+def until(what: str, done: Callable[[], bool], every: float = 0.5) -> None:
+    """Waits for it, asking again after so many seconds, and says what did not come."""
+    deadline = time.monotonic() + PATIENCE
     while not done():
-        assert time.monotonic() < deadline, f"waited {patience:.0f} s for {what}"
-        time.sleep(0.2)
+        assert time.monotonic() < deadline, f"waited {PATIENCE:.0f} s for {what}"
+        time.sleep(every)
 
 
 def empty_queue() -> bool:
@@ -196,10 +214,10 @@ def empty_queue() -> bool:
 
 def empty_queue_without_delay() -> bool:
     """The same; what SLURM would start again in two minutes, its delay, it starts at once."""
-    entries = scheduler.queue() or []
-    for job in [entry.job for entry in entries if entry.reason == "BeginTime"]:
+    entries = scheduler.queue()
+    for job in [entry.job for entry in entries or [] if entry.reason == "BeginTime"]:
         subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=False)
-    return empty_queue()
+    return entries == []
 
 
 def node_of(study: Study, shard: Shard) -> str:
@@ -260,6 +278,18 @@ def _is_on(process: psutil.Process, cluster: Path, node: str) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def time_limit(job: str) -> Iterator[None]:
+    """A job whose limit is the minute that it is in, until it has ended; then an hour again."""
+    ask = ["squeue", "--noheader", f"--jobs={job}", "--format=%M"]
+    elapsed = subprocess.run(ask, check=True, capture_output=True, text=True).stdout
+    minutes = int(elapsed.split(":")[-2]) + 1
+    change = ["scontrol", "update", f"jobid={job}"]
+    subprocess.run([*change, f"timelimit={minutes}"], check=True)
+    yield
+    subprocess.run([*change, "timelimit=60"], check=True)
+
+
 def start_node(node: str) -> None:
     subprocess.run(["slurmd", "-N", node], check=True)
 
@@ -267,7 +297,12 @@ def start_node(node: str) -> None:
 @contextlib.contextmanager
 def running(folder: Path, accounting: bool = True) -> Iterator[Path]:
     """The cluster, up; one that does not start is an error with its logs."""
-    environment = {**os.environ, "ACCOUNTING": "yes" if accounting else "no"}
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    environment = {
+        **os.environ,
+        "ACCOUNTING": "yes" if accounting else "no",
+        "FIRST_PORT": str(6817 + 1000 * worker),
+    }
     try:
         began = subprocess.run([SCRIPT, "start", folder], env=environment, check=False)
         assert began.returncode == 0, "the test cluster did not start"
@@ -276,3 +311,17 @@ def running(folder: Path, accounting: bool = True) -> Iterator[Path]:
     finally:
         os.environ.pop("SLURM_CONF", None)
         subprocess.run([SCRIPT, "stop", folder], check=True)
+
+
+def study(folder: Path, name: str, overrides: list[str], *more: str) -> Study:
+    return Study((*overrides, f"outputs={folder}", f"name={name}", *more))
+
+
+def concepts(names: Sequence[str]) -> str:
+    return f"concept=[{','.join(names)}]"
+
+
+def assert_same_bits(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert sorted(found) == sorted(expected)
+    for name, vectors in found.items():
+        assert torch.equal(vectors, expected[name]), name

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm import Study, empty_queue, hold, running, until
-from test_on_slurm import BATTERED, LONG, concepts
+from slurm import AT_ONCE, CONCEPTS, LONG, concepts, empty_queue, hold, running, study, until
 
 from vwtransfer.cluster.survey import DONE, MISSING, RUNNING
 
@@ -22,16 +21,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_submit_status_and_resume_are_true(cluster: Path, tmp_path: Path) -> None:
     assert subprocess.run(["sacct"], check=False, capture_output=True).returncode != 0
-    unaccounted = Study((*LONG, concepts(BATTERED[:2]), f"outputs={tmp_path}", "name=a"))
-    first, second = unaccounted.shards
+    one = "cluster.queued=1"  # job, which does one shard after the other
+    unaccounted = study(tmp_path, "a", LONG, concepts(CONCEPTS[:2]), one)
     unaccounted.run("submit")
-    until("its training", lambda: unaccounted.is_half_done(first))
-    held = hold(unaccounted, first)
-    assert unaccounted.survey().states[0].standing == RUNNING
+    until("a first shard", lambda: any(map(unaccounted.is_done, unaccounted.shards)), AT_ONCE)
+    first, second = sorted(unaccounted.shards, key=unaccounted.is_done, reverse=True)
+    until("half of the other", lambda: unaccounted.is_half_done(second), AT_ONCE)
+    held = hold(unaccounted, second)
+    assert sorted(state.standing for state in unaccounted.survey().states) == [DONE, RUNNING]
     subprocess.run(["scancel", held.job], check=True)
-    until("the other", empty_queue)
-    assert unaccounted.survey().words[DONE] == len(second.ends)
-    assert unaccounted.survey().words[MISSING] == len(first.ends)
+    until("its end", empty_queue)
+    assert unaccounted.survey().words[DONE] == len(first.ends)
+    assert unaccounted.survey().words[MISSING] == len(second.ends)
     shown = unaccounted.run("status")
     assert re.search(r"^all .* 2 +4 +0 +0 +0 +4 +8$", shown, re.MULTILINE), shown
     assert "squeue does not answer" not in shown
