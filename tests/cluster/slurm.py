@@ -53,7 +53,7 @@ CONCEPTS = [
     "red_striped_moon",
     "blue_dotted_star",
 ]
-STEPS = 300
+STEPS = 200
 LONG = [
     *COMMON,
     "delta=[0.5,1.0]",
@@ -64,7 +64,8 @@ LONG = [
     f"model.classification.training.steps={STEPS}",
 ]
 PATIENCE = 600.0  # seconds; costs nothing where all goes well
-AT_ONCE = 0.2
+AT_ONCE = 0.1  # seconds between two looks where a moment counts
+LOOKS = 30  # seconds between SLURM's own looks at time limits
 
 
 @dataclass(frozen=True)
@@ -280,12 +281,13 @@ def _is_on(process: psutil.Process, cluster: Path, node: str) -> bool:
 
 @contextlib.contextmanager
 def time_limit(job: str) -> Iterator[None]:
-    """A job whose limit is the minute that it is in, until it has ended; then an hour again."""
+    """A job whose limit comes within a minute and a half; an hour, once it has ended."""
     ask = ["squeue", "--noheader", f"--jobs={job}", "--format=%M"]
     elapsed = subprocess.run(ask, check=True, capture_output=True, text=True).stdout
-    minutes = int(elapsed.split(":")[-2]) + 1
+    *_, minutes, seconds = map(int, elapsed.split(":"))
+    limit = minutes + 1 + (seconds + LOOKS >= 60)  # SLURM must look before it comes
     change = ["scontrol", "update", f"jobid={job}"]
-    subprocess.run([*change, f"timelimit={minutes}"], check=True)
+    subprocess.run([*change, f"timelimit={limit}"], check=True)
     yield
     subprocess.run([*change, "timelimit=60"], check=True)
 

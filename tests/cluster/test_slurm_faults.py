@@ -62,9 +62,10 @@ class Battered:
 @pytest.fixture(scope="module")
 def battered(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Battered:
     place = tmp_path_factory.mktemp("faults")
-    apart = ["cluster.sbatch={nodelist: node4}"]
+    apart = ["cluster.sbatch={nodelist: node4}", "cluster.signal_seconds=60"]
     reported = ["wandb.mode=offline" if line == "wandb=off" else line for line in LONG]
     apart.append('cluster.setup=["export WANDB_MODE=offline"]')  # elsewhere in tests it is disabled
+    apart.append("wandb.patience=60")  # on a busy machine nothing is to be given up
     limited = study(place, "limited", reported, f"concept={LIMITED}", *apart)
     disturbed = study(place, "faults", LONG, concepts(BATTERED), "cluster.sbatch={exclude: node4}")
     for each in (limited, disturbed):
