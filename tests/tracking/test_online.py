@@ -191,7 +191,8 @@ def test_a_job_killed_and_started_again_is_uploaded_as_one_run(lab: Lab, tmp_pat
 
     done = uploaded(lab, tmp_path)
     assert done.stdout.splitlines()[-1] == (
-        "uploaded: 2 of 3 files of runs; 0 were before, 0 are being written, 1 have nothing in them"
+        "uploaded: 2 of 3 files of runs; 0 were before, 0 were written to in the last minute,"
+        " 1 have nothing in them"
     )
     run = lab.runs[tmp_path.name]
     logged = [value for found in recorded(tmp_path) for value in found.values("loss")]

@@ -42,7 +42,8 @@ def sync(config: Config) -> None:
     left = [log for log in wanted if not _marker(Path(log)).exists()]
     print(
         f"uploaded: {len(wanted) - len(left)} of {len(logs)} files of runs;"
-        f" {len(logs) - len(rest)} were before, {len(rest) - len(quiet)} are being written,"
+        f" {len(logs) - len(rest)} were before,"
+        f" {len(rest) - len(quiet)} were written to in the last minute,"
         f" {len(quiet) - len(wanted)} have nothing in them"
     )
     if left:
