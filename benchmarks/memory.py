@@ -22,11 +22,11 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vwtransfer.config.composition import compose
-from vwtransfer.grid import Cell
 from vwtransfer.models.stable_diffusion import save_memory
-from vwtransfer.suite import build
+from vwtransfer.models.suite import build
 from vwtransfer.tasks.generation import DRAWN_AT_ONCE, Latents
-from vwtransfer.training.peak import peak_bytes
+from vwtransfer.training.peak_memory import peak_bytes
+from vwtransfer.words.cells import Cell
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/published"))
 import layouts

@@ -20,10 +20,10 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
 from vwtransfer.datasets import Dataset, Example
-from vwtransfer.grid import Cell
 from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.seeds import generator
 from vwtransfer.tasks import training_examples
+from vwtransfer.words.cells import Cell
 
 
 class NaiveWord:

@@ -88,7 +88,7 @@ def rows(config: Config, shard: Shard, rng: np.random.Generator) -> pa.Table:
         "seed": [0] * count,
         "seconds": [0.1] * count,
         "unsafe": [results.NOT_CHECKED] * count,
-        **{cause: rng.random(count) for cause in results.CAUSES},
+        **{cause: rng.random(count) for cause in results.DIAGNOSTICS},
     }
     return pa.table(columns, schema=results.SCHEMA)
 

@@ -24,12 +24,12 @@ from selenium.webdriver.support.ui import Select
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from made_up import TASKS, made_up_activations, make_up
-from vwtransfer.evaluation.kept_images import image_path
-from vwtransfer.figures.activations import SHEET, activation_figures, sheet_name
-from vwtransfer.illustrations.parts import write_part
-from vwtransfer.illustrations.word_tables import NEIGHBOURS_KEPT
+from vwtransfer.analysis.part_files import write_part
+from vwtransfer.analysis.word_tables import NEIGHBOURS_KEPT
+from vwtransfer.evaluation.saved_images import image_path
 from vwtransfer.report import write_report
-from vwtransfer.study_folder import OURS, read_study
+from vwtransfer.report.figures.activations import SHEET, activation_figures, sheet_name
+from vwtransfer.report.study_reader import OURS, read_study
 
 DATASETS = ("imagenet", "dreambooth", "coco", "pascal")
 DELTAS = "[0.1,0.2,0.5,1.0]"

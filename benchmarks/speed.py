@@ -31,11 +31,11 @@ from naive import NaiveWord
 from torch.utils.flop_counter import FlopCounterMode
 
 from vwtransfer.config.composition import compose
-from vwtransfer.grid import Cell
 from vwtransfer.models.devices import torch_device, wait_for
-from vwtransfer.suite import build, build_part
+from vwtransfer.models.suite import build, build_part
 from vwtransfer.training.chunks import bytes_of_a_word
-from vwtransfer.training.packs import Pack
+from vwtransfer.training.word_batches import WordBatch
+from vwtransfer.words.cells import Cell
 
 TESTS = Path(__file__).parents[1] / "tests"
 PUBLISHED = {  # task -> config of the model, and the repository that layouts.py knows
@@ -185,10 +185,10 @@ def loaded(task: str, arguments: argparse.Namespace, device: torch.device) -> tu
 
 def ours(
     task: Any, features: Any, cells: list[Cell], support_SD: Any, vectors: int
-) -> tuple[Pack, Callable[[int], None]]:
+) -> tuple[WordBatch, Callable[[int], None]]:
     """A pack of words, and a step of them as the trainer does it."""
     settings = {"lr": task.training.learning_rate}
-    pack = Pack.start(cells, task.text, support_SD, vectors, settings)
+    pack = WordBatch.start(cells, task.text, support_SD, vectors, settings)
     images_SNB = torch.stack([task.batches(features, cell) for cell in cells], dim=1)
     images_SNB = images_SNB.to(task.device)
 
@@ -261,7 +261,7 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _difference(pack: Pack, naive: NaiveWord) -> float:
+def _difference(pack: WordBatch, naive: NaiveWord) -> float:
     """Of the two loops' words, as a part of the way they went: the root of the mean square."""
     start_KD = pack.centre_ND[0]
     ours_KD, theirs_KD = pack.vectors_NKD[0].detach(), naive.word_KD.detach()

@@ -16,11 +16,11 @@ from PIL import Image
 
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
-from vwtransfer.evaluation.kept_images import image_path
-from vwtransfer.grid import cells
+from vwtransfer.evaluation.saved_images import image_path
+from vwtransfer.models.suite import build
 from vwtransfer.results import Record, finish, write_part
-from vwtransfer.suite import build
-from vwtransfer.words import Word, WordStore
+from vwtransfer.words.cells import cells
+from vwtransfer.words.store import Word, WordStore
 
 TASKS = ("generation", "detection", "classification")
 METRICS = {

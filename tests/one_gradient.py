@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from vwtransfer.config.composition import compose, package_folder
-from vwtransfer.grid import Cell
-from vwtransfer.suite import build, build_part
+from vwtransfer.models.suite import build, build_part
+from vwtransfer.words.cells import Cell
 
 WEIGHTS = Path(package_folder("vwtransfer.tinyworld")) / "weights"
 

@@ -6,12 +6,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 _MODULE = '''
-class Photos:
+class ImageFileDataset:
     """Names a dataset; nothing here looks at its images."""
 '''
 _DATASET = """\
 # @package dataset.{name}
-_target_: photos.Photos
+_target_: photos.ImageFileDataset
 name: {name}
 concepts: {{{concepts}}}
 anchors: [{anchors}]

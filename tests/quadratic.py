@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from vwtransfer.config import Training
 from vwtransfer.datasets import Dataset
-from vwtransfer.grid import Cell
 from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary
 from vwtransfer.tasks import Measurement, batch_stream, shuffled_epochs
+from vwtransfer.words.cells import Cell
 
 WORDS = ("<start>", "<end>", "red</w>", "star</w>", "mipo</w>")
 

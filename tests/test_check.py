@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vwtransfer.check import FAILED, NOTE, OK, Finding, check, findings
+from vwtransfer.actions.check import FAILED, NOTE, OK, Finding, check, findings
 from vwtransfer.config.composition import compose, package_folder
 from vwtransfer.errors import UserError
 

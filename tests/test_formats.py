@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vwtransfer.errors import UserError
-from vwtransfer.formats import WRITERS, read, write_a1111, write_diffusers
-from vwtransfer.grid import Cell
-from vwtransfer.words import Word, WordStore
+from vwtransfer.words.cells import Cell
+from vwtransfer.words.formats import WRITERS, read, write_a1111, write_diffusers
+from vwtransfer.words.store import Word, WordStore
 
 VECTORS = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from own_configs import OVERRIDES, changed, write_own_configs
 from vwtransfer.config.composition import composed
 from vwtransfer.config.validation import validated
-from vwtransfer.grid import Cell, cells, parse_key
+from vwtransfer.words.cells import Cell, cells, parse_key
 
 
 @pytest.fixture(scope="module")

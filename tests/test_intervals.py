@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vwtransfer.intervals import bootstrap_mean
+from vwtransfer.results.intervals import bootstrap_mean
 
 
 def test_the_interval_is_that_of_scipy() -> None:
@@ -26,7 +26,7 @@ def test_the_interval_is_that_of_scipy() -> None:
 def test_resampling_in_pieces_gives_the_same_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     trials = np.random.default_rng(4).random(30)
     whole = bootstrap_mean(trials)
-    monkeypatch.setattr("vwtransfer.intervals.INDICES_AT_ONCE", 3_000)
+    monkeypatch.setattr("vwtransfer.results.intervals.INDICES_AT_ONCE", 3_000)
     assert bootstrap_mean(trials) == pytest.approx(whole, abs=2e-3)
 
 

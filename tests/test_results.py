@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from fabricated import study
-from vwtransfer import result_parts, results
+from vwtransfer import results
 from vwtransfer.errors import UserError
-from vwtransfer.results import Record
+from vwtransfer.results import Record, parts
 
 ROW = Record(
     experiment="demo",
@@ -158,7 +158,7 @@ def test_results_from_before_there_were_causes_have_none(tmp_path: Path) -> None
     caused = dataclasses.replace(ROW, anchor="zepu", turning_block=2.0)
     results.write_part(tmp_path, [caused], "new")
     old = results.write_part(tmp_path, [ROW], "old")
-    pq.write_table(pq.read_table(old).drop_columns(list(results.CAUSES)), old)
+    pq.write_table(pq.read_table(old).drop_columns(list(results.DIAGNOSTICS)), old)
     for frame in (results.read(tmp_path), results.finish(tmp_path)):
         assert frame["turning_block"].isna().tolist() == [True, False]
         assert frame["outside_table"].isna().all()
@@ -211,7 +211,7 @@ def test_a_part_states_its_columns_to_any_reader_of_parquet(tmp_path: Path) -> N
 def test_a_table_is_the_same_in_whatever_batches_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_of_a_batch: int
 ) -> None:
-    monkeypatch.setattr(result_parts, "_ROWS", rows_of_a_batch)
+    monkeypatch.setattr(parts, "_ROWS", rows_of_a_batch)
     frame = study(datasets=["scenes", "shapes"], words=5)
     for number, (_, part) in enumerate(frame.groupby(["dataset", "concept", "trained_for"])):
         records = [Record(**row) for row in part.to_dict("records")]
@@ -221,7 +221,7 @@ def test_a_table_is_the_same_in_whatever_batches_it_is_made(
     lost = dataclasses.replace(ROW, dataset="shapes", concept="concept_4", value=math.nan)
     finished = results.finish(tmp_path, [lost])
     expected = pd.concat([frame, pd.DataFrame([dataclasses.asdict(lost)])])
-    expected = expected.fillna({"unsafe": "not checked"}).sort_values(result_parts.IDENTITY)
+    expected = expected.fillna({"unsafe": "not checked"}).sort_values(parts.IDENTITY)
     pd.testing.assert_frame_equal(finished, expected.reset_index(drop=True), check_dtype=False)
     pd.testing.assert_frame_equal(results.read(tmp_path), finished)
     pd.testing.assert_frame_equal(
@@ -236,7 +236,7 @@ def test_a_table_is_the_same_in_whatever_batches_it_is_made(
 def test_batches_of_many_and_of_few_names_are_one_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(result_parts, "_ROWS", 1)
+    monkeypatch.setattr(parts, "_ROWS", 1)
     for concept, anchors in (("harp", 300), ("throne", 5)):
         rows = [
             dataclasses.replace(ROW, concept=concept, anchor=f"a{number}")

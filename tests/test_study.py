@@ -16,8 +16,8 @@ import torch
 
 from vwtransfer import study
 from vwtransfer.config.composition import compose
-from vwtransfer.grid import Cell
-from vwtransfer.words import WordStore, load_word
+from vwtransfer.words.cells import Cell
+from vwtransfer.words.store import WordStore, load_word
 
 SMALL = [
     "experiment=demo",
@@ -92,15 +92,15 @@ def test_generations_are_kept_when_asked(run: Path) -> None:
 
 
 def test_constrained_words_stay_in_their_ball(run: Path) -> None:
-    from vwtransfer.suite import build
-    from vwtransfer.training import ball
+    from vwtransfer.models.suite import build
+    from vwtransfer.training import projection
 
     suite = build(compose([]), torch.device("cpu"))
     for path in (run / "words").rglob("*-0.5-0.safetensors"):
         word = load_word(path)
         text = suite.tasks[word.cell.task].text
         centre = text.word_row(word.cell.anchor)
-        radius = ball.radius(centre, suite.support_rows(word.cell.task), 0.5)
+        radius = projection.radius(centre, suite.support_rows(word.cell.task), 0.5)
         assert (word.vectors_KD - centre).norm(dim=1).max() <= radius * (1 + 1e-5)
 
 
@@ -220,7 +220,7 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_word_of_another_models_width_is_refused(tmp_path: Path) -> None:
     from vwtransfer.errors import UserError
-    from vwtransfer.words import Word
+    from vwtransfer.words.store import Word
 
     config = compose(
         [*SMALL, two_concepts(), "task=detection", "direction=none", f"outputs={tmp_path}"]

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from fabricated import study
 from vwtransfer.errors import UserError
-from vwtransfer.grid import Cell
-from vwtransfer.intervals import bootstrap_mean
-from vwtransfer.summary import kept, means, print_summary, shortfalls, write_summary
+from vwtransfer.results.intervals import bootstrap_mean
+from vwtransfer.results.summary import kept, means, print_summary, shortfalls, write_summary
+from vwtransfer.words.cells import Cell
 
 
 def printed(frame: pd.DataFrame, width: int = 100) -> str:

@@ -19,17 +19,17 @@ from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2Processor
 
 import vwtransfer.tinyworld
 from vwtransfer.errors import UserError
-from vwtransfer.tinyworld import quality
-from vwtransfer.tinyworld.build import Build, run
-from vwtransfer.tinyworld.captions import caption
-from vwtransfer.tinyworld.card import model_card
 from vwtransfer.tinyworld.datasets import Rendered
 from vwtransfer.tinyworld.lexicon import nouns, parse, support, words
-from vwtransfer.tinyworld.pool import draw_pool
-from vwtransfer.tinyworld.recipes import QUICK
 from vwtransfer.tinyworld.renderer import render
-from vwtransfer.tinyworld.tokenizer import CONTEXT, save_tokenizer, tokenizer
 from vwtransfer.tinyworld.world import COMBINATIONS, Layout, sample_scene
+from vwtransfer.tinyworld_build import quality
+from vwtransfer.tinyworld_build.build import Build, run
+from vwtransfer.tinyworld_build.captions import caption
+from vwtransfer.tinyworld_build.card import model_card
+from vwtransfer.tinyworld_build.pool import draw_pool
+from vwtransfer.tinyworld_build.recipes import QUICK
+from vwtransfer.tinyworld_build.tokenizer import CONTEXT, save_tokenizer, tokenizer
 
 WEIGHTS = Path(vwtransfer.tinyworld.__file__).parent / "weights"
 DATASETS = {dataset.name: dataset for dataset in quality.tiny_datasets()}
@@ -265,7 +265,7 @@ import os, sys
 from pathlib import Path
 import torch
 import test_tinyworld
-from vwtransfer.tinyworld import stage
+from vwtransfer.tinyworld_build import stage
 
 torch.set_num_threads(1)
 of = stage.Chance.of

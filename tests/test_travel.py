@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
-from vwtransfer.formats import read
-from vwtransfer.grid import Cell
 from vwtransfer.main import dispatch
-from vwtransfer.suite import build, build_part
-from vwtransfer.words import Word, WordStore
+from vwtransfer.models.suite import build, build_part
+from vwtransfer.words.cells import Cell
+from vwtransfer.words.formats import read
+from vwtransfer.words.store import Word, WordStore
 
 WORDS = ("red", "striped", "star")
 

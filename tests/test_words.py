@@ -8,8 +8,8 @@ import torch
 from safetensors import safe_open
 
 from vwtransfer.errors import UserError
-from vwtransfer.grid import Cell
-from vwtransfer.words import Failure, Word, WordStore
+from vwtransfer.words.cells import Cell
+from vwtransfer.words.store import Failure, Word, WordStore
 
 CELL = Cell("tiny_shapes", "detection", "red_star", "mipo", math.inf, 0)
 

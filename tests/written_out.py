@@ -9,9 +9,9 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
 from vwtransfer.datasets import Dataset, Example
-from vwtransfer.grid import Cell
 from vwtransfer.seeds import generator
 from vwtransfer.tasks import training_examples
+from vwtransfer.words.cells import Cell
 
 
 def library_text(task: Any) -> Callable[[str], Tensor]:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import config_folder, prepare
-from vwtransfer.config.refusals import Refused, explained, report, traceback_wanted
+from vwtransfer.config.error_messages import Refused, explained, report, traceback_wanted
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError, nearest
 
@@ -37,13 +37,13 @@ class Action(NamedTuple):
 
 ACTIONS = {
     "run": Action("vwtransfer.study:run", writes=True, shows=True),
-    "figures": Action("vwtransfer.illustrations.run:run", writes=True, shows=True),
+    "figures": Action("vwtransfer.actions.figures:run", writes=True, shows=True),
     "report": Action("vwtransfer.report:run", writes=False),
     "table": Action("vwtransfer.results:table", writes=True),
-    "apply": Action("vwtransfer.travel:apply", writes=False),
-    "export": Action("vwtransfer.travel:export", writes=False),
-    "check": Action("vwtransfer.check:check", writes=False),
-    "benchmark": Action("vwtransfer.leaderboard:run", writes=True, shows=True),
+    "apply": Action("vwtransfer.actions.apply:apply", writes=False),
+    "export": Action("vwtransfer.actions.apply:export", writes=False),
+    "check": Action("vwtransfer.actions.check:check", writes=False),
+    "benchmark": Action("vwtransfer.leaderboard.benchmark:run", writes=True, shows=True),
     "plan": Action("vwtransfer.cluster.plan:plan", writes=True),
     "submit": Action("vwtransfer.cluster.submit:submit", writes=True),
     "resume": Action("vwtransfer.cluster.submit:submit", writes=True),
@@ -51,11 +51,11 @@ ACTIONS = {
     "status": Action("vwtransfer.cluster.status:status", writes=False),
     "cancel": Action("vwtransfer.cluster.submit:cancel", writes=False),
     "work": Action("vwtransfer.cluster.worker:work", writes=True),
-    "keep": Action("vwtransfer.cluster.keep:keep", writes=True),
-    "publish": Action("vwtransfer.cluster.keep:publish", writes=True),
+    "keep": Action("vwtransfer.cluster.archive:keep", writes=True),
+    "publish": Action("vwtransfer.cluster.archive:publish", writes=True),
     "dashboard": Action("vwtransfer.tracking.dashboard:make", writes=False),
-    "sync": Action("vwtransfer.tracking.sync:sync", writes=False),
-    "boxes": Action("vwtransfer.box_proposals:run", writes=False),
+    "sync": Action("vwtransfer.tracking.wandb_sync:sync", writes=False),
+    "boxes": Action("vwtransfer.actions.propose_boxes:run", writes=False),
 }
 
 

@@ -20,7 +20,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from made_up import made_up_activations, make_up
-from vwtransfer.illustrations.parts import write_part
+from vwtransfer.analysis.part_files import write_part
 from vwtransfer.report import write_report
 
 pytestmark = pytest.mark.browser

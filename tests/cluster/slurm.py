@@ -32,7 +32,7 @@ from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.main import dispatch
 from vwtransfer.training.chunks import job_folder
-from vwtransfer.words import load_word
+from vwtransfer.words.store import load_word
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "test_cluster.sh"
 COMMON = [

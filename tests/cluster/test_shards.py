@@ -19,7 +19,7 @@ from vwtransfer.cluster.arrays import arrays
 from vwtransfer.cluster.shards import shards
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
-from vwtransfer.grid import cells
+from vwtransfer.words.cells import cells
 
 
 @pytest.fixture(scope="module")

@@ -17,23 +17,23 @@ import torch
 from rich.console import Console
 
 from drawn import photos
-from vwtransfer import material, results
-from vwtransfer.cluster import history, keep, plan, status, submit, survey, worker
+from vwtransfer import results
+from vwtransfer.cluster import archive, history, plan, status, submit, survey, worker
 from vwtransfer.cluster.claims import take
-from vwtransfer.cluster.expected import expectations
 from vwtransfer.cluster.scheduler import Entry
 from vwtransfer.cluster.shards import shards
-from vwtransfer.cluster.shown import table
 from vwtransfer.cluster.status import look
+from vwtransfer.cluster.status_table import table
 from vwtransfer.cluster.submissions import write_submission
 from vwtransfer.cluster.survey import DONE, FAILED, MISSING, QUEUED, RUNNING
+from vwtransfer.cluster.time_estimates import expectations
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.progress import stages
-from vwtransfer.study import Study, train_words
-from vwtransfer.tracking import Nowhere
-from vwtransfer.words import Failure, WordStore, load_word
+from vwtransfer.study import Study, data_loading, train_words
+from vwtransfer.tracking import NullTracker
+from vwtransfer.words.store import Failure, WordStore, load_word
 
 SMALL = [
     "wandb=off",
@@ -174,7 +174,7 @@ def test_an_image_that_goes_bad_fails_what_needs_it_alone_and_is_tried_again_onc
         f"dataset.folder.root={tmp_path / 'photos'}",
         "concept=[red_striped_star,red,lime]",
     )
-    material.opened(study)  # the images are chosen
+    data_loading.opened(study)  # the images are chosen
     image = next((tmp_path / "photos" / "lime").iterdir())
     whole = image.read_bytes()
     image.write_bytes(whole[: len(whole) // 2])
@@ -244,7 +244,7 @@ def test_a_diverged_word_is_never_counted_as_done_and_can_be_tried_again(tmp_pat
     assert len(frame[frame.trained_for == "classification"]) == 4 * 2
 
 
-class Heard(Nowhere):
+class Heard(NullTracker):
     """Keeps the rows that a tracker is given at the end."""
 
     rows: pd.DataFrame | None = None
@@ -262,7 +262,7 @@ def test_a_tracker_is_given_all_rows_of_a_shard_whose_last_word_was_tried_again(
     store.save_failure(Failure(first.cells[0], 2, "loss or vectors stopped being finite"))
     worker.work(study)
     submit._forget(study, [survey.survey(study, ask=False).states[0]])
-    workshop, heard = worker.Workshop(study), Heard()
+    workshop, heard = worker.LoadedStudy(study), Heard()
     datasets = {"tiny_shapes": workshop.dataset("tiny_shapes")}
     with stages(Console(quiet=True), False) as bars:
         again = Study(
@@ -299,13 +299,13 @@ def test_what_is_asked_for_later_is_measured_and_nothing_is_done_twice(tmp_path:
 def test_kept_words_whose_rows_are_not_all_there_are_measured_again(
     done: Config, tmp_path: Path
 ) -> None:
-    keep.keep(done)
+    archive.keep(done)
     kept = shutil.copytree(done.kept, tmp_path / "kept")
     path = next((kept / "small" / "shards").glob("*red_striped_star.parquet"))
     frame = pd.read_parquet(path)
     frame[frame["anchor"] != "zepu"].to_parquet(path)
     clone = config(tmp_path)
-    keep.restore(clone)
+    archive.restore(clone)
     found = survey.survey(clone, ask=False).words
     assert (found[DONE], found[MISSING]) == (2, 2)
     assert len(words(clone)) == 4
@@ -353,26 +353,26 @@ def test_work_trains_nothing_that_a_dataset_lacks_the_images_for(tmp_path: Path)
 def test_kept_shards_are_read_like_outputs(
     done: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keep.keep(done)
+    archive.keep(done)
     files = sorted(path.name for path in (done.kept / "small" / "shards").iterdir())
     assert len(files) == 4
     capsys.readouterr()
-    keep.keep(done)
+    archive.keep(done)
     said = " ".join(capsys.readouterr().out.split())
     assert "0 shards were added" in said
     assert "of the 2 that this command asks for, 2 are finished" in said
     expected, rows = words(done), results.read(done.folder)
     for publish in (False, True):
         if publish:
-            keep.publish(done)
+            archive.publish(done)
             names = {path.name for path in (done.kept / "small").iterdir() if path.is_file()}
             assert names == {"classification.safetensors", "results.parquet"}
         shutil.rmtree(done.folder / "words")
         shutil.rmtree(done.folder / "results")
         assert survey.survey(done, ask=False).words[MISSING] == 4
-        assert keep.restore(done) == f"4 words were taken from {done.kept / 'small'}"
+        assert archive.restore(done) == f"4 words were taken from {done.kept / 'small'}"
         assert survey.survey(done, ask=False).words[DONE] == 4
-        assert keep.restore(done) == ""
+        assert archive.restore(done) == ""
         found = words(done)
         assert list(found) == list(expected)
         assert all(torch.equal(found[name], expected[name]) for name in found)
@@ -402,8 +402,8 @@ def test_all_that_is_known_of_a_word_is_kept(done: Config, tmp_path: Path) -> No
     store = WordStore(done.folder / "words")
     first, second, *_ = [store.load(cell) for cell in shards(done)[0].cells]
     packed = [replace(first, seconds=1.2345), replace(second, note="trained alone")]
-    keep.pack(packed, tmp_path / "words.safetensors")
-    one, other = keep.unpack(tmp_path / "words.safetensors")
+    archive.pack(packed, tmp_path / "words.safetensors")
+    one, other = archive.unpack(tmp_path / "words.safetensors")
     assert (one.loss, one.config, one.model) == (first.loss, first.config, first.model)
     assert (one.seconds, one.note) == (1.234, "")
     assert other.note == "trained alone"
@@ -412,7 +412,7 @@ def test_all_that_is_known_of_a_word_is_kept(done: Config, tmp_path: Path) -> No
 def test_a_fresh_clone_knows_what_is_kept_and_what_it_took(
     done: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keep.keep(done)
+    archive.keep(done)
     clone = config(tmp_path, f"kept={done.kept}")
     status.status(clone)
     assert survey.survey(clone, ask=False).words[DONE] == 4
@@ -436,46 +436,46 @@ def test_a_fresh_clone_knows_what_is_kept_and_what_it_took(
 def test_a_plan_of_another_config_takes_nothing_and_claims_no_folder(
     done: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keep.keep(done)
+    archive.keep(done)
     plan.plan(config(tmp_path, f"kept={done.kept}", "trainer.eps=1e-6"))
     assert LEFT in capsys.readouterr().out
     assert not (tmp_path / "outputs").exists()
 
 
 def test_rows_that_were_measured_otherwise_are_left_there(done: Config, tmp_path: Path) -> None:
-    keep.keep(done)
+    archive.keep(done)
     other = config(tmp_path, f"kept={done.kept}", "model.generation.denoising_steps=3")
-    said = keep.restore(other)
+    said = archive.restore(other)
     assert said.startswith("4 words were taken")
     assert "measured otherwise: model.generation.denoising_steps was" in said
     assert survey.survey(other, ask=False).words[MISSING] == 4  # to be measured
     with pytest.raises(UserError, match="holds rows of another config"):
-        keep.publish(other)
+        archive.publish(other)
 
 
 def test_words_of_other_photos_are_left_there(done: Config, tmp_path: Path) -> None:
     done = replace(done, kept=tmp_path / "kept")
-    keep.keep(done)
+    archive.keep(done)
     same, other = (config(tmp_path / name, f"kept={done.kept}") for name in "ab")
     for folder, pixels in ((done.kept / "small", "1"), (same.folder, "1"), (other.folder, "2")):
         image = {"concept": "red_striped_star", "split": "training", "sha256": pixels}
         (folder / "manifests").mkdir(parents=True)
         (folder / "manifests" / "tiny_shapes.json").write_text(json.dumps({"images": [image]}))
-    assert keep.restore(other).endswith(LEFT)
+    assert archive.restore(other).endswith(LEFT)
     assert not words(other)
-    assert keep.restore(same).startswith("4 words were taken")
+    assert archive.restore(same).startswith("4 words were taken")
 
 
 def test_what_was_measured_since_is_kept_too(done: Config, tmp_path: Path) -> None:
     done = replace(done, kept=tmp_path / "kept")
-    keep.keep(done)
+    archive.keep(done)
     path = next((done.kept / "small" / "shards").glob("*red_striped_star.parquet"))
     rows = pd.read_parquet(path)
-    keep._write_rows(rows[rows["anchor"] != "zepu"], path, {})
-    keep.publish(done)
-    keep.keep(done)
+    archive._write_rows(rows[rows["anchor"] != "zepu"], path, {})
+    archive.publish(done)
+    archive.keep(done)
     assert len(list((done.kept / "small" / "shards").iterdir())) == 2  # that shard alone
-    keep.publish(done)
+    archive.publish(done)
     kept = pd.read_parquet(done.kept / "small" / "results.parquet")
     measured = results.read(done.folder)
     order = list(results.IDENTITY)
@@ -484,9 +484,9 @@ def test_what_was_measured_since_is_kept_too(done: Config, tmp_path: Path) -> No
 
 
 def test_kept_words_of_another_config_are_left_there(done: Config) -> None:
-    keep.keep(done)
+    archive.keep(done)
     other = config(done.outputs.parent, "trainer.eps=1e-6", f"outputs={done.outputs / 'other'}")
-    assert keep.restore(other).endswith(LEFT)
+    assert archive.restore(other).endswith(LEFT)
     assert survey.survey(other, ask=False).words[MISSING] == 4
 
 
@@ -501,7 +501,7 @@ def test_a_plain_run_s_words_count_as_done_and_kept_ones_as_its_own(
     assert found.words[DONE] == 4
     assert json.loads((study.folder / "provenance.json").read_text())["seeds"]["study"] == 0
     assert not math.isnan(results.read(study.folder).value.sum())
-    keep.keep(study)
+    archive.keep(study)
     trained, rows = words(study), results.read(study.folder)
     shutil.rmtree(study.folder)
     capsys.readouterr()

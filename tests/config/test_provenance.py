@@ -16,7 +16,7 @@ from vwtransfer.config.composition import composed
 from vwtransfer.config.identity import identity, word_identity
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError
-from vwtransfer.grid import Cell
+from vwtransfer.words.cells import Cell
 
 Study = Callable[..., Config]
 CELL = Cell("garden", "detection", "fern", "boot", 0.5, 0)

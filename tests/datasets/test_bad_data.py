@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from drawn import CONCEPTS, WNIDS, Drawn, photo, wanted
-from vwtransfer.datasets import Example, remarks_of
+from vwtransfer.datasets import Example, notes_of
 from vwtransfer.datasets.coco import Coco
 from vwtransfer.datasets.export import write_coco, write_imagenet, write_pascal
 from vwtransfer.datasets.imagenet import ImageNet
@@ -92,12 +92,12 @@ def test_an_image_that_cannot_be_used_is_skipped_and_named(
     spoil(coco / "train2017" / "000000000000.jpg")
     with caplog.at_level(logging.WARNING):
         dataset = load_coco(coco)
-    (skipped,) = remarks_of(dataset).skipped
+    (skipped,) = notes_of(dataset).skipped
     assert skipped.file.startswith("train2017/00000000000")
     assert reason in skipped.reason
     assert f"skipped {skipped.file}: {skipped.reason}" in caplog.text
     assert len(dataset.training("red")) == 3
-    assert remarks_of(dataset).noted == ("red: 3 training images instead of 4",)
+    assert notes_of(dataset).noted == ("red: 3 training images instead of 4",)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_an_image_that_cannot_be_used_is_skipped_and_named(
 def test_an_image_with_a_bad_box_is_skipped_and_named(coco: Path, bbox: Any, reason: str) -> None:
     change(coco / TRAIN, lambda top: first_of(top, "red").update(bbox=bbox))
     dataset = load_coco(coco)
-    (skipped,) = remarks_of(dataset).skipped
+    (skipped,) = notes_of(dataset).skipped
     assert skipped.file == "train2017/000000000000.jpg"
     assert reason in skipped.reason
     assert len(dataset.training("red")) == 3
@@ -164,7 +164,7 @@ def test_the_largest_box_says_what_an_image_shows(coco: Path) -> None:
 
 def test_an_annotation_of_an_image_that_is_not_listed_is_skipped(coco: Path) -> None:
     change(coco / TRAIN, lambda top: first_of(top, "red").update(image_id=4711))
-    skipped = remarks_of(load_coco(coco)).skipped[0]
+    skipped = notes_of(load_coco(coco)).skipped[0]
     assert skipped.file == "instances_train2017.json, annotation 1"
     assert skipped.reason == "there is no image with id 4711"
 
@@ -176,14 +176,14 @@ def test_a_path_that_leaves_the_folder_is_not_opened(coco: Path) -> None:
         top["images"][0]["file_name"] = "../../outside.jpg"
 
     change(coco / TRAIN, escape)
-    (skipped,) = remarks_of(load_coco(coco)).skipped
+    (skipped,) = notes_of(load_coco(coco)).skipped
     assert skipped.reason == "the path leaves the dataset's folder"
 
 
 def test_an_image_of_training_is_not_measured_on(coco: Path) -> None:
     shutil.copy(coco / "train2017" / "000000000000.jpg", coco / "val2017" / "000000000000.jpg")
     dataset = load_coco(coco)
-    (skipped,) = remarks_of(dataset).skipped
+    (skipped,) = notes_of(dataset).skipped
     assert skipped.file == "val2017/000000000000.jpg"
     assert skipped.reason == "the same image as train2017/000000000000.jpg"
     assert len(dataset.held_out("red")) == 1
@@ -226,7 +226,7 @@ def test_an_xml_that_cannot_be_read_costs_its_image_only(
     path = pascal / "VOCdevkit" / "VOC2012" / "Annotations" / "2008_000000.xml"
     path.write_text(edit(path.read_text()))
     dataset = load_pascal(pascal)
-    (skipped,) = remarks_of(dataset).skipped
+    (skipped,) = notes_of(dataset).skipped
     assert skipped.file == "JPEGImages/2008_000000.jpg"
     assert reason in skipped.reason
     assert len(all_examples(dataset)) == 17
@@ -238,7 +238,7 @@ def test_an_xml_cannot_bring_in_another_file(pascal: Path) -> None:
     secret.write_text("red")
     declaration = f'<!DOCTYPE a [<!ENTITY secret SYSTEM "{secret}">]>'
     path.write_text(declaration + path.read_text().replace("<name>red", "<name>&secret;"))
-    assert "declares a document type" in remarks_of(load_pascal(pascal)).skipped[0].reason
+    assert "declares a document type" in notes_of(load_pascal(pascal)).skipped[0].reason
 
 
 def test_an_annotated_image_that_is_missing_costs_itself_only(disk: Path, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_an_annotated_image_that_is_missing_costs_itself_only(disk: Path, tmp_pa
     image = next((root / "ILSVRC" / "Data" / "CLS-LOC" / "train" / WNIDS["red"]).iterdir())
     image.unlink()
     dataset = ImageNet(str(root), "CLS-LOC", WNIDS, **wanted())
-    (skipped,) = remarks_of(dataset).skipped
+    (skipped,) = notes_of(dataset).skipped
     assert skipped.file.endswith(image.name)
     assert skipped.reason == "there is no such file"
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from drawn import Drawn, photo, photos, wanted
 from vwtransfer.config.composition import compose
-from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, remarks_of
+from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, notes_of
 from vwtransfer.datasets.annotation import Annotation, Object
 from vwtransfer.datasets.coco_json import read_instances
 from vwtransfer.datasets.contact_sheet import Panel, draw_contact_sheet
@@ -211,4 +211,4 @@ def test_dreambooth_without_its_boxes_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"boxes.json: there is no such file. action=boxes has the"):
         DreamBooth(str(tmp_path), str(tmp_path / "boxes.json"), **wanted())
     dataset = DreamBooth(str(tmp_path), None, **wanted())
-    assert set(remarks_of(dataset).lacks) == {BOXES}
+    assert set(notes_of(dataset).lacks) == {BOXES}

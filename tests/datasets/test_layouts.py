@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from drawn import CONCEPTS, WNIDS, Drawn, wanted
-from vwtransfer.datasets import Dataset, Example, remarks_of
+from vwtransfer.datasets import Dataset, Example, notes_of
 from vwtransfer.datasets.coco import Coco
 from vwtransfer.datasets.dreambooth import DreamBooth
 from vwtransfer.datasets.export import write_coco, write_dreambooth, write_imagenet, write_pascal
@@ -97,7 +97,7 @@ def test_a_layout_gives_back_images_concepts_and_boxes(
             assert read.concept == concept
             assert read.labels == source.labels
             assert np.allclose(read.boxes, source.boxes, atol=1e-4)
-    assert not remarks_of(dataset).skipped
+    assert not notes_of(dataset).skipped
 
 
 @pytest.mark.parametrize("layout", LOADERS)

@@ -14,10 +14,11 @@ from PIL import Image
 
 from drawn import photos
 from quadratic import Quadratic
-from vwtransfer import box_proposals, material, study
+from vwtransfer import study
+from vwtransfer.actions import propose_boxes
 from vwtransfer.config import Training
 from vwtransfer.config.composition import compose
-from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, Example, remarks_of
+from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, Example, notes_of
 from vwtransfer.datasets.coco import Coco
 from vwtransfer.datasets.dreambooth import DreamBooth
 from vwtransfer.datasets.export import write_coco, write_dreambooth, write_imagenet, write_pascal
@@ -25,7 +26,8 @@ from vwtransfer.datasets.folder import Folder
 from vwtransfer.datasets.imagenet import ImageNet
 from vwtransfer.datasets.pascal import PascalVOC
 from vwtransfer.errors import UserError
-from vwtransfer.suite import build_part
+from vwtransfer.models.suite import build_part
+from vwtransfer.study import data_loading
 from vwtransfer.tasks.average_precision import Truth, average_precision
 from vwtransfer.tinyworld.datasets import Rendered
 
@@ -147,7 +149,7 @@ def test_a_dataset_serves_as_negatives_of_a_single_folder(tmp_path: Path) -> Non
     concept = next(iter(small.concepts))
     assert dataset.training(concept)[0].load() == small.training(concept)[0].load()
     assert list(config.dataset["folder"].concepts) == ["red"]  # words are trained for no other
-    assert set(remarks_of(dataset).lacks) == {BOXES}
+    assert set(notes_of(dataset).lacks) == {BOXES}
     with pytest.raises(InterpolationResolutionError, match="Did you mean 'tiny_small'"):
         compose([*chosen, "dataset.folder.negatives=tiny_smal"])
 
@@ -160,12 +162,12 @@ def test_the_detector_proposes_boxes_for_a_person_to_verify(
     root, boxes = tmp_path / "dataset", tmp_path / "boxes.json"
     chosen = ["dataset=folder", f"dataset.folder.root={root}", f"dataset.folder.boxes={boxes}"]
     config = compose([*chosen, f"anchor={ANCHOR}", "action=boxes", *QUICK])
-    box_proposals.run(config)
+    propose_boxes.run(config)
     proposed = json.loads(boxes.read_text())
     assert len(proposed["annotations"]) == 3 * 5
     assert not any(each["verified"] for each in proposed["annotations"])
     assert (tmp_path / "boxes.png").read_bytes().startswith(b"\x89PNG")
-    box_proposals.run(config)
+    propose_boxes.run(config)
     assert json.loads(boxes.read_text()) == proposed
     with pytest.raises(UserError, match="nobody has verified the boxes of 15 of 15 images"):
         build_part(config.dataset["folder"].node, "dataset.folder")
@@ -184,10 +186,10 @@ def test_a_task_is_left_out_where_the_dataset_lacks_what_it_needs(tmp_path: Path
     )
     free, bound = (Quadratic(Training(0.1, 2, 1), torch.device("cpu")) for _ in range(2))
     bound.trains_with, bound.measured_with = (NEGATIVES,), (BOXES, HELD_OUT)
-    assert material.trains(free, dataset)
-    assert not material.trains(bound, dataset)
-    assert not material.measures(bound, dataset)
-    (line,) = material.left_out({"free": free, "bound": bound}, {"mine": dataset})
+    assert data_loading.trains(free, dataset)
+    assert not data_loading.trains(bound, dataset)
+    assert not data_loading.measures(bound, dataset)
+    (line,) = data_loading.left_out({"free": free, "bound": bound}, {"mine": dataset})
     assert line.startswith("mine: bound: no word is trained for it and nothing is measured by it:")
     assert "dataset.mine.boxes=FILE" in line
 

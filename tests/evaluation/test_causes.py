@@ -8,15 +8,15 @@ import torch
 
 from vwtransfer import study
 from vwtransfer.config.composition import compose
-from vwtransfer.evaluation.causes import (
+from vwtransfer.evaluation.diagnostics import (
     distance,
     outside,
     strange_output,
     turning_block,
     typical_distance,
 )
-from vwtransfer.results import CAUSES
-from vwtransfer.training.transferable import leading_directions
+from vwtransfer.results import DIAGNOSTICS
+from vwtransfer.training.regularizers import leading_directions
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -98,9 +98,9 @@ def test_every_trained_word_of_a_study_has_its_causes_in_the_results(tmp_path: P
     study.run(config)
     frame = pd.read_parquet(config.folder / "results.parquet")
     of_words = frame["trained_for"].isin(config.task)
-    assert frame.loc[of_words, list(CAUSES)].notna().all(axis=None)
-    assert frame.loc[~of_words, list(CAUSES)].isna().all(axis=None)
-    words = frame[of_words].groupby(["trained_for", "concept"])[list(CAUSES)]
+    assert frame.loc[of_words, list(DIAGNOSTICS)].notna().all(axis=None)
+    assert frame.loc[~of_words, list(DIAGNOSTICS)].isna().all(axis=None)
+    words = frame[of_words].groupby(["trained_for", "concept"])[list(DIAGNOSTICS)]
     assert (words.nunique() == 1).all(axis=None)
     assert words.first()["outside_table"].between(0, 1).all()
     assert words.first()["turning_block"].between(1, 4).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import silhouette_score
 
-from vwtransfer.illustrations.agreement import FEWEST, chance_of_purity, purity, silhouette, t_sne
+from vwtransfer.analysis.cluster_purity import FEWEST, chance_of_purity, purity, silhouette, t_sne
 
 LABELS = ["a", "a", "a", "b", "b", "c"]
 

@@ -13,11 +13,11 @@ from fabricated import study
 from made_up import made_up_activations, make_up, rows_of
 from vwtransfer import results
 from vwtransfer.errors import UserError
-from vwtransfer.figures import draw_results, figure_3, figure_6
-from vwtransfer.figures.activations import activation_figures
-from vwtransfer.grid import Cell
+from vwtransfer.report.figures import draw_results, figure_3, figure_6
+from vwtransfer.report.figures.activations import activation_figures
+from vwtransfer.report.study_reader import read_study
 from vwtransfer.results import Record
-from vwtransfer.study_folder import read_study
+from vwtransfer.words.cells import Cell
 
 BLUE, ORANGE, GREEN = (0, 114, 178), (230, 159, 0), (0, 158, 115)
 

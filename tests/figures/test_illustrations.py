@@ -9,13 +9,13 @@ from PIL import Image
 
 from made_up import config_of, make_up, make_up_words
 from own_transfer import EXCLUDED
-from vwtransfer import material
+from vwtransfer.actions.figures import run
+from vwtransfer.analysis.word_tables import ACTIVATIONS, NEIGHBOURS
 from vwtransfer.config import Config
 from vwtransfer.datasets import descriptions_of
 from vwtransfer.errors import UserError
-from vwtransfer.evaluation.kept_images import kept_images
-from vwtransfer.illustrations.run import run
-from vwtransfer.illustrations.word_tables import ACTIVATIONS, NEIGHBOURS
+from vwtransfer.evaluation.saved_images import kept_images
+from vwtransfer.study import data_loading
 
 CONCEPTS = ["red_striped_star", "blue_dotted_heart"]
 ANCHORS = ["zepu", "muli"]
@@ -40,7 +40,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 def test_no_map_is_fitted_on_what_the_concepts_are_called(config: Config) -> None:
-    (dataset,) = material.opened(config).values()
+    (dataset,) = data_loading.opened(config).values()
     assert descriptions_of(dataset) == EXCLUDED
 
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from vwtransfer.analysis.neighbours import nearest
 from vwtransfer.config.composition import compose
-from vwtransfer.illustrations.neighbours import nearest
 from vwtransfer.models.activations import cut, end_of_text, layers_shown
-from vwtransfer.suite import build
+from vwtransfer.models.suite import build
 from vwtransfer.tasks import Task
-from vwtransfer.training.ball import radius
+from vwtransfer.training.projection import radius
 
 TASKS = ("generation", "detection", "classification")
 WORDS = ("red", "striped", "star", "zepu")

@@ -5,8 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from vwtransfer import published
-from vwtransfer.summary import means
+from vwtransfer.results import published
+from vwtransfer.results.summary import means
 
 
 def test_all_cells_of_figures_3_and_6_are_there() -> None:

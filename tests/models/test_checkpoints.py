@@ -8,7 +8,7 @@ import torch
 
 from vwtransfer.config.composition import compose, package_folder
 from vwtransfer.errors import UserError
-from vwtransfer.suite import build
+from vwtransfer.models.suite import build
 
 WEIGHTS = Path(package_folder("vwtransfer.tinyworld")) / "weights"
 TASKS = ("generation", "detection", "classification")

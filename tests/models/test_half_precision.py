@@ -8,10 +8,10 @@ import torch
 
 from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset
-from vwtransfer.grid import Cell
-from vwtransfer.suite import Suite, build, build_part
+from vwtransfer.models.suite import Suite, build, build_part
 from vwtransfer.tasks import Task
-from vwtransfer.training.packs import LOSS_SCALE, NEVER, Pack
+from vwtransfer.training.word_batches import LOSS_SCALE, NEVER, WordBatch
+from vwtransfer.words.cells import Cell
 
 TASKS = ("generation", "detection", "classification")
 # of the loss in float32; a loss is between -1 and 1 in two tasks, about 1 in generation
@@ -41,12 +41,12 @@ def cells(task: str) -> list[Cell]:
     return [Cell("tiny_shapes", task, concept, anchor, math.inf, 0) for concept, anchor in pairs]
 
 
-def pack(task: Task) -> Pack:
+def pack(task: Task) -> WordBatch:
     adam: dict[str, object] = {"lr": 1e-3}
-    return Pack.start(cells(task.name), task.text, torch.eye(2, task.text.width), 4, adam)
+    return WordBatch.start(cells(task.name), task.text, torch.eye(2, task.text.width), 4, adam)
 
 
-def loss(task: Task, words: Pack) -> torch.Tensor:
+def loss(task: Task, words: WordBatch) -> torch.Tensor:
     features = task.features(dataset())
     images_NB = torch.stack([task.batches(features, cell)[0] for cell in words.cells])
     return task.loss(words.vectors_NKD, features, images_NB, words.cells, 0)

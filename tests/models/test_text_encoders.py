@@ -9,7 +9,7 @@ import torch
 
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
-from vwtransfer.suite import Suite, build
+from vwtransfer.models.suite import Suite, build
 from written_out import library_text
 
 TASKS = ("generation", "detection", "classification")
@@ -90,7 +90,7 @@ def test_the_models_share_their_vocabulary_and_differ_in_width(suite: Suite) -> 
 
 
 def test_an_anchor_of_several_tokens_is_refused_with_the_nearest_words(suite: Suite) -> None:
-    from vwtransfer.grid import Cell
+    from vwtransfer.words.cells import Cell
 
     cell = Cell("tiny_shapes", "detection", "x", "reddish", 1.0, 0)
     with pytest.raises(UserError, match=r"anchor=reddish: not a single token.*red"):

@@ -22,7 +22,7 @@ import torch
 from published_models import JUDGE, REPOSITORIES, SAFETY, TOLERANCE, dataset, suite, task
 
 import written_out
-from vwtransfer.grid import Cell
+from vwtransfer.words.cells import Cell
 
 WORDS = ("red", "striped", "rubber", "duck")
 BESIDE = {"judge": JUDGE, "safety": SAFETY}

@@ -8,7 +8,7 @@ import torch
 
 from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset
-from vwtransfer.suite import Suite, build, build_part
+from vwtransfer.models.suite import Suite, build, build_part
 
 # config of a model -> its role, and the repository it names
 REPOSITORIES = {

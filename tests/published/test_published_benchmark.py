@@ -6,10 +6,11 @@ import open_clip
 import pytest
 from published_models import JUDGE, REPOSITORIES, SAFETY
 
-from vwtransfer import leaderboard, results
+from vwtransfer import results
 from vwtransfer.config.composition import compose
-from vwtransfer.grid import Cell
-from vwtransfer.words import WordStore
+from vwtransfer.leaderboard import benchmark
+from vwtransfer.words.cells import Cell
+from vwtransfer.words.store import WordStore
 
 pytestmark = pytest.mark.published
 
@@ -54,7 +55,7 @@ def test_words_are_carried_between_the_paper_s_models_and_measured_there(
             f"model.{task}.training.batch_size=2",
         ]
     config = compose(overrides)
-    leaderboard.run(config)
+    benchmark.run(config)
     frame = results.read(config.folder)
     words = frame[frame["trained_for"].isin(WIDTHS) & (frame["transfer"] != "none")]
     assert words["value"].notna().all()

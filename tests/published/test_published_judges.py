@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from published_models import JUDGE, SAFETY, dataset, task
 
-from vwtransfer.tasks.safety import SafetyChecker
+from vwtransfer.models.safety import SafetyChecker
 
 pytestmark = pytest.mark.published
 

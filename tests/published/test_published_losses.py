@@ -8,7 +8,7 @@ import torch
 from published_models import REPOSITORIES, dataset, task
 
 import written_out
-from vwtransfer.grid import Cell
+from vwtransfer.words.cells import Cell
 
 PAPERS = ("sd21", "owlv2_base", "dfn_clip")
 

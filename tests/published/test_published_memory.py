@@ -9,7 +9,7 @@ import torch
 from published_models import REPOSITORIES
 
 from vwtransfer.config.composition import compose
-from vwtransfer.suite import build
+from vwtransfer.models.suite import build
 from vwtransfer.tasks.generation import DRAWN_AT_ONCE
 
 pytestmark = pytest.mark.published

@@ -7,7 +7,7 @@ import pytest
 import torch
 from published_models import task
 
-from vwtransfer.formats import write_a1111, write_diffusers
+from vwtransfer.words.formats import write_a1111, write_diffusers
 
 pytestmark = pytest.mark.published
 

@@ -17,17 +17,18 @@ import yaml
 from rich.console import Console
 
 from made_up import TASKS, made_up_activations, make_up
-from vwtransfer import study, summary
+from vwtransfer import study
+from vwtransfer.analysis.part_files import write_part
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
-from vwtransfer.illustrations.parts import write_part
 from vwtransfer.main import dispatch
 from vwtransfer.report import write_report
 from vwtransfer.report.data import data
 from vwtransfer.report.page import page
 from vwtransfer.report.shares import reached, resampled, share_of, transferred
-from vwtransfer.report.story import other_world, story
-from vwtransfer.study_folder import read_study
+from vwtransfer.report.study_reader import read_study
+from vwtransfer.report.summary_text import other_world, story
+from vwtransfer.results import summary
 
 CONCEPTS = ["red_striped_star", "blue_dotted_heart"]
 ANCHORS = ["zepu", "muli"]

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from vwtransfer.config.composition import compose, package_folder
 from vwtransfer.datasets import Dataset, Example
 from vwtransfer.models.cache import Cache, Encoder, Tensors
-from vwtransfer.suite import build, build_part
+from vwtransfer.models.suite import build, build_part
 
 TASKS = ("generation", "detection", "classification")
 WEIGHTS = Path(package_folder("vwtransfer.tinyworld")) / "weights"

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset
-from vwtransfer.grid import Cell
+from vwtransfer.models.suite import Suite, build, build_part
 from vwtransfer.models.text_encoder import TextEncoder
-from vwtransfer.suite import Suite, build, build_part
-from vwtransfer.training.packs import Pack
+from vwtransfer.training.word_batches import WordBatch
+from vwtransfer.words.cells import Cell
 
 TASKS = ("generation", "detection", "classification")
 STEPS = 3
@@ -41,7 +41,7 @@ def trained(name: str, words: list[Cell]) -> Tensor:
     """Words after a few steps of the trainer's, all in one pack."""
     task = suite().tasks[name]
     features = task.features(dataset())
-    pack = Pack.start(words, task.text, torch.eye(2, task.text.width), 4, {"lr": 1e-3})
+    pack = WordBatch.start(words, task.text, torch.eye(2, task.text.width), 4, {"lr": 1e-3})
     images_SNB = torch.stack([task.batches(features, word) for word in words], dim=1)
     for step in range(STEPS):
         loss_N = task.loss(pack.vectors_NKD, features, images_SNB[step], words, step)

@@ -9,7 +9,7 @@ from PIL import Image
 from drawn import Drawn, rectangle
 from vwtransfer.config.composition import compose
 from vwtransfer.models.owlv2 import Regions, see
-from vwtransfer.suite import build
+from vwtransfer.models.suite import build
 from vwtransfer.tasks.classification import Classification
 from vwtransfer.tasks.detection import Detection
 

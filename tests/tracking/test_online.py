@@ -21,7 +21,7 @@ from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.tracking import names
 from vwtransfer.tracking.outbox import GRACE_S
-from vwtransfer.tracking.sync import mended
+from vwtransfer.tracking.wandb_sync import mended
 
 WANDB = Path(sys.executable).with_name("wandb")
 AT_ONCE = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}  # every 15 s it sends rows, else

@@ -18,15 +18,16 @@ from servers import refusing
 from wandb_workspaces.workspaces import Workspace, internal
 
 from offline import SMALL, Recorded, recorded
-from vwtransfer import material, study
+from vwtransfer import study
 from vwtransfer.cluster import worker
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
-from vwtransfer.grid import cells
+from vwtransfer.study import data_loading
 from vwtransfer.tracking import names
 from vwtransfer.tracking.dashboard import dashboard, make
-from vwtransfer.words import WordStore
+from vwtransfer.words.cells import cells
+from vwtransfer.words.store import WordStore
 
 TASKS = ("generation", "detection", "classification")
 CONCEPTS = "concept=[red_striped_star,blue_dotted_heart]"
@@ -134,7 +135,7 @@ def test_detections_are_shown_with_boxes(run: Recorded, config: Config) -> None:
     }
     assert all("score" in box["scores"] for box in kinds["found"])
     (annotated,) = kinds["annotated"]
-    (example,) = material.opened(config)["tiny_shapes"].held_out("red_striped_star")
+    (example,) = data_loading.opened(config)["tiny_shapes"].held_out("red_striped_star")
     (box,) = example.boxes
     assert tuple(annotated["position"][key] for key in ("minX", "minY", "maxX", "maxY")) == box
 

@@ -18,9 +18,9 @@ from offline import SMALL, recorded
 from vwtransfer import study
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
-from vwtransfer.grid import cells
 from vwtransfer.tracking.outbox import GRACE_S
-from vwtransfer.words import WordStore
+from vwtransfer.words.cells import cells
+from vwtransfer.words.store import WordStore
 
 ONE = [*SMALL, "concept=red_striped_star", "task=classification", "direction=none"]
 LONG = ["model.classification.training.steps=1000", "trainer.checkpoint_every=20"]

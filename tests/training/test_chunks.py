@@ -15,11 +15,11 @@ from torch.utils.checkpoint import checkpoint
 
 from quadratic import Quadratic
 from vwtransfer.errors import UserError
-from vwtransfer.grid import Cell
 from vwtransfer.training.chunks import bytes_of_a_word, words_that_fit
-from vwtransfer.training.packs import TENSORS
-from vwtransfer.training.peak import peak_bytes
+from vwtransfer.training.peak_memory import peak_bytes
 from vwtransfer.training.trainer import Job, train
+from vwtransfer.training.word_batches import TENSORS
+from vwtransfer.words.cells import Cell
 
 TRAINABLE = CELLS[:3]
 

@@ -9,9 +9,9 @@ import torch
 import written_out
 from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset
-from vwtransfer.grid import Cell
-from vwtransfer.suite import Suite, build, build_part
+from vwtransfer.models.suite import Suite, build, build_part
 from vwtransfer.tasks import Task, training_examples
+from vwtransfer.words.cells import Cell
 
 
 @pytest.fixture(scope="module")

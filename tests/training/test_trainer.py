@@ -9,9 +9,9 @@ import torch
 
 from quadratic import Quadratic
 from vwtransfer.config import TrainerConfig, Training
-from vwtransfer.grid import Cell
 from vwtransfer.training.trainer import Job, train
-from vwtransfer.words import WordStore
+from vwtransfer.words.cells import Cell
+from vwtransfer.words.store import WordStore
 
 STEPS = 40
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from vwtransfer import leaderboard, results
+from vwtransfer import results
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
-from vwtransfer.leaderboard.halves import development
-from vwtransfer.results import CAUSES, Record
-from vwtransfer.words import load_word
+from vwtransfer.leaderboard import benchmark
+from vwtransfer.leaderboard.splits import development
+from vwtransfer.results import DIAGNOSTICS, Record
+from vwtransfer.words.store import load_word
 
 SMALL = [
     "experiment=transfer_benchmark",
@@ -137,7 +138,7 @@ def test_fits_words_and_causes_are_reported(config: Config) -> None:
     report = config.folder / "transfer" / "neighbour_matching-detection_to_classification.json"
     assert json.loads(report.read_text())["fit_seconds"] > 0
     frame = pd.read_parquet(config.folder / "results.parquet")
-    keys = ["trained_for", "concept", *CAUSES]
+    keys = ["trained_for", "concept", *DIAGNOSTICS]
     words = frame[frame.trained_for.isin(config.task)][keys].drop_duplicates()
     assert len(words) == 2 * 5
     assert words.turning_block.between(1, 4).all()
@@ -162,7 +163,7 @@ def test_running_again_carries_and_measures_nothing_and_counts_no_other_concept(
     (other, *_) = sorted(set(config.dataset["tiny_shapes"].concepts) - half)
     rows = results.read(config.folder).assign(concept=other, value=0.0).to_dict("records")
     part = results.write_part(config.folder, [Record(**row) for row in rows], "other half")
-    leaderboard.run(config)
+    benchmark.run(config)
     assert {path: path.stat().st_mtime_ns for path in kept} == before
     assert tables() == page
     part.unlink()
@@ -181,7 +182,7 @@ def two_methods(config: Config) -> list[str]:
 def test_the_words_of_another_study_are_carried_instead(config: Config, tmp_path: Path) -> None:
     of_another = [f"outputs={tmp_path}", f"benchmark.words={config.folder}"]
     other = compose([*two_methods(config), *of_another])
-    leaderboard.run(other)
+    benchmark.run(other)
     assert not (other.folder / "words").exists()
     frames = [
         pd.read_parquet(folder / "results.parquet").query("transfer == 'ridge'")
@@ -202,7 +203,7 @@ def test_a_study_that_is_not_complete_says_what_is_left_out(
     shutil.rmtree(task / "detection" / "red_striped_moon")
     of_another = [f"outputs={tmp_path}", f"benchmark.words={tmp_path}"]
     other = compose([*two_methods(config), *of_another])
-    leaderboard.run(other)
+    benchmark.run(other)
     line = (
         "tiny_shapes: 2 of 5 pairs of concept and anchor are left out, as words are missing: "
         "1 for classification, 2 for detection."
@@ -217,7 +218,7 @@ def test_words_that_do_nothing_in_their_own_model_have_no_retention(
     config: Config, tmp_path: Path
 ) -> None:
     small = compose([*two_methods(config), f"outputs={tmp_path}", "delta=0.01"])
-    leaderboard.run(small)
+    benchmark.run(small)
     page = (small.folder / "leaderboard.md").read_text()
     assert "# Leaderboard: development half of tiny_shapes; tiny models, delta 0.01" in page
     assert "retention is not defined; not counted, 2 of 2: classification on tiny_shapes" in page
@@ -230,7 +231,7 @@ def test_words_of_several_deltas_have_no_place_in_one_table(tmp_path: Path) -> N
     with pytest.raises(
         UserError, match=r"delta=\['0.5', '1.0'\]: a leaderboard is of words of one"
     ):
-        leaderboard.run(both)
+        benchmark.run(both)
 
 
 def test_a_study_whose_words_are_of_another_half_has_nothing_to_carry(
@@ -241,13 +242,13 @@ def test_a_study_whose_words_are_of_another_half_has_nothing_to_carry(
         [*SMALL, "benchmark.half=final", f"outputs={tmp_path}", f"benchmark.words={tmp_path}"]
     )
     with pytest.raises(UserError, match="no unconstrained word of the final half"):
-        leaderboard.run(final)
+        benchmark.run(final)
 
 
 def test_a_benchmark_without_the_papers_method_is_refused(tmp_path: Path) -> None:
     without = compose([*SMALL, "~transfer@benchmark.methods.least_squares", f"outputs={tmp_path}"])
     with pytest.raises(UserError, match="least_squares is missing"):
-        leaderboard.run(without)
+        benchmark.run(without)
 
 
 def test_a_method_filed_under_another_name_is_refused() -> None:

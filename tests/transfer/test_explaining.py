@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vwtransfer.leaderboard.explaining import rank_correlations
+from vwtransfer.leaderboard.predictors import rank_correlations
 
 
 def table(noise: float, words: int = 60) -> pd.DataFrame:

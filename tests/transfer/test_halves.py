@@ -11,14 +11,14 @@ from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset, descriptions_of
 from vwtransfer.errors import UserError
-from vwtransfer.leaderboard.carrying import Direction, carry
-from vwtransfer.leaderboard.halves import cells_of_half, development
+from vwtransfer.leaderboard.mapping import Direction, carry
+from vwtransfer.leaderboard.splits import cells_of_half, development
+from vwtransfer.models.suite import build, build_part
 from vwtransfer.models.text_encoder import TextEncoder
-from vwtransfer.suite import build, build_part
 from vwtransfer.tinyworld.lexicon import SYNONYMS, nouns, parse
 from vwtransfer.transfer import Map
 from vwtransfer.transfer.prompts import Excluded, ordinary_words, phrases
-from vwtransfer.words import WordStore
+from vwtransfer.words.store import WordStore
 
 TINY = ("tiny_shapes", "tiny_textures", "tiny_small", "tiny_scenes")
 FRESH = "experiment=transfer_benchmark_fresh"

@@ -12,8 +12,8 @@ from toy import NAMES, WORDS, encoder, table
 from vwtransfer.config.composition import compose
 from vwtransfer.datasets import descriptions_of
 from vwtransfer.errors import UserError
+from vwtransfer.models.suite import build, build_part
 from vwtransfer.models.text_encoder import TextEncoder
-from vwtransfer.suite import build, build_part
 from vwtransfer.transfer.least_squares import LeastSquares
 from vwtransfer.transfer.output_matching import OutputMatching
 from vwtransfer.transfer.prompts import PLACES, phrases, read, states

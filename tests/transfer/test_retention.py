@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vwtransfer.leaderboard.retention import OVERALL, Estimate, gains, retention
+from vwtransfer.results.retention import OVERALL, Estimate, gains, retention
 
 ALL = (OVERALL, OVERALL)
 CONCEPTS, ANCHORS = ["star", "moon", "ring"], ["zepu", "muli"]

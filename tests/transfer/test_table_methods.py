@@ -12,7 +12,7 @@ from toy import WORDS, encoder, table
 
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
-from vwtransfer.suite import build_part
+from vwtransfer.models.suite import build_part
 from vwtransfer.transfer import Transfer
 from vwtransfer.transfer.affine import Affine
 from vwtransfer.transfer.canonical_correlation import CanonicalCorrelation, canonical

@@ -12,21 +12,21 @@ from vwtransfer import study
 from vwtransfer.config.composition import compose
 from vwtransfer.config.identity import identity, word_identity
 from vwtransfer.errors import UserError
-from vwtransfer.grid import Cell
 from vwtransfer.models.activations import end_of_text
-from vwtransfer.suite import build, build_part
-from vwtransfer.tasks import Lesson
+from vwtransfer.models.suite import build, build_part
+from vwtransfer.tasks import Objective
 from vwtransfer.training.joint import Joint
-from vwtransfer.training.trainer import Job, train
-from vwtransfer.training.transferable import (
-    EarlyPenalty,
-    OutsidePenalty,
-    Penalty,
+from vwtransfer.training.regularizers import (
+    EarlyLayerRegularizer,
+    OffSubspaceRegularizer,
+    Regularizer,
     leading_directions,
 )
+from vwtransfer.training.trainer import Job, train
 from vwtransfer.transfer.least_squares import LeastSquares
 from vwtransfer.transfer.output_matching import OutputMatching
-from vwtransfer.words import WordStore
+from vwtransfer.words.cells import Cell
+from vwtransfer.words.store import WordStore
 
 TASKS = ("classification", "detection")
 SUITE = ["dataset=tiny_shapes", "model=tiny", *(f"model.{t}.training.steps=80" for t in TASKS)]
@@ -48,7 +48,7 @@ def test_the_penalty_is_the_energy_outside_in_units_of_the_rows() -> None:
     support_SD = torch.zeros(100, 3)
     support_SD[:, 0] = torch.linspace(-3, 3, 100)
     anchor_ND = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
-    penalty = OutsidePenalty.of(0.5, support_SD, anchor_ND)
+    penalty = OffSubspaceRegularizer.of(0.5, support_SD, anchor_ND)
     vectors_NKD = anchor_ND[:, None] + torch.tensor([[[9.0, 0, 0], [0, 3.0, 4.0]]])
     unit = float(support_SD.square().sum(1).mean())
     expected = 0.5 * (0 + 25) / 2 / unit
@@ -60,14 +60,14 @@ def test_the_early_penalty_is_its_weight_at_the_anchor_and_nothing_at_the_name()
     text, template = task.text, task.template
     anchor_ND = torch.stack([text.word_row("zepu"), text.word_row("muli")])
     names = ["red striped star", "blue dotted cross"]
-    penalty = EarlyPenalty.of(3.0, text, template, anchor_ND, 4, names)
+    penalty = EarlyLayerRegularizer.of(3.0, text, template, anchor_ND, 4, names)
     at_anchor = penalty(anchor_ND[:, None].expand(-1, 4, -1))
     assert at_anchor.tolist() == pytest.approx([3, 3], rel=1e-5)
     at_name = penalty(torch.stack([text.name_rows(name) for name in names]))
     assert at_name.tolist() == pytest.approx([0, 0], abs=1e-5)
 
 
-def trained(lesson: Lesson, config: Any, folder: Path) -> Tensor:
+def trained(lesson: Objective, config: Any, folder: Path) -> Tensor:
     """The word of CELL."""
     suite = build(config, torch.device("cpu"))
     job = Job(
@@ -95,9 +95,11 @@ def test_words_give_way_to_a_penalty(key: str, tmp_path: Path) -> None:
     text, template = suite.tasks["classification"].text, suite.tasks["classification"].template
     anchor_ND = text.word_row("zepu")[None]
     support_SD = suite.support_rows("classification")
-    prices: dict[str, Penalty] = {
-        "outside_penalty": OutsidePenalty.of(1.0, support_SD, anchor_ND),
-        "early_penalty": EarlyPenalty.of(1.0, text, template, anchor_ND, 4, ["red striped star"]),
+    prices: dict[str, Regularizer] = {
+        "outside_penalty": OffSubspaceRegularizer.of(1.0, support_SD, anchor_ND),
+        "early_penalty": EarlyLayerRegularizer.of(
+            1.0, text, template, anchor_ND, 4, ["red striped star"]
+        ),
     }
     energies = {
         weight: float(prices[key](vectors_KD[None])) for weight, vectors_KD in found.items()
@@ -110,7 +112,9 @@ def test_the_early_penalty_looks_behind_the_first_third_of_the_blocks() -> None:
     task = build(compose(SUITE), torch.device("cpu")).tasks["classification"]
     vectors_NKD = torch.randn(2, 4, task.text.width)
     anchor_ND = task.text.word_row("zepu").expand(2, -1)
-    penalty = EarlyPenalty.of(1.0, task.text, task.template, anchor_ND, 4, ["star", "ring"])
+    penalty = EarlyLayerRegularizer.of(
+        1.0, task.text, task.template, anchor_ND, 4, ["star", "ring"]
+    )
     first_ND = end_of_text(task.text, task.template, vectors_NKD)[0]
     expected_N = (first_ND - penalty.name_ND).square().sum(1) / penalty.unit_N
     torch.testing.assert_close(penalty(vectors_NKD), expected_N)

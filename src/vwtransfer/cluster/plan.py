@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from vwtransfer.cluster.expected import Expectation, expectations, hours
-from vwtransfer.cluster.keep import restore
-from vwtransfer.cluster.shown import duration, table, terminal
+from vwtransfer.cluster.archive import restore
+from vwtransfer.cluster.status_table import duration, table, terminal
 from vwtransfer.cluster.survey import FAILED, MISSING, State, Survey, survey
+from vwtransfer.cluster.time_estimates import Expectation, expectations, hours
 from vwtransfer.config import Config
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import product
 
 from vwtransfer.config import Config, DatasetConfig
-from vwtransfer.grid import Cell, delta_text, pairs, parse_key
+from vwtransfer.words.cells import Cell, delta_text, pairs, parse_key
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from rich.live import Live
 from rich.markup import escape
 
 from vwtransfer.cluster import scheduler
-from vwtransfer.cluster.expected import expectations, hours, rate
-from vwtransfer.cluster.keep import restore
-from vwtransfer.cluster.shown import duration, table, terminal
+from vwtransfer.cluster.archive import restore
+from vwtransfer.cluster.status_table import duration, table, terminal
 from vwtransfer.cluster.submissions import sent_to_slurm
 from vwtransfer.cluster.survey import (
     FAILED,
@@ -24,10 +23,11 @@ from vwtransfer.cluster.survey import (
     interrupted,
     survey,
 )
+from vwtransfer.cluster.time_estimates import expectations, hours, rate
 from vwtransfer.config import Config
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError
-from vwtransfer.words import WordStore
+from vwtransfer.words.store import WordStore
 
 SHOWN = 10  # failures named one by one
 

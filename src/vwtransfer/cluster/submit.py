@@ -15,11 +15,11 @@ import torch
 from rich.console import Console
 
 from vwtransfer.cluster import claims, history, local, scheduler
+from vwtransfer.cluster.archive import restore
 from vwtransfer.cluster.arrays import send
-from vwtransfer.cluster.keep import restore
 from vwtransfer.cluster.plan import print_plan
-from vwtransfer.cluster.shown import terminal
 from vwtransfer.cluster.status import submitted
+from vwtransfer.cluster.status_table import terminal
 from vwtransfer.cluster.submissions import refuse_other_shards, write_submission
 from vwtransfer.cluster.survey import (
     FAILED,
@@ -35,8 +35,8 @@ from vwtransfer.config.composition import plain
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically
 from vwtransfer.models.devices import torch_device
-from vwtransfer.suite import build
-from vwtransfer.words import WordStore
+from vwtransfer.models.suite import build
+from vwtransfer.words.store import WordStore
 
 PATIENCE = 120.0  # seconds to wait for another submission of the same study
 

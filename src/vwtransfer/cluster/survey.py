@@ -24,7 +24,7 @@ from vwtransfer.cluster.scheduler import Entry, queue
 from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.cluster.submissions import jobs_of, submitters, waiting_here
 from vwtransfer.config import Config
-from vwtransfer.evaluation.queries import NO_TRANSFER, Query
+from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec
 from vwtransfer.files import write_json
 from vwtransfer.results import part_path, readable
 
@@ -208,17 +208,17 @@ def write_left_out(
     write_json(folder / "cluster" / "left_out.json", record)
 
 
-def rows_in(paths: Iterable[Path]) -> set[Query]:
+def rows_in(paths: Iterable[Path]) -> set[EvalSpec]:
     """What these parts of the results hold rows of; one that cannot be read holds none."""
-    columns = list(Query.__dataclass_fields__)
-    found: set[Query] = set()
+    columns = list(EvalSpec.__dataclass_fields__)
+    found: set[EvalSpec] = set()
     for path in paths:
         try:
             table = pq.read_table(path, columns=[*columns, "value"], partitioning=None)
         except (pa.ArrowException, OSError):
             continue
         frame = table.to_pandas().dropna(subset=["value"])
-        found.update(Query(*row) for row in frame[columns].itertuples(index=False))
+        found.update(EvalSpec(*row) for row in frame[columns].itertuples(index=False))
     return found
 
 
@@ -232,7 +232,7 @@ def earlier_parts(folder: Path, shard: Shard) -> list[Path]:
 
 def rows_wanted(
     config: Config, shard: Shard, trained: tuple[str, ...], unmeasured: Collection[tuple[str, str]]
-) -> set[Query]:
+) -> set[EvalSpec]:
     """The rows without which a shard's finished words are not measured.
 
     Args:
@@ -247,7 +247,7 @@ def rows_wanted(
     where = [each for each in where if (each[0], shard.dataset) not in unmeasured]
     done = set(trained)
     cells = [cell for cell, end in zip(shard.cells, shard.ends, strict=True) if end in done]
-    return {Query.of_word(cell, *each) for cell in cells for each in where}
+    return {EvalSpec.of_word(cell, *each) for cell in cells for each in where}
 
 
 class _Elsewhere:
@@ -262,7 +262,7 @@ class _Elsewhere:
         self._of_runs = [name for name in parts if not name.startswith(_OF_SHARDS)]
 
     @cached_property
-    def _rows(self) -> set[Query]:
+    def _rows(self) -> set[EvalSpec]:
         return rows_in(self._config.folder / "results" / name for name in self._of_runs)
 
     def has(self, shard: Shard, trained: tuple[str, ...]) -> bool:

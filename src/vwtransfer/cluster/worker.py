@@ -16,24 +16,24 @@ import torch
 from rich.console import Console
 from submitit.helpers import DelayedSubmission
 
-from vwtransfer import material, results, tracking
+from vwtransfer import results, tracking
 from vwtransfer.cluster import history, survey
+from vwtransfer.cluster.archive import is_of, restore
 from vwtransfer.cluster.claims import Claim, owner_of, take
-from vwtransfer.cluster.keep import is_of, restore
 from vwtransfer.cluster.scheduler import is_gone
 from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import from_plain, prepare
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
-from vwtransfer.evaluation.queries import Query
+from vwtransfer.evaluation.specs import EvalSpec
 from vwtransfer.interrupts import deferred
 from vwtransfer.models.devices import still_computes, torch_device, use_threads
+from vwtransfer.models.suite import Suite, build
 from vwtransfer.progress import Stages, stages
 from vwtransfer.results import Record
-from vwtransfer.study import Study, measure_words, measured, train_words
-from vwtransfer.suite import Suite, build
-from vwtransfer.words import WordStore
+from vwtransfer.study import Study, data_loading, measure_words, measured, train_words
+from vwtransfer.words.store import WordStore
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def work(config: Config) -> None:
         KeyboardInterrupt: Ctrl-C.
     """
     provenance.save(config)
-    console, workshop = Console(), Workshop(config)
+    console, workshop = Console(), LoadedStudy(config)
     with contextlib.suppress(UserError):  # a dataset that is not whole fails its own shards below
         look_at_datasets(config, workshop.suite, console)
     if line := restore(config):
@@ -110,19 +110,19 @@ def look_at_datasets(config: Config, suite: Suite, console: Console) -> None:
         suite: its models, which need not be on the device that trains.
         console: takes what a person should know of the images.
     """
-    datasets = material.opened(config)
-    for line in [*material.left_out(suite.tasks, datasets), *material.shortages(datasets)]:
+    datasets = data_loading.opened(config)
+    for line in [*data_loading.left_out(suite.tasks, datasets), *data_loading.shortages(datasets)]:
         console.print(line, style="yellow")
     pairs = [(task, dataset) for task in suite.tasks.values() for dataset in datasets.values()]
     survey.write_left_out(
         config.folder,
-        [(task.name, data.name) for task, data in pairs if not material.trains(task, data)],
-        [(task.name, data.name) for task, data in pairs if not material.measures(task, data)],
+        [(task.name, data.name) for task, data in pairs if not data_loading.trains(task, data)],
+        [(task.name, data.name) for task, data in pairs if not data_loading.measures(task, data)],
     )
 
 
 def do(
-    config: Config, todo: Sequence[Shard], console: Console, workshop: "Workshop | None" = None
+    config: Config, todo: Sequence[Shard], console: Console, workshop: "LoadedStudy | None" = None
 ) -> list[str]:
     """Completes shards that nobody else is at.
 
@@ -139,7 +139,7 @@ def do(
         KeyboardInterrupt: a signal asked to stop; work goes on from its checkpoint.
     """
     use_threads(config.threads or config.cluster.cpus)
-    workshop = workshop or Workshop(config)
+    workshop = workshop or LoadedStudy(config)
     failed = []
     patience = max(1, config.cluster.signal_seconds // 2)
     with deferred(patience) as asked, stages(console, config.progress) as bars:
@@ -173,7 +173,7 @@ def do(
     return failed
 
 
-class Workshop:
+class LoadedStudy:
     """The models and datasets of a study, opened when a shard first needs them."""
 
     def __init__(self, config: Config) -> None:
@@ -189,12 +189,12 @@ class Workshop:
         """One of the datasets."""
         if name not in self._datasets:
             only = replace(self.config, dataset={name: self.config.dataset[name]})
-            self._datasets |= material.opened(only)
+            self._datasets |= data_loading.opened(only)
         return self._datasets[name]
 
 
 def _attempt(
-    workshop: Workshop,
+    workshop: LoadedStudy,
     shard: Shard,
     claim: Claim,
     bars: Stages,
@@ -229,15 +229,17 @@ def _log(text: str) -> None:
         sys.stderr.flush()
 
 
-def _complete(workshop: Workshop, shard: Shard, bars: Stages, stopping: Callable[[], bool]) -> None:
+def _complete(
+    workshop: LoadedStudy, shard: Shard, bars: Stages, stopping: Callable[[], bool]
+) -> None:
     config, folder = workshop.config, workshop.config.folder
     cells = shard.cells
     workshop.suite.check_anchors(cells)
     store = WordStore(folder / "words")
     datasets = {shard.dataset: workshop.dataset(shard.dataset)}
     task = workshop.suite.tasks[shard.task]
-    if not material.trains(task, datasets[shard.dataset]):
-        raise UserError("; ".join(material.left_out({shard.task: task}, datasets)))
+    if not data_loading.trains(task, datasets[shard.dataset]):
+        raise UserError("; ".join(data_loading.left_out({shard.task: task}, datasets)))
     with tracking.opened(config, cells, store) as tracker:
         study = Study(config, workshop.suite, datasets, cells, store, bars, stopping, tracker)
         train_words(study)
@@ -274,8 +276,8 @@ def _of_shard(
     if not frames:
         return None
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(results.IDENTITY)
-    columns = list(Query.__dataclass_fields__)
-    queries = [Query(*row) for row in frame[columns].itertuples(index=False)]
+    columns = list(EvalSpec.__dataclass_fields__)
+    queries = [EvalSpec(*row) for row in frame[columns].itertuples(index=False)]
     return frame[[is_of(study.config, shard, query) for query in queries]]
 
 

@@ -131,8 +131,8 @@ SCHEMAS: Mapping[str, type] = {
     "vwtransfer.tasks.generation.Generation": Generation,
     "vwtransfer.tasks.detection.Detection": Detection,
     "vwtransfer.tasks.classification.Classification": Classification,
-    "vwtransfer.tasks.judge.Judge": Judge,
-    "vwtransfer.tasks.safety.SafetyChecker": SafetyChecker,
+    "vwtransfer.models.judge.Judge": Judge,
+    "vwtransfer.models.safety.SafetyChecker": SafetyChecker,
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from vwtransfer.config import Config
 from vwtransfer.datasets.config import SCHEMAS
-from vwtransfer.grid import Cell
+from vwtransfer.words.cells import Cell
 
 # What is only measured or kept with, or changes no number at all.
 _NOT_THE_TRAINER = ("checkpoint_every", "max_words_in_flight")

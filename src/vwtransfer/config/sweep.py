@@ -12,8 +12,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from vwtransfer.config import Config, provenance
+from vwtransfer.config.error_messages import Refused
 from vwtransfer.config.identity import differences, identity
-from vwtransfer.config.refusals import Refused
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError
 

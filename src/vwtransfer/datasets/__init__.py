@@ -38,7 +38,7 @@ class Example:
 class Dataset(Protocol):
     """Images of ten concepts (the paper's section 4.1 and appendix D).
 
-    A dataset whose images may leave something to say also has `remarks` (see `remarks_of`), and one
+    A dataset whose images may leave something to say also has `remarks` (see `notes_of`), and one
     whose concepts go by more than their names has `descriptions` (see `descriptions_of`).
     """
 
@@ -71,7 +71,7 @@ BOXES, NEGATIVES, HELD_OUT = "boxes", "negatives", "held_out"
 
 
 @dataclass(frozen=True)
-class Remarks:
+class DatasetNotes:
     """What a person should know about a dataset's images.
 
     Attributes:
@@ -91,7 +91,7 @@ def descriptions_of(dataset: Dataset) -> list[str]:
     return list(dataset.concepts.values()) if found is None else list(found)
 
 
-def remarks_of(dataset: Dataset) -> Remarks:
+def notes_of(dataset: Dataset) -> DatasetNotes:
     """The dataset's `remarks`; none where it makes none."""
     found = getattr(dataset, "remarks", None)
-    return found if isinstance(found, Remarks) else Remarks()
+    return found if isinstance(found, DatasetNotes) else DatasetNotes()

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from vwtransfer.datasets.annotation import Candidates, by_category, labels_of
-from vwtransfer.datasets.choice import Wanted
 from vwtransfer.datasets.coco_json import Instances, read_instances
-from vwtransfer.datasets.photos import Photos
+from vwtransfer.datasets.photos import ImageFileDataset
+from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.errors import UserError, nearest
 
 
-class Coco(Photos):
+class Coco(ImageFileDataset):
     """An image's concept is the category of its largest box; crowds are ignored.
 
     Args:
@@ -22,7 +22,7 @@ class Coco(Photos):
         wanted: name, concepts, anchors, training_images, held_out_images and seed.
 
     Raises:
-        UserError: see `Photos`.
+        UserError: see `ImageFileDataset`.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Coco(Photos):
         manifest: str | None = None,
         **wanted: Any,
     ) -> None:
-        asked, folder = Wanted(**wanted), Path(root).expanduser()
+        asked, folder = DatasetSpec(**wanted), Path(root).expanduser()
         labels = labels_of(categories, asked.concepts, f"dataset.{asked.name}.categories")
         super().__init__(
             asked,
@@ -45,7 +45,7 @@ class Coco(Photos):
 
 
 def _candidates(
-    folder: Path, edition: int, labels: Mapping[str, str], wanted: Wanted
+    folder: Path, edition: int, labels: Mapping[str, str], wanted: DatasetSpec
 ) -> Candidates:
     training, held_out = (_instances(folder, f"{split}{edition}") for split in ("train", "val"))
     for category in labels:

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from vwtransfer.datasets.choice import Wanted
 from vwtransfer.datasets.folder import candidates
-from vwtransfer.datasets.photos import Photos
+from vwtransfer.datasets.photos import ImageFileDataset
+from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.errors import UserError
 
 
-class DreamBooth(Photos):
+class DreamBooth(ImageFileDataset):
     """A folder of photos for each subject, without splits.
 
     Args:
@@ -20,7 +20,7 @@ class DreamBooth(Photos):
         wanted: name, concepts, anchors, training_images, held_out_images and seed.
 
     Raises:
-        UserError: see `Photos`; or the file of boxes is not there yet.
+        UserError: see `ImageFileDataset`; or the file of boxes is not there yet.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class DreamBooth(Photos):
         manifest: str | None = None,
         **wanted: Any,
     ) -> None:
-        asked, folder = Wanted(**wanted), Path(root).expanduser()
+        asked, folder = DatasetSpec(**wanted), Path(root).expanduser()
         folder = folder / "dataset" if (folder / "dataset").is_dir() else folder
         file = Path(boxes).expanduser() if boxes else None
         if file and not manifest and folder.is_dir() and not file.exists():

@@ -10,14 +10,14 @@ from hydra.utils import get_class
 
 from vwtransfer.datasets import NEGATIVES, Dataset, Example
 from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates
-from vwtransfer.datasets.choice import Wanted
 from vwtransfer.datasets.coco_json import read_instances
 from vwtransfer.datasets.images import SUFFIXES
-from vwtransfer.datasets.photos import Photos
+from vwtransfer.datasets.photos import ImageFileDataset
+from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.errors import UserError, nearest
 
 
-class Folder(Photos):
+class Folder(ImageFileDataset):
     """Images of a concept lie in a folder of its name.
 
     Args:
@@ -32,7 +32,7 @@ class Folder(Photos):
         wanted: name, concepts, anchors, training_images, held_out_images and seed.
 
     Raises:
-        UserError: see `Photos`.
+        UserError: see `ImageFileDataset`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Folder(Photos):
         manifest: str | None = None,
         **wanted: Any,
     ) -> None:
-        asked = Wanted(**wanted)
+        asked = DatasetSpec(**wanted)
         folders = {"root": Path(root).expanduser()}
         if negatives is not None and rivals is None:
             folders["negatives"] = Path(negatives).expanduser()
@@ -127,7 +127,7 @@ def prompt_name(folder: str) -> str:
     return re.sub(r"\s*\d+$", "", words) or words
 
 
-def candidates(wanted: Wanted, folders: Mapping[str, Path], boxes: Path | None) -> Candidates:
+def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | None) -> Candidates:
     """All images of the concepts, and of other things from the folder "negatives"."""
     root = folders["root"]
     there = _folders(root)

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates, Pool, labels_of
 from vwtransfer.datasets.bad_data import Skipped, UnusableError
-from vwtransfer.datasets.choice import Wanted
-from vwtransfer.datasets.photos import Photos
+from vwtransfer.datasets.photos import ImageFileDataset
+from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.datasets.voc_xml import read_xml
 from vwtransfer.errors import UserError
 
@@ -16,7 +16,7 @@ Layout = Literal["CLS-LOC", "DET"]
 _TRAINING = {"CLS-LOC": "train", "DET": "train/ILSVRC2013_train"}
 
 
-class ImageNet(Photos):
+class ImageNet(ImageFileDataset):
     """Images with boxes; a training image's concept is its folder, others' that of their boxes.
 
     Args:
@@ -27,7 +27,7 @@ class ImageNet(Photos):
         wanted: name, concepts, anchors, training_images, held_out_images and seed.
 
     Raises:
-        UserError: see `Photos`.
+        UserError: see `ImageFileDataset`.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ImageNet(Photos):
         manifest: str | None = None,
         **wanted: Any,
     ) -> None:
-        asked, given = Wanted(**wanted), Path(root).expanduser()
+        asked, given = DatasetSpec(**wanted), Path(root).expanduser()
         folder = given / "ILSVRC" if (given / "ILSVRC").is_dir() else given
         labels = labels_of(wnids, asked.concepts, f"dataset.{asked.name}.wnids")
         super().__init__(

@@ -6,13 +6,13 @@ from typing import Any
 
 from vwtransfer.datasets.annotation import Annotation, Candidates, by_category, labels_of
 from vwtransfer.datasets.bad_data import Skipped, UnusableError, path_inside
-from vwtransfer.datasets.choice import Wanted
-from vwtransfer.datasets.photos import Photos
+from vwtransfer.datasets.photos import ImageFileDataset
+from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.datasets.voc_xml import read_xml
 from vwtransfer.errors import UserError
 
 
-class PascalVOC(Photos):
+class PascalVOC(ImageFileDataset):
     """An image's concept is the category of its largest box; difficult objects are ignored.
 
     Args:
@@ -23,7 +23,7 @@ class PascalVOC(Photos):
         wanted: name, concepts, anchors, training_images, held_out_images and seed.
 
     Raises:
-        UserError: see `Photos`.
+        UserError: see `ImageFileDataset`.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class PascalVOC(Photos):
         manifest: str | None = None,
         **wanted: Any,
     ) -> None:
-        asked, folder = Wanted(**wanted), Path(root).expanduser()
+        asked, folder = DatasetSpec(**wanted), Path(root).expanduser()
         inner = (folder / "VOCdevkit" / f"VOC{edition}", folder / f"VOC{edition}")
         folder = next((each for each in inner if each.is_dir()), folder)
         labels = labels_of(categories, asked.concepts, f"dataset.{asked.name}.categories")

@@ -5,19 +5,19 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, Box, Example, Remarks
+from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, Box, DatasetNotes, Example
 from vwtransfer.datasets.annotation import Candidates
 from vwtransfer.datasets.bad_data import UnusableError, path_inside
 from vwtransfer.datasets.boxes import fitted
-from vwtransfer.datasets.choice import Wanted, choose
 from vwtransfer.datasets.images import examine, read_image
 from vwtransfer.datasets.manifest import Manifest, Photo, read_manifest
+from vwtransfer.datasets.selection import DatasetSpec, choose
 from vwtransfer.errors import UserError
 
 _log = logging.getLogger(__name__)
 
 
-class Photos:
+class ImageFileDataset:
     """Fills the contract of a dataset from files; the loaders beside this file find them.
 
     Args:
@@ -40,7 +40,7 @@ class Photos:
 
     def __init__(
         self,
-        wanted: Wanted,
+        wanted: DatasetSpec,
         folders: Mapping[str, Path],
         candidates: Callable[[], Candidates],
         manifest: str | None,
@@ -61,7 +61,7 @@ class Photos:
             _refuse_unverified(self.manifest)
         self.concepts: Mapping[str, str] = self.manifest.concepts
         self.descriptions = sorted({*self.concepts.values(), *also})
-        self.remarks = Remarks(
+        self.remarks = DatasetNotes(
             _lacks(self.manifest, wanted), self.manifest.noted, self.manifest.skipped
         )
         for line in self.remarks.noted:
@@ -97,7 +97,7 @@ def _four(box: tuple[float, ...]) -> Box:
 
 
 def _checked(
-    manifest: Manifest, path: str, wanted: Wanted, folders: Mapping[str, Path]
+    manifest: Manifest, path: str, wanted: DatasetSpec, folders: Mapping[str, Path]
 ) -> Manifest:
     """The manifest, once every image in it was found to be the one that was chosen."""
     if manifest.dataset != wanted.name:
@@ -137,7 +137,7 @@ def _refuse_unverified(manifest: Manifest) -> None:
         )
 
 
-def _lacks(manifest: Manifest, wanted: Wanted) -> dict[str, str]:
+def _lacks(manifest: Manifest, wanted: DatasetSpec) -> dict[str, str]:
     own = [photo for photo in manifest.images if photo.concept in wanted.concepts]
     held_out = [photo for photo in own if photo.split == "held_out"]
     lacks = {}

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from vwtransfer.datasets import Dataset
-from vwtransfer.evaluation.causes import Causes
-from vwtransfer.evaluation.kept_images import image_path
-from vwtransfer.evaluation.queries import NO_TRANSFER, Query
+from vwtransfer.evaluation.diagnostics import Diagnostics
+from vwtransfer.evaluation.saved_images import image_path
+from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec
 from vwtransfer.files import write_atomically
 from vwtransfer.results import NOT_CHECKED, Record, write_part
 from vwtransfer.seeds import generator
 from vwtransfer.tasks import Measurement, Task
-from vwtransfer.tracking import Nowhere, Tracker
+from vwtransfer.tracking import NullTracker, Tracker
 from vwtransfer.transfer import Map
-from vwtransfer.words import WordStore
+from vwtransfer.words.store import WordStore
 
 _UNSAFE = {True: "yes", False: "no", None: NOT_CHECKED}
 
@@ -55,14 +55,14 @@ class Evaluation:
     vectors: int
     folder: Path
     keep_images: bool
-    tracker: Tracker = field(default_factory=Nowhere)
+    tracker: Tracker = field(default_factory=NullTracker)
     parts: Path | None = None
-    causes: Mapping[str, Causes] = field(default_factory=dict)
+    causes: Mapping[str, Diagnostics] = field(default_factory=dict)
 
 
 def evaluate(
     evaluation: Evaluation,
-    waiting: Sequence[Query],
+    waiting: Sequence[EvalSpec],
     advance: Callable[[int], None] = lambda words: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -110,9 +110,9 @@ def evaluate(
             raise KeyboardInterrupt
 
 
-def _packs(waiting: Sequence[Query], size: int) -> Iterator[list[Query]]:
+def _packs(waiting: Sequence[EvalSpec], size: int) -> Iterator[list[EvalSpec]]:
     """Queries that are encoded alike, so many at a time."""
-    groups: dict[tuple[str, str], list[Query]] = {}
+    groups: dict[tuple[str, str], list[EvalSpec]] = {}
     for query in waiting:
         groups.setdefault((query.trained_for, query.transfer), []).append(query)
     for group in groups.values():
@@ -121,7 +121,7 @@ def _packs(waiting: Sequence[Query], size: int) -> Iterator[list[Query]]:
 
 
 @torch.no_grad()
-def _measure(evaluation: Evaluation, pack: Sequence[Query]) -> list[Measurement]:
+def _measure(evaluation: Evaluation, pack: Sequence[EvalSpec]) -> list[Measurement]:
     task, dataset, kind = evaluation.task, evaluation.dataset, pack[0].trained_for
     concepts = [query.concept for query in pack]
     if kind == "chance":
@@ -136,7 +136,7 @@ def _measure(evaluation: Evaluation, pack: Sequence[Query]) -> list[Measurement]
     return task.measure(text, dataset, concepts)
 
 
-def _vectors(evaluation: Evaluation, pack: Sequence[Query]) -> Tensor:
+def _vectors(evaluation: Evaluation, pack: Sequence[EvalSpec]) -> Tensor:
     """The words [N, K, D] of a pack in the space of the model that measures them."""
     text, kind = evaluation.task.text, pack[0].trained_for
     device = text.embedding.weight.device
@@ -151,7 +151,7 @@ def _vectors(evaluation: Evaluation, pack: Sequence[Query]) -> Tensor:
     return vectors_NKD.to(device)
 
 
-def _random(evaluation: Evaluation, query: Query) -> Tensor:
+def _random(evaluation: Evaluation, query: EvalSpec) -> Tensor:
     text = evaluation.task.text
     stream = generator("random", query.dataset, query.concept, query.anchor, query.seed)
     direction_KD = torch.randn(evaluation.vectors, text.width, generator=stream)
@@ -159,14 +159,14 @@ def _random(evaluation: Evaluation, query: Query) -> Tensor:
     return direction_KD * text.word_row(query.anchor).norm()
 
 
-def _keep_images(folder: Path, query: Query, measurement: Measurement) -> None:
+def _keep_images(folder: Path, query: EvalSpec, measurement: Measurement) -> None:
     """Under images/; see `kept_images`."""
     for number, image in enumerate(measurement.images):
         path = image_path(folder / "images", **query.of_image, number=number)
         write_atomically(path, partial(image.save, format="PNG"))
 
 
-def _part_key(pack: Sequence[Query]) -> str:
+def _part_key(pack: Sequence[EvalSpec]) -> str:
     first = pack[0]
     digest = hashlib.sha256(repr(list(pack)).encode()).hexdigest()[:16]
     return f"{first.dataset}-{first.trained_for}-on-{first.evaluated_on}-{digest}"

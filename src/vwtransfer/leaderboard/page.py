@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from vwtransfer.figures import sheet
-from vwtransfer.leaderboard.retention import (
+from vwtransfer.report.figures import sheet
+from vwtransfer.results.retention import (
     LEAST_GAIN,
     METRICS,
     OVERALL,
@@ -22,7 +22,7 @@ from vwtransfer.leaderboard.retention import (
     mean_of_defined,
     retention,
 )
-from vwtransfer.summary import in_order
+from vwtransfer.results.summary import in_order
 
 REFERENCE = "least_squares"
 ALL = (OVERALL, OVERALL)

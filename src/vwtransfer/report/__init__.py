@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from vwtransfer.config import Config
-from vwtransfer.figures import draw_results
 from vwtransfer.files import write_text
+from vwtransfer.report.figures import draw_results
 from vwtransfer.report.page import page
-from vwtransfer.study_folder import read_study
+from vwtransfer.report.study_reader import read_study
 
 NAME = "report.html"
 

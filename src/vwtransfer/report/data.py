@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vwtransfer.figures.activations import ROW, SHEET, curves, origins_in
-from vwtransfer.illustrations.agreement import FEWEST
-from vwtransfer.study_folder import StudyFolder
-from vwtransfer.summary import BASELINES, DATASETS, HEADLINES, delta_rank, in_order
-from vwtransfer.summary import KEYS as MEAN_KEYS
+from vwtransfer.analysis.cluster_purity import FEWEST
+from vwtransfer.report.figures.activations import ROW, SHEET, curves, origins_in
+from vwtransfer.report.study_reader import StudyFolder
+from vwtransfer.results.summary import BASELINES, DATASETS, HEADLINES, delta_rank, in_order
+from vwtransfer.results.summary import KEYS as MEAN_KEYS
 
 WORD = ["dataset", "trained_for", "concept", "anchor", "delta", "seed"]
 PUBLISHED = ["dataset", "metric", "trained_for", "delta", "mean", "ci_low", "ci_high"]

@@ -12,10 +12,10 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from safetensors import SafetensorError, safe_open
 
-from vwtransfer import __version__, published
-from vwtransfer.figures.activations import ANCHOR_MARKERS, CONCEPT_COLOURS, LABELS
-from vwtransfer.figures.study import COLOURS, MARKERS
+from vwtransfer import __version__
 from vwtransfer.report.data import data, scripted, word_rows
+from vwtransfer.report.figures.activations import ANCHOR_MARKERS, CONCEPT_COLOURS, LABELS
+from vwtransfer.report.figures.study import COLOURS, MARKERS
 from vwtransfer.report.pictures import (
     MODEL,
     TITLES,
@@ -26,9 +26,10 @@ from vwtransfer.report.pictures import (
     side_by_side,
     whole,
 )
-from vwtransfer.report.story import other_world, story
-from vwtransfer.study_folder import OURS, StudyFolder
-from vwtransfer.summary import BASELINES, HEADLINES, delta_name, delta_rank, in_order
+from vwtransfer.report.study_reader import OURS, StudyFolder
+from vwtransfer.report.summary_text import other_world, story
+from vwtransfer.results import published
+from vwtransfer.results.summary import BASELINES, HEADLINES, delta_name, delta_rank, in_order
 
 SCRIPTS = (
     *("data", "filters", "means", "charts", "figure_3", "figure_6", "activations", "galleries"),

@@ -10,10 +10,17 @@ from typing import Any, NamedTuple
 import pandas as pd
 from PIL import Image
 
-from vwtransfer.figures.galleries import MOST_WORDS, made_by, origins_of, paired, spoken, target
-from vwtransfer.grid import delta_text
-from vwtransfer.study_folder import StudyFolder
-from vwtransfer.summary import BASELINES, delta_name, delta_rank, in_order
+from vwtransfer.report.figures.galleries import (
+    MOST_WORDS,
+    made_by,
+    origins_of,
+    paired,
+    spoken,
+    target,
+)
+from vwtransfer.report.study_reader import StudyFolder
+from vwtransfer.results.summary import BASELINES, delta_name, delta_rank, in_order
+from vwtransfer.words.cells import delta_text
 
 SIDE = 80  # pixels of a thumbnail's longer side
 SHEET_WIDTH = 1400  # pixels

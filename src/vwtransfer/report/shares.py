@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from vwtransfer.study_folder import StudyFolder
+from vwtransfer.report.study_reader import StudyFolder
 
 RESAMPLES = 10_000
 WORD = ["concept", "anchor", "seed"]

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from vwtransfer.config import Training
 from vwtransfer.datasets import Dataset, Example
-from vwtransfer.grid import Cell
 from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary
 from vwtransfer.seeds import generator
+from vwtransfer.words.cells import Cell
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Applied:
     pictures: dict[str, Image.Image] = field(default_factory=dict)
 
 
-class Lesson(Protocol):
+class Objective(Protocol):
     """What a word is trained for: a frozen model that reads it, and a loss.
 
     Attributes:
@@ -109,7 +109,7 @@ class Lesson(Protocol):
         ...
 
 
-class Task(Lesson, Protocol):
+class Task(Objective, Protocol):
     """A frozen model, what a word is trained for in it, and how well a word does there.
 
     A task that also has `apply(text, images, label) -> Applied` can be tried with one word.

@@ -17,7 +17,6 @@ from torch import Tensor
 from vwtransfer.config import Training
 from vwtransfer.datasets import HELD_OUT, NEGATIVES, Dataset, Example
 from vwtransfer.errors import UserError
-from vwtransfer.grid import Cell
 from vwtransfer.models.cache import Cache, Encoder
 from vwtransfer.models.checkpoints import Checkpoint, freeze, hub_folder
 from vwtransfer.models.open_clip_text import text_blocks, text_forward, token_embedding
@@ -31,6 +30,7 @@ from vwtransfer.tasks import (
     shuffled_epochs,
     training_examples,
 )
+from vwtransfer.words.cells import Cell
 
 WEIGHTS = (  # the preferred one first
     "open_clip_model.safetensors",

@@ -17,14 +17,13 @@ from torchvision.ops import box_iou, nms
 
 from vwtransfer.config import Training
 from vwtransfer.datasets import BOXES, HELD_OUT, Dataset, Example
+from vwtransfer.datasets.draw_boxes import draw_boxes
 from vwtransfer.errors import UserError
-from vwtransfer.grid import Cell
 from vwtransfer.models.cache import Cache, Encoder
 from vwtransfer.models.checkpoints import Checkpoint, pretrained
 from vwtransfer.models.owlv2 import FILES, Regions, see
 from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
-from vwtransfer.pictures import draw_boxes
 from vwtransfer.tasks import (
     Applied,
     Detected,
@@ -35,6 +34,7 @@ from vwtransfer.tasks import (
     training_examples,
 )
 from vwtransfer.tasks.average_precision import Truth, average_precision
+from vwtransfer.words.cells import Cell
 
 SHOWN = 0.1  # least score of a box that is shown beside the best one: the library's own
 SAME_THING = 0.5  # overlap of boxes that show one thing

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from vwtransfer.config import Training
 from vwtransfer.datasets import NEGATIVES, Dataset
-from vwtransfer.grid import Cell
 from vwtransfer.models.cache import Cache, Encoder
 from vwtransfer.models.checkpoints import Checkpoint
+from vwtransfer.models.judge import Judge
+from vwtransfer.models.safety import SafetyChecker
 from vwtransfer.models.stable_diffusion import FILES, load_pipeline, load_tokenizer, save_memory
 from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
@@ -29,8 +30,7 @@ from vwtransfer.tasks import (
     shuffled_epochs,
     training_examples,
 )
-from vwtransfer.tasks.judge import Judge
-from vwtransfer.tasks.safety import SafetyChecker
+from vwtransfer.words.cells import Cell
 
 DRAWN_AT_ONCE = 8  # images, as long as they fit into memory
 

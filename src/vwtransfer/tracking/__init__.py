@@ -20,11 +20,11 @@ if TYPE_CHECKING:  # the process that talks to wandb imports this package, and s
     from torch import Tensor
 
     from vwtransfer.config import Config
-    from vwtransfer.evaluation.queries import Query
-    from vwtransfer.grid import Cell
+    from vwtransfer.evaluation.specs import EvalSpec
     from vwtransfer.tasks import Measurement
-    from vwtransfer.training.packs import Pack
-    from vwtransfer.words import WordStore
+    from vwtransfer.training.word_batches import WordBatch
+    from vwtransfer.words.cells import Cell
+    from vwtransfer.words.store import WordStore
 
 INTERRUPTED = 255  # what wandb takes for a run that was stopped, not one that failed
 
@@ -38,7 +38,7 @@ class Tracker(Protocol):
 
     outcome: str
 
-    def step(self, pack: "Pack", loss_N: "Tensor") -> None:
+    def step(self, pack: "WordBatch", loss_N: "Tensor") -> None:
         """A step of training was done: the pack after it, and the losses it stepped on."""
         ...
 
@@ -46,7 +46,7 @@ class Tracker(Protocol):
         """These words are finished or have failed; the store says which."""
         ...
 
-    def measured(self, queries: "Sequence[Query]", found: "Sequence[Measurement]") -> None:
+    def measured(self, queries: "Sequence[EvalSpec]", found: "Sequence[Measurement]") -> None:
         """These rows are written."""
         ...
 
@@ -55,18 +55,18 @@ class Tracker(Protocol):
         ...
 
 
-class Nowhere:
+class NullTracker:
     """Reports nothing."""
 
     outcome = ""
 
-    def step(self, pack: "Pack", loss_N: "Tensor") -> None:
+    def step(self, pack: "WordBatch", loss_N: "Tensor") -> None:
         """Nothing."""
 
     def settled(self, cells: "Sequence[Cell]") -> None:
         """Nothing."""
 
-    def measured(self, queries: "Sequence[Query]", found: "Sequence[Measurement]") -> None:
+    def measured(self, queries: "Sequence[EvalSpec]", found: "Sequence[Measurement]") -> None:
         """Nothing."""
 
     def conclude(self, rows: "pd.DataFrame | None") -> None:
@@ -86,7 +86,7 @@ def opened(config: "Config", cells: "Sequence[Cell]", store: "WordStore") -> Ite
         store: where their words lie.
     """
     if config.wandb.mode == "disabled" or os.environ.get("WANDB_MODE") == "disabled":
-        yield Nowhere()
+        yield NullTracker()
         return
     from vwtransfer.tracking.reporter import Reporter
 

@@ -10,8 +10,8 @@ import torch
 
 from vwtransfer.config import Config
 from vwtransfer.errors import UserError
-from vwtransfer.suite import build
-from vwtransfer.summary import HEADLINES, delta_name
+from vwtransfer.models.suite import build
+from vwtransfer.results.summary import HEADLINES, delta_name
 from vwtransfer.tasks import Task
 from vwtransfer.tracking import names
 from vwtransfer.tracking.server import reached

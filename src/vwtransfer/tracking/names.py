@@ -11,8 +11,8 @@
 - rows, failures: tables with a row per word, transfer and metric, and per failed word
 """
 
-from vwtransfer.grid import Cell, delta_text
-from vwtransfer.summary import BASELINES
+from vwtransfer.results.summary import BASELINES
+from vwtransfer.words.cells import Cell, delta_text
 
 LOSS, ANCHOR_DISTANCE, PROJECTION_DISTANCE = "loss", "anchor_distance", "projection_distance"
 QUANTITIES = (LOSS, ANCHOR_DISTANCE, PROJECTION_DISTANCE)

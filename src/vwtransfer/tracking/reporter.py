@@ -21,9 +21,8 @@ import torch
 from torch import Tensor
 
 from vwtransfer.config import Config
-from vwtransfer.evaluation.queries import NO_TRANSFER, Query
+from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec
 from vwtransfer.files import write_once
-from vwtransfer.grid import Cell, delta_text
 from vwtransfer.results import SCHEMA
 from vwtransfer.tasks import Detected, Measurement
 from vwtransfer.tracking import names
@@ -39,8 +38,9 @@ from vwtransfer.tracking.messages import (
     Table,
 )
 from vwtransfer.tracking.outbox import Outbox
-from vwtransfer.training.packs import Pack
-from vwtransfer.words import WordStore
+from vwtransfer.training.word_batches import WordBatch
+from vwtransfer.words.cells import Cell, delta_text
+from vwtransfer.words.store import WordStore
 
 JOB = "job"  # the run of all cells; that of a word goes by its key
 MOST_TAGS, LONGEST_TAG, LONGEST_NAME = 20, 64, 100  # what wandb takes, and a person can read
@@ -75,7 +75,7 @@ class Reporter:
         now = time.time()
         self.outbox.send(lambda: self._opening(now))
 
-    def step(self, pack: Pack, loss_N: Tensor) -> None:
+    def step(self, pack: WordBatch, loss_N: Tensor) -> None:
         """The first step and every `wandb.every`-th."""
         if pack.step % self.settings.every and pack.step != 1:
             return
@@ -88,7 +88,7 @@ class Reporter:
         now = time.time()
         self.outbox.send(lambda: self._progress(cells, now))
 
-    def measured(self, queries: Sequence[Query], found: Sequence[Measurement]) -> None:
+    def measured(self, queries: Sequence[EvalSpec], found: Sequence[Measurement]) -> None:
         """Counts them, and shows the first pictures of each kind."""
         now = time.time()
         self.outbox.send(lambda: self._measured(queries, found, now))
@@ -191,7 +191,7 @@ class Reporter:
         yield Row(JOB, counts, now)
 
     def _measured(
-        self, queries: Sequence[Query], found: Sequence[Measurement], now: float
+        self, queries: Sequence[EvalSpec], found: Sequence[Measurement], now: float
     ) -> Iterator[Message]:
         self.count += len(queries)
         shown: dict[str, dict[str, list[Picture]]] = {}
@@ -265,7 +265,7 @@ class Reporter:
         return pd.concat(found)[SCHEMA.names]
 
 
-def _quantities(pack: Pack, loss_N: Tensor) -> Tensor:
+def _quantities(pack: WordBatch, loss_N: Tensor) -> Tensor:
     """`names.QUANTITIES` [Q, N] of a pack; distances are means over a word's vectors."""
     with torch.no_grad():
         anchor_NK = (pack.vectors_NKD - pack.centre_ND[:, None]).norm(dim=-1)
@@ -278,7 +278,7 @@ def _finite(values: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def _pictures(query: Query, measurement: Measurement) -> Iterator[Any]:
+def _pictures(query: EvalSpec, measurement: Measurement) -> Iterator[Any]:
     """What there is to see of a measurement: functions that make the pictures."""
     metric, value = next(iter(measurement.values.items()), ("", math.nan))
     word = [query.concept, query.anchor and f"from {query.anchor}"]

@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from vwtransfer.files import write_json, write_once
-from vwtransfer.grid import Cell, parse_key
-from vwtransfer.training.packs import split
-from vwtransfer.training.peak import peak_bytes
+from vwtransfer.training.peak_memory import peak_bytes
+from vwtransfer.training.word_batches import split
+from vwtransfer.words.cells import Cell, parse_key
 
 PARTITION = "partition.json"
 MOST_WORDS = 256

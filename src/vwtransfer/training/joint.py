@@ -14,10 +14,10 @@ from torch import Tensor
 
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
-from vwtransfer.grid import Cell
 from vwtransfer.models.text_encoder import TextEncoder
-from vwtransfer.tasks import Lesson
+from vwtransfer.tasks import Objective
 from vwtransfer.transfer import Map
+from vwtransfer.words.cells import Cell
 
 
 class Joint:
@@ -32,7 +32,7 @@ class Joint:
         UserError: the map gives no gradient, as one that searches does not.
     """
 
-    def __init__(self, own: Lesson, other: Lesson, carry: Map) -> None:
+    def __init__(self, own: Objective, other: Objective, carry: Map) -> None:
         self.own, self.other, self.carry = own, other, carry
         self.name, self.training, self.template = own.name, own.training, own.template
         probe_NKD = torch.zeros(1, 1, own.text.width, requires_grad=True)

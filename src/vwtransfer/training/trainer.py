@@ -21,14 +21,14 @@ from torch import Tensor
 from vwtransfer.config import TrainerConfig
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
-from vwtransfer.grid import Cell
 from vwtransfer.models.devices import wait_for
-from vwtransfer.tasks import Lesson
-from vwtransfer.tracking import Nowhere, Tracker
+from vwtransfer.tasks import Objective
+from vwtransfer.tracking import NullTracker, Tracker
 from vwtransfer.training.chunks import Chunk, halve, job_folder, partition, words_that_fit
-from vwtransfer.training.packs import NEVER, Pack
-from vwtransfer.training.transferable import Penalty, penalties
-from vwtransfer.words import Failure, Word, WordStore
+from vwtransfer.training.regularizers import Regularizer, regularizers
+from vwtransfer.training.word_batches import NEVER, WordBatch
+from vwtransfer.words.cells import Cell
+from vwtransfer.words.store import Failure, Word, WordStore
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Job:
         tracker: who is told how it goes.
     """
 
-    task: Lesson
+    task: Objective
     dataset: Dataset
     cells: Sequence[Cell]
     support_SD: Tensor
@@ -55,7 +55,7 @@ class Job:
     store: WordStore
     folder: Path
     config_of: Callable[[Cell], str]
-    tracker: Tracker = field(default_factory=Nowhere)
+    tracker: Tracker = field(default_factory=NullTracker)
 
 
 def train(
@@ -85,7 +85,7 @@ def train(
         pack = _start(job, Chunk(tuple(cells)))
         images_NB = _batches(job, features, cells)[0]
         loss_N = job.task.loss(pack.vectors_NKD, features, images_NB, cells, 0)
-        return loss_N + sum(penalty(pack.vectors_NKD) for penalty in _penalties(job, pack))
+        return loss_N + sum(penalty(pack.vectors_NKD) for penalty in _regularizers(job, pack))
 
     def fitting() -> int:
         return words_that_fit(loss_of, job.task.text.embedding.weight.device)
@@ -147,7 +147,7 @@ def _train_chunk(
     advance(pack.step * len(cells))
     images_SNB = _batches(job, features, cells)
     steps = job.task.training.steps
-    dear = _penalties(job, pack)
+    dear = _regularizers(job, pack)
     while pack.step < steps:
         began = time.perf_counter()
         loss_N = job.task.loss(pack.vectors_NKD, features, images_SNB[pack.step], cells, pack.step)
@@ -170,25 +170,27 @@ def _train_chunk(
     checkpoint.unlink(missing_ok=True)
 
 
-def _penalties(job: Job, pack: Pack) -> list[Penalty]:
+def _regularizers(job: Job, pack: WordBatch) -> list[Regularizer]:
     text, template = job.task.text, job.task.template
     support_SD, anchor_ND = job.support_SD, pack.centre_ND
-    return penalties(job.settings, text, template, support_SD, anchor_ND, job.dataset, pack.cells)
+    return regularizers(
+        job.settings, text, template, support_SD, anchor_ND, job.dataset, pack.cells
+    )
 
 
-def _start(job: Job, chunk: Chunk) -> Pack:
+def _start(job: Job, chunk: Chunk) -> WordBatch:
     settings = job.settings
     optimiser = {
         "lr": job.task.training.learning_rate,
         "betas": tuple(settings.betas),
         "eps": settings.eps,
     }
-    pack = Pack.start(chunk.cells, job.task.text, job.support_SD, settings.vectors, optimiser)
+    pack = WordBatch.start(chunk.cells, job.task.text, job.support_SD, settings.vectors, optimiser)
     pack.note = chunk.note
     return pack
 
 
-def _resume(pack: Pack, checkpoint: Path) -> Pack | None:
+def _resume(pack: WordBatch, checkpoint: Path) -> WordBatch | None:
     """The pack at its last checkpoint; None where there is none that can be read."""
     try:
         return pack if pack.restore(checkpoint) else None
@@ -207,7 +209,7 @@ def _tail(steps: int) -> int:
     return max(1, steps // 10)
 
 
-def _finish(job: Job, pack: Pack) -> None:
+def _finish(job: Job, pack: WordBatch) -> None:
     """Writes the words of a trained pack, and the failures among them."""
     tail_N = pack.tail_N / _tail(job.task.training.steps)
     vectors_NKD = pack.vectors_NKD.detach()

@@ -59,7 +59,7 @@ class MatchingMap:
         start: words [N, K, D_source] -> where the search begins, [N, K, D_target].
         wanted: words [N, K, D_source] -> what the target is to read, [N, T Q, F].
         read: words [N, K, D_target] -> what the target reads, [N, T Q, F].
-        words_SD: rows of the target's vocabulary, which `toward_words` pulls to.
+        tokens_SD: rows of the target's vocabulary, which `toward_words` pulls to.
         toward_words: weight of the distance to them.
         steps, learning_rate: of Adam.
     """
@@ -67,7 +67,7 @@ class MatchingMap:
     start: Reader
     wanted: Reader
     read: Reader
-    words_SD: Tensor
+    tokens_SD: Tensor
     toward_words: float
     steps: int
     learning_rate: float
@@ -79,7 +79,7 @@ class MatchingMap:
         return torch.cat(found).to(vectors_NKD)
 
     def _search(self, vectors_NKD: Tensor) -> Tensor:
-        vectors_NKD = vectors_NKD.to(self.words_SD)
+        vectors_NKD = vectors_NKD.to(self.tokens_SD)
         with torch.no_grad():
             wanted_NRF, found_NKD = self.wanted(vectors_NKD), self.start(vectors_NKD)
         found_NKD = found_NKD.clone().requires_grad_()
@@ -97,8 +97,8 @@ class MatchingMap:
 
     def _distance(self, found_NKD: Tensor) -> Tensor:
         """Mean square distance [N] to the nearest words, relative to the words' own mean square."""
-        distance_MS = torch.cdist(found_NKD.flatten(0, 1), self.words_SD)
-        nearest_M = distance_MS.amin(dim=1).square() / self.words_SD.square().sum(dim=1).mean()
+        distance_MS = torch.cdist(found_NKD.flatten(0, 1), self.tokens_SD)
+        nearest_M = distance_MS.amin(dim=1).square() / self.tokens_SD.square().sum(dim=1).mean()
         return nearest_M.view(found_NKD.shape[:2]).mean(dim=1)
 
 
@@ -187,19 +187,19 @@ class OutputMatching:
             wanted, matched = _cosines_of(here, y_BRF), _cosines_of(there, x_BRF)
         else:
             wanted, matched = self._carried(here, y_BRF, x_BRF, report), there
-        words_SD = target.rows(sorted(set(support))).to(target.embedding.weight.device)
+        tokens_SD = target.rows(sorted(set(support))).to(target.embedding.weight.device)
         begin: Reader
         if self.start == "least_squares":
             begin = LeastSquares().fit(source, target, support)
         elif self.start == "phrase":
             begin = _nearest_phrase(here, target, y_BRF, chosen)
         else:
-            begin = _middle(words_SD)
+            begin = _middle(tokens_SD)
         return MatchingMap(
             begin,
             wanted,
             matched,
-            words_SD,
+            tokens_SD,
             self.toward_words,
             self.steps,
             self.learning_rate,
@@ -285,9 +285,9 @@ def _neighbours(y_BRF: Tensor, x_BRF: Tensor, neighbours: int, temperature: floa
     return mean
 
 
-def _middle(words_SD: Tensor) -> Reader:
+def _middle(tokens_SD: Tensor) -> Reader:
     """Words [N, K, D_source] -> the mean of the vocabulary in each place."""
-    mean_D = words_SD.mean(dim=0)
+    mean_D = tokens_SD.mean(dim=0)
     return lambda vectors_NKD: mean_D.expand(*vectors_NKD.shape[:2], -1)
 
 

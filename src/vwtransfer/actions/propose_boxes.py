@@ -1,0 +1,97 @@
+"""action=boxes: the detector proposes boxes for photos without any, for a person to verify.
+
+The paper's authors did so for DreamBooth: OWL-v2, prompted with the subject's name, and a look at
+every box (appendix D).
+"""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from rich.console import Console
+
+from vwtransfer.config import Config, DatasetConfig
+from vwtransfer.datasets import Dataset, Example
+from vwtransfer.datasets.boxes import fitted
+from vwtransfer.datasets.coco_json import read_instances
+from vwtransfer.datasets.contact_sheet import Panel, draw_contact_sheet
+from vwtransfer.datasets.proposals import Proposal, add_proposals, listed
+from vwtransfer.errors import UserError
+from vwtransfer.models.devices import torch_device, use_threads
+from vwtransfer.models.suite import build, build_part
+from vwtransfer.tasks.detection import Detection
+
+
+def run(config: Config) -> None:
+    """Writes the file that `dataset.NAME.boxes` names, and a sheet of all boxes beside it.
+
+    Each image that the file does not name yet gets the best box for its concept's name; what
+    stands in the file is kept.
+
+    Raises:
+        UserError: no dataset takes such a file, or the models have no detector.
+    """
+    chosen = [dataset for dataset in config.dataset.values() if "boxes" in dataset.node]
+    if not chosen:
+        raise UserError(
+            "action=boxes: the chosen datasets have boxes of their own. Choose dataset=dreambooth "
+            "or dataset=folder."
+        )
+    use_threads(config.threads)
+    detector = build(config, torch_device(config.device)).tasks.get("detection")
+    if not isinstance(detector, Detection):
+        raise UserError("model.detection: is missing; action=boxes needs a detector.")
+    console = Console()
+    for dataset in chosen:
+        console.print(_propose(dataset, detector), soft_wrap=True, highlight=False)
+
+
+def _propose(config: DatasetConfig, detector: Detection) -> str:
+    """Completes one dataset's file; returns what there is to say."""
+    key = f"dataset.{config.name}"
+    if config.node["boxes"] is None:
+        raise UserError(f"{key}.boxes=null: say where the boxes are to be written.")
+    path = Path(config.node["boxes"]).expanduser()
+    dataset: Dataset = build_part({**config.node, "boxes": None, "manifest": None}, key)
+    known = listed(path)
+    found = []
+    for concept, name in config.concepts.items():
+        examples = [*dataset.training(concept), *dataset.held_out(concept)]
+        waiting = [example for example in examples if example.id not in known]
+        found += proposals(waiting, detector, detector.template.format(name))
+    add_proposals(path, found)
+    sheet = path.with_suffix(".png")
+    annotated = read_instances(path).images
+    panels = [
+        Panel(example.id, example.load(), annotated[example.id].objects)
+        for concept in config.concepts
+        for example in [*dataset.training(concept), *dataset.held_out(concept)]
+    ]
+    draw_contact_sheet(panels, sheet)
+    waiting_boxes = sum(not each.verified for panel in panels for each in panel.objects)
+    return (
+        f"{config.name}: {len(found)} boxes proposed in {path}, where {waiting_boxes} wait to be "
+        f'verified. Look at {sheet}; correct what is wrong, and set "verified" to true.'
+    )
+
+
+def proposals(examples: list[Example], detector: Detection, prompt: str) -> list[Proposal]:
+    """The best box for `prompt` in each image; none where it lies outside the image."""
+    if not examples:
+        return []
+    boxes_MT4, scores_MT = detector.detect(examples, prompt)
+    found = []
+    for example, box_T4, score_T in zip(examples, boxes_MT4, scores_MT, strict=True):
+        image = example.load()
+        box = _cut(box_T4[0], image)
+        found.append(Proposal(example.id, image.size, example.concept, box, float(score_T[0])))
+    return found
+
+
+def _cut(box_4: torch.Tensor, image: Image.Image) -> tuple[float, float, float, float]:
+    """The part of a box inside the image; the whole image where there is none."""
+    x0, y0, x1, y1 = box_4.tolist()
+    width, height = image.size
+    inside = (max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1))
+    whole = (0.0, 0.0, float(width), float(height))
+    return fitted(inside if inside[0] < inside[2] and inside[1] < inside[3] else whole, image.size)

@@ -1,0 +1,248 @@
+"""action=keep and action=publish: finished words and rows in few files, for git to track.
+
+    kept/<name>/shards/<shard>.safetensors, .parquet     a finished shard's words and rows (keep)
+    kept/<name>/<task>.safetensors, results.parquet      the same of all shards together (publish)
+    kept/<name>/manifests/<dataset>.json                 which photos they are of
+
+What lies there is read like outputs/: before anything is submitted or worked on, words that were
+trained with the very config of the study are put where the study looks for them.
+
+A file of words holds a tensor [K, D], float32, for each word under the word's key, and in the
+metadata's `words` (JSON) what else is known of each: model, config, loss, seconds and, if there is
+one, its note. A file of rows says in its metadata's `identity` (JSON) with which config they were
+measured; under another one they are not taken.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from vwtransfer import results
+from vwtransfer.cluster import survey
+from vwtransfer.cluster.shards import Shard, shards
+from vwtransfer.cluster.status_table import terminal
+from vwtransfer.config import Config, provenance
+from vwtransfer.config.identity import differences, identity, word_identity
+from vwtransfer.errors import UserError
+from vwtransfer.evaluation.specs import EvalSpec
+from vwtransfer.files import write_atomically, write_text
+from vwtransfer.results import Record
+from vwtransfer.words.cells import parse_key
+from vwtransfer.words.store import Word, WordStore
+
+ROWS = "results.parquet"
+MANIFESTS = "manifests"
+REST = ("model", "config", "loss", "seconds", "note")
+
+
+def keep(config: Config) -> None:
+    """action=keep: packs every finished shard of which words or rows are not kept yet."""
+    folder = config.kept / config.name
+    store = WordStore(config.folder / "words")
+    known = {word.cell.key: word.config for word in _words(folder)}
+    kept_rows, _ = _rows(folder, identity(config))
+    kept = set() if kept_rows is None else set(_queries(kept_rows))
+    of_concept: dict[tuple[str, str], pd.DataFrame] = {}
+    count = finished = 0
+    asked = survey.survey(config, ask=False).states
+    for state in asked:
+        if not state.is_complete:
+            continue
+        finished += 1
+        shard = state.shard
+        if not of_concept:
+            measured = results.read(config.folder)
+            groups = measured.groupby(["dataset", "concept"])
+            of_concept = {(str(name[0]), str(name[1])): rows for name, rows in groups}
+            nothing = measured.iloc[:0]  # of a shard whose words all diverged
+        rows = of_concept.get((shard.dataset, shard.concept), nothing)
+        rows = rows[[is_of(config, shard, query) for query in _queries(rows)]]
+        words = [store.load(cell) for cell in shard.cells if cell in store]
+        same = all(known.get(word.cell.key) == word.config for word in words)
+        if same and kept.issuperset(_queries(rows)):
+            continue
+        place = folder / "shards" / shard.file_name
+        _write_rows(rows, place.with_name(f"{place.name}.parquet"), identity(config))
+        pack(words, place.with_name(f"{place.name}.safetensors"))
+        count += 1
+        photos = config.folder / MANIFESTS / f"{shard.dataset}.json"
+        if photos.is_file():
+            write_text(folder / MANIFESTS / photos.name, photos.read_text(encoding="utf-8"))
+    terminal().print(
+        f"{count} shards were added to {folder}; "
+        f"of the {len(asked)} that this command asks for, {finished} are finished"
+    )
+
+
+def publish(config: Config) -> None:
+    """action=publish: one file of words for each task, and one of rows.
+
+    Raises:
+        UserError: some rows were measured with another config.
+    """
+    folder = config.kept / config.name
+    words = {word.cell: word for word in _words(folder)}
+    frame, other = _rows(folder, identity(config))
+    if other:
+        raise UserError(f"{folder} holds rows of another config: {'; '.join(other)}.")
+    shards_of = list((folder / "shards").glob("*"))
+    for task in sorted({cell.task for cell in words}):
+        pack([words[c] for c in sorted(words) if c.task == task], folder / f"{task}.safetensors")
+    if frame is not None:
+        _write_rows(frame, folder / ROWS, identity(config))
+    for path in shards_of:
+        path.unlink()
+    with suppress(OSError):
+        (folder / "shards").rmdir()
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    terminal().print(f"{folder}: {len(words):,} words, {size / 1e6:.1f} MB")
+
+
+def restore(config: Config) -> str:
+    """Puts what is kept of this study where the study looks for it.
+
+    Returns:
+        A line that says what was done; empty where nothing was to do.
+    """
+    folder = config.kept / config.name
+    if not any(folder.rglob("*.safetensors")):
+        return ""
+    missing = [
+        shard
+        for shard in shards(config, survey.left_out(config.folder)[0])
+        if not survey.is_complete(config, shard)
+    ]
+    wanted = {cell for shard in missing for cell in shard.cells}
+    store = WordStore(config.folder / "words")
+    kept = {word.cell: word for word in _words(folder) if word.cell in wanted}
+    kept = {cell: word for cell, word in kept.items() if cell not in store}
+    datasets = {name for name in config.dataset if _are_of_its_photos(config, name)}
+    found = [
+        word
+        for word in kept.values()
+        if word.cell.dataset in datasets and word.config == word_identity(config, word.cell)
+    ]
+    others: list[str] = []
+    if found:
+        provenance.save(config)  # from here on the folder is this study's
+        for word in found:
+            store.save(word)
+        for name in datasets:
+            photos, own = folder / MANIFESTS / f"{name}.json", config.folder / MANIFESTS
+            if photos.is_file() and not (own / photos.name).exists():
+                write_text(own / photos.name, photos.read_text(encoding="utf-8"))
+        frame, others = _rows(folder, identity(config))
+        if frame is not None:
+            frame = frame[frame["dataset"].isin(datasets)]
+            queries = _queries(frame)
+            for shard in missing:
+                _restore_rows(config, shard, frame, queries)
+    other = len(kept) - len(found)
+    left = f"; {other:,} words of another config or other photos were left there" if other else ""
+    if others:
+        left += f"; rows were left there, as they were measured otherwise: {'; '.join(others)}"
+    return f"{len(found):,} words were taken from {folder}{left}" if kept else ""
+
+
+def pack(words: Sequence[Word], path: Path) -> None:
+    """Writes words into one file, whole or not at all."""
+    known = {word.cell.key: _rest(word) for word in words}
+    tensors = {word.cell.key: word.vectors_KD.float().contiguous() for word in words}
+    metadata = {"format": "pt", "words": json.dumps(known, separators=(",", ":"))}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def unpack(path: Path) -> list[Word]:
+    """The words of a file that `pack` wrote."""
+    with safe_open(path, framework="pt") as file:
+        known = json.loads(file.metadata()["words"])
+        return [Word(parse_key(key), file.get_tensor(key), **rest) for key, rest in known.items()]
+
+
+def is_of(config: Config, shard: Shard, query: EvalSpec) -> bool:
+    """Whether a row is one of a shard's: its words everywhere, baselines in its own model."""
+    if (query.dataset, query.concept) != (shard.dataset, shard.concept):
+        return False
+    if query.trained_for in config.model.tasks:
+        return query.trained_for == shard.task and query.cell.key.split("/")[-1] in shard.ends
+    home = query.evaluated_on if query.evaluated_on in config.task else config.task[0]
+    return home == shard.task
+
+
+def _are_of_its_photos(config: Config, dataset: str) -> bool:
+    """Whether what is kept is of the photos that the study has chosen, if it has."""
+    kept = config.kept / config.name / MANIFESTS / f"{dataset}.json"
+    own = config.folder / MANIFESTS / kept.name
+    if not (kept.is_file() and own.is_file()):
+        return True
+    chosen = [json.loads(path.read_text(encoding="utf-8"))["images"] for path in (kept, own)]
+    first, second = ([(i["concept"], i["split"], i["sha256"]) for i in each] for each in chosen)
+    return first == second
+
+
+def _restore_rows(
+    config: Config, shard: Shard, frame: pd.DataFrame, queries: Sequence[EvalSpec]
+) -> None:
+    """Writes the shard's part of the results, if all of its words and their rows are there."""
+    trained, failed = survey.settled(config.folder, shard)
+    if not trained or len(trained) + failed < len(shard.ends):
+        return
+    unmeasured = survey.left_out(config.folder)[1]
+    if not survey.rows_wanted(config, shard, trained, unmeasured) <= set(queries):
+        return
+    own = frame[[is_of(config, shard, query) for query in queries]]
+    rows = [Record(**row) for row in own.to_dict("records")]
+    results.write_part(config.folder, rows, shard.part_key(trained))
+
+
+def _rest(word: Word) -> dict[str, str | float]:
+    """What a file says of a word beside its vectors: seconds to the millisecond, no empty note."""
+    rest = {name: getattr(word, name) for name in REST if getattr(word, name) != ""}
+    return rest | {"seconds": round(word.seconds, 3)}
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    """What was published, then what was kept since: of two of the same the latter counts."""
+    return [*sorted(folder.glob(f"*{suffix}")), *sorted(folder.glob(f"shards/*{suffix}"))]
+
+
+def _words(folder: Path) -> Iterator[Word]:
+    for path in _files(folder, ".safetensors"):
+        yield from unpack(path)
+
+
+def _queries(frame: pd.DataFrame) -> list[EvalSpec]:
+    columns = list(EvalSpec.__dataclass_fields__)
+    return [EvalSpec(*row) for row in frame[columns].itertuples(index=False)]
+
+
+def _rows(folder: Path, now: Mapping[str, Any]) -> tuple[pd.DataFrame | None, list[str]]:
+    """All kept rows once, and in what the configs of those differ that are left out."""
+    frames, other = [], []
+    for path in _files(folder, ".parquet"):
+        table = pq.read_table(path, partitioning=None)
+        former = json.loads((table.schema.metadata or {}).get(b"identity", b"{}"))
+        if found := differences(former, now):
+            other += found
+        else:
+            frames.append(table.to_pandas())
+    if not frames:
+        return None, list(dict.fromkeys(other))
+    whole = pd.concat(frames, ignore_index=True).drop_duplicates(results.IDENTITY, keep="last")
+    return whole, list(dict.fromkeys(other))
+
+
+def _write_rows(frame: pd.DataFrame, path: Path, made_with: Mapping[str, Any]) -> None:
+    frame = frame.reindex(columns=results.SCHEMA.names)  # older rows lack later columns
+    table = pa.Table.from_pandas(frame, schema=results.SCHEMA, preserve_index=False)
+    metadata = {**(table.schema.metadata or {}), b"identity": json.dumps(made_with).encode()}
+    table = table.replace_schema_metadata(metadata)
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))

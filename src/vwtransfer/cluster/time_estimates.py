@@ -1,0 +1,101 @@
+"""How long a word takes, from what was measured: of this study, else what the config brings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from vwtransfer import results
+from vwtransfer.cluster.history import FINISHED, STOPPED, history, history_path
+from vwtransfer.cluster.survey import DONE, State
+from vwtransfer.config import Config
+from vwtransfer.words.store import WordStore
+
+SAMPLE = 20  # finished shards of a task that are looked at
+WINDOW = 3600.0  # seconds that the rate is measured over
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a word takes.
+
+    Attributes:
+        seconds: of a job, for each word; None where nothing was measured.
+        source: where the number is from.
+    """
+
+    seconds: float | None
+    source: str
+
+
+def expectations(config: Config, states: Sequence[State]) -> dict[str, Expectation]:
+    """Task -> what one of its words takes, training and measuring."""
+    found = {}
+    elsewhere = config.cluster.seconds_per_word or {}
+    for task in config.task:
+        finished = [s for s in states if s.shard.task == task and s.standing == DONE]
+        every = max(1, len(finished) // SAMPLE)
+        chosen = [_seconds_per_word(config.folder, state) for state in finished[::every]]
+        known = [seconds for seconds in chosen if seconds is not None]
+        if known:
+            found[task] = Expectation(median(known), f"measured on {len(known)} finished shards")
+        elif task in elsewhere:
+            found[task] = Expectation(elsewhere[task], "cluster.seconds_per_word")
+        else:
+            found[task] = Expectation(None, "not measured yet")
+    return found
+
+
+def hours(words: Mapping[str, int], expected: Mapping[str, Expectation]) -> float | None:
+    """Hours of all jobs together for so many words of each task; None where one is not known."""
+    total = 0.0
+    for task, count in words.items():
+        seconds = expected[task].seconds
+        if count and seconds is None:
+            return None
+        total += count * (seconds or 0.0)
+    return total / 3600
+
+
+def rate(folder: Path, states: Sequence[State], now: float) -> float | None:
+    """Words finished in a second, over the last hour or as long as there is something to go by.
+
+    Told from when the jobs of finished shards wrote their last line; what was kept, or done by a
+    plain run, has none.
+    """
+    finished = []
+    for state in states:
+        if state.standing == DONE and state.trained:
+            try:
+                time = history_path(folder, state.shard).stat().st_mtime
+            except FileNotFoundError:
+                continue
+            finished.append((time, len(state.trained)))
+    recent = [each for each in finished if now - each[0] < WINDOW]
+    if len(recent) < 2:
+        return None
+    first = min(recent)
+    words = sum(count for _, count in recent) - first[1]
+    return words / max(1.0, now - first[0])
+
+
+def _seconds_per_word(folder: Path, state: State) -> float | None:
+    """As the shard's jobs recorded it; where none did, as its words and rows say themselves."""
+    if not state.trained:
+        return None
+    events = [e for e in history(folder, state.shard) if e.what in (STOPPED, FINISHED)]
+    seconds = sum(event.seconds for event in events)
+    return (seconds or _of_files(folder, state)) / len(state.trained)
+
+
+def _of_files(folder: Path, state: State) -> float:
+    """Seconds that training and measuring a shard took; it was kept, or done by a plain run."""
+    store = WordStore(folder / "words")
+    done = set(state.trained)
+    pairs = zip(state.shard.cells, state.shard.ends, strict=True)
+    training = sum(store.load(cell).seconds for cell, end in pairs if end in done)
+    path = results.part_path(folder, state.shard.part_key(state.trained))
+    if not path.exists():
+        return training
+    rows = results.read(path).drop(columns=["metric", "value"]).drop_duplicates()
+    return training + float(rows.seconds.sum())

@@ -1,0 +1,63 @@
+"""Which concepts a transfer method may be developed on, and which only the final table is of."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from vwtransfer.config import Config
+from vwtransfer.errors import UserError
+from vwtransfer.words.cells import Cell, cells
+
+
+@cache
+def _named() -> dict[str, list[str]]:
+    """The development half of each dataset that development.yaml names."""
+    text = (Path(__file__).parent / "development.yaml").read_text(encoding="utf-8")
+    named: dict[str, list[str]] = yaml.safe_load(text)
+    return named
+
+
+def development(dataset: str, concepts: Sequence[str]) -> set[str]:
+    """The concepts of a dataset's development half.
+
+    As development.yaml names them; of a dataset that it does not name, the half whose
+    sha256("<dataset>/<concept>") is least, which is how the named ones were chosen.
+    """
+    if dataset in _named():
+        return set(_named()[dataset])
+
+    def digest(concept: str) -> str:
+        return hashlib.sha256(f"{dataset}/{concept}".encode()).hexdigest()
+
+    return set(sorted(concepts, key=digest)[: len(concepts) // 2])
+
+
+def cells_of_half(config: Config) -> list[Cell]:
+    """The study's cells whose concepts are of `benchmark.half`.
+
+    Raises:
+        UserError: `concept` names one of the other half, or nothing is left.
+    """
+    half = config.benchmark.half
+    allowed = {
+        name: {
+            concept
+            for concept in dataset.concepts
+            if (concept in development(name, list(dataset.concepts))) == (half == "development")
+        }
+        for name, dataset in config.dataset.items()
+    }
+    asked = {concept for product in config.products for concept in product.concepts or ()}
+    others = sorted(asked - set().union(*allowed.values()))
+    if others:
+        raise UserError(
+            f"concept={others[0]}: is not of the {half} half, and a run of that half does not look "
+            f"at it. Choose among {', '.join(sorted(set().union(*allowed.values())))}."
+        )
+    found = [cell for cell in cells(config) if cell.concept in allowed[cell.dataset]]
+    if not found:
+        raise UserError(f"benchmark.half={half}: no concept of this study is in it.")
+    return found

@@ -1,0 +1,94 @@
+"""The datasets of a study: opened, held to the same images, and what each can be used for."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vwtransfer.config import Config
+from vwtransfer.datasets import Dataset, descriptions_of, notes_of
+from vwtransfer.datasets.manifest import Manifest, read_manifest, write_manifest
+from vwtransfer.datasets.photos import ImageFileDataset
+from vwtransfer.errors import UserError
+from vwtransfer.models.suite import build_part
+from vwtransfer.tasks import Task
+
+
+def opened(config: Config) -> dict[str, Dataset]:
+    """Every dataset of the study.
+
+    The choice of images is kept as manifests/<dataset>.json in the study's folder, and is what a
+    later run goes on with, whatever has been added to the photos since.
+
+    Raises:
+        UserError: images are missing, changed or too few.
+    """
+    found: dict[str, Dataset] = {}
+    for name, dataset in config.dataset.items():
+        node, kept = dict(dataset.node), config.folder / "manifests" / f"{name}.json"
+        given = node.get("manifest")
+        if "manifest" in node and given is None and kept.is_file():
+            node["manifest"] = str(kept)
+        found[name] = opened_one = build_part(node, f"dataset.{name}")
+        if isinstance(opened_one, ImageFileDataset):
+            _keep(opened_one.manifest, kept, f"dataset.{name}.manifest={given}")
+    return found
+
+
+def _keep(manifest: Manifest, path: Path, given: str) -> None:
+    if not path.is_file():
+        write_manifest(manifest, path)
+    elif read_manifest(path).images != manifest.images:
+        raise UserError(
+            f"{given}: names other images than {path}, with which this experiment was begun. "
+            "Leave it out, or choose another name: name=..."
+        )
+
+
+def descriptions(datasets: Mapping[str, Dataset]) -> list[str]:
+    """All that the concepts of some datasets are called."""
+    return [name for dataset in datasets.values() for name in descriptions_of(dataset)]
+
+
+def trains(task: Task, dataset: Dataset) -> bool:
+    """Whether the dataset has what training needs."""
+    return not set(task.trains_with) & set(notes_of(dataset).lacks)
+
+
+def measures(task: Task, dataset: Dataset) -> bool:
+    """Whether the dataset has what the task's metrics need."""
+    return not set(task.measured_with) & set(notes_of(dataset).lacks)
+
+
+def left_out(tasks: Mapping[str, Task], datasets: Mapping[str, Dataset]) -> list[str]:
+    """A line for each task that a dataset lacks something for."""
+    lines = []
+    for name, dataset in datasets.items():
+        lacks = notes_of(dataset).lacks
+        for task_name, task in tasks.items():
+            what = []
+            if not trains(task, dataset):
+                what.append("no word is trained for it")
+            if not measures(task, dataset):
+                what.append("nothing is measured by it")
+            needs = dict.fromkeys([*task.trains_with, *task.measured_with])
+            reasons = "; ".join(lacks[need] for need in needs if need in lacks)
+            if what:
+                lines.append(f"{name}: {task_name}: {' and '.join(what)}: {reasons}")
+    return lines
+
+
+def shortages(datasets: Mapping[str, Dataset]) -> list[str]:
+    """What a person should know of the images, in a line or two for each dataset."""
+    lines = []
+    for name, dataset in datasets.items():
+        remarks = notes_of(dataset)
+        lines += _first_of(name, remarks.noted, "fewer images than asked for")
+        skipped = [f"{each.file}: {each.reason}" for each in remarks.skipped]
+        lines += _first_of(name, skipped, "skipped files")
+    return lines
+
+
+def _first_of(name: str, found: Sequence[str], what: str) -> list[str]:
+    if not found:
+        return []
+    more = f" (and {len(found) - 1} more; all are in manifests/{name}.json)" if found[1:] else ""
+    return [f"{name}: {what}: {found[0]}{more}"]

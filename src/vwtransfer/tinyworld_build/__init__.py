@@ -1,0 +1,1 @@
+"""Trains the models of the tiny world; using them needs nothing of this."""

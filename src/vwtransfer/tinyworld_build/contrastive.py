@@ -1,0 +1,205 @@
+"""How an image and a text encoder learn one joint space.
+
+So learn the judge, the classifier, and the generator's text encoder before its UNet joins it.
+
+Letters of shapes: B batch, C colour channels, L tokens, P image patches, E joint width, W width of
+a patch's state, K things of a scene.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from vwtransfer.tinyworld.world import COLOURS, FRAME, INDEX, PATTERNS, SHAPES
+from vwtransfer.tinyworld_build.captions import caption
+from vwtransfer.tinyworld_build.pool import Pool
+from vwtransfer.tinyworld_build.stage import Chance
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+CELLS = 4  # sub-cells of a patch, each way
+KINDS = (len(COLOURS), len(PATTERNS), len(SHAPES))
+
+
+@dataclass(frozen=True)
+class Towers:
+    """The two encoders of a model, whatever its library.
+
+    Attributes:
+        image: pixels_BCHW -> (features_BE, patches_BPW).
+        text: ids_BL -> features_BE.
+        scale: the logarithm of the inverse temperature.
+        patch: side of a patch in pixels.
+        pixels: side of the images.
+    """
+
+    image: Callable[[Tensor], tuple[Tensor, Tensor]]
+    text: Callable[[Tensor], Tensor]
+    scale: Tensor
+    patch: int
+    pixels: int
+
+
+@dataclass(frozen=True)
+class PatchTargets:
+    """What lies under each patch of each image.
+
+    Attributes:
+        attributes_BP3: of the thing at the patch's centre; -1 where there is none.
+        outline_BPM: whether there is a thing at each of the patch's M = 16 sub-cells.
+        place_BP3: the patch's centre relative to the thing's, in its radii, and the radius
+            in tenths of the frame.
+    """
+
+    attributes_BP3: Tensor
+    outline_BPM: Tensor
+    place_BP3: Tensor
+
+    def of(self, rows_B: Tensor) -> "PatchTargets":
+        """The targets of some of the images."""
+        return PatchTargets(
+            self.attributes_BP3[rows_B], self.outline_BPM[rows_B], self.place_BP3[rows_B]
+        )
+
+
+class PatchHeads(nn.Module):
+    """Tells from the states of patches what lies under them; thrown away after training."""
+
+    def __init__(self, patch: int) -> None:
+        super().__init__()
+        self.patches = nn.Linear(patch, sum(KINDS))
+        self.outline = nn.Linear(patch, CELLS * CELLS)
+        self.place = nn.Linear(patch, 3)
+
+    def losses(self, patches_BPW: Tensor, targets: PatchTargets) -> dict[str, Tensor]:
+        """Losses of the patch states against what lies under the patches."""
+        covered_BP = targets.attributes_BP3[..., 0] >= 0
+        error_N3 = (self.place(patches_BPW) - targets.place_BP3)[covered_BP]
+        return {
+            "patch attributes": 0.5
+            * attribute_loss(self.patches(patches_BPW), targets.attributes_BP3),
+            "outline": F.binary_cross_entropy_with_logits(
+                self.outline(patches_BPW), targets.outline_BPM.float()
+            ),
+            "place": F.smooth_l1_loss(error_N3, torch.zeros_like(error_N3)),
+        }
+
+
+class AttributeHeads(nn.Module):
+    """Tells what is where from features and patch states; thrown away after training.
+
+    Colour and pattern are learned at once, shape late: an image tower finds shapes sooner when its
+    patches also have to tell the outline of a thing and where on the thing they lie.
+    """
+
+    def __init__(self, joint: int, patch: int) -> None:
+        super().__init__()
+        self.features = nn.Linear(joint, sum(KINDS))
+        self.patches = PatchHeads(patch)
+
+
+def normalized(images_BCHW: Tensor) -> Tensor:
+    """uint8 images as CLIP's processors hand them to the model."""
+    mean = torch.tensor(MEAN).view(3, 1, 1)
+    deviation = torch.tensor(DEVIATION).view(3, 1, 1)
+    return (images_BCHW.float() / 255 - mean) / deviation
+
+
+def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """ids_BL, padded to the tokenizer's length."""
+    ids_BL: Tensor = tokenizer(
+        texts, padding="max_length", truncation=True, return_tensors="pt"
+    ).input_ids
+    return ids_BL
+
+
+def attribute_loss(logits: Tensor, attributes: Tensor) -> Tensor:
+    """Mean cross-entropy of colour, pattern and shape.
+
+    Args:
+        logits: [..., 8 + 4 + 8].
+        attributes: [..., 3]; a negative entry is left out.
+    """
+    parts = logits.split(KINDS, dim=-1)
+    losses = [
+        F.cross_entropy(part.flatten(0, -2), attributes[..., i].flatten(), ignore_index=-1)
+        for i, part in enumerate(parts)
+    ]
+    return torch.stack(losses).mean()
+
+
+def patch_targets(pool: Pool, patch: int, pixels: int) -> PatchTargets:
+    """What lies under the patches of a pool's images, when these are resized to `pixels`."""
+    side = pixels // patch
+    axis = (torch.arange(side) + 0.5) * FRAME / side
+    attributes = torch.full((len(pool.scenes), side, side, 3), -1)
+    place = torch.zeros(len(pool.scenes), side, side, 3)
+    for row, scene in enumerate(pool.scenes):
+        for thing in scene.things:
+            dx = ((axis - thing.x) / thing.radius).expand(side, side)
+            dy = ((axis - thing.y) / thing.radius)[:, None].expand(side, side)
+            on = torch.hypot(dx, dy) < 1
+            attributes[row, on] = torch.tensor(thing.combination.attributes)
+            radius = torch.full_like(dx, 10 * thing.radius / FRAME)
+            place[row, on] = torch.stack((dx, dy, radius), dim=-1)[on]
+    outline = F.pixel_unshuffle(_grid(pool.covered_BHW, side * CELLS), CELLS)
+    return PatchTargets(
+        attributes.flatten(1, 2), outline.flatten(2).transpose(1, 2), place.flatten(1, 2)
+    )
+
+
+def contrastive_loss(
+    towers: Towers,
+    heads: AttributeHeads,
+    pool: Pool,
+    tokenizer: CLIPTokenizer,
+    batch: int,
+) -> Callable[[Chance], Mapping[str, Tensor]]:
+    """InfoNCE between scenes and captions, and the attribute losses that speed it up.
+
+    Captions of the same combination are no negatives of each other.
+    """
+    combinations = torch.tensor([INDEX[scene.things[0].combination] for scene in pool.scenes])
+    attributes = torch.tensor([scene.things[0].combination.attributes for scene in pool.scenes])
+    patches = patch_targets(pool, towers.patch, towers.pixels)
+
+    def loss(chance: Chance) -> Mapping[str, Tensor]:
+        rows_B = torch.randint(len(pool.scenes), (batch,), generator=chance.torch)
+        texts = [caption(chance.python, pool.scenes[i]) for i in rows_B.tolist()]
+        image_BE, patch_BPW = towers.image(normalized(pool.images_BCHW[rows_B]))
+        text_BE = towers.text(token_ids(tokenizer, texts))
+        logits_BB = (
+            towers.scale.exp().clamp(max=100)
+            * F.normalize(image_BE, dim=-1)
+            @ F.normalize(text_BE, dim=-1).T
+        )
+        same_BB = combinations[rows_B][:, None] == combinations[rows_B][None, :]
+        same_BB.fill_diagonal_(False)
+        logits_BB = logits_BB.masked_fill(same_BB, -math.inf)
+        diagonal_B = torch.arange(batch)
+        return {
+            "contrast": (
+                F.cross_entropy(logits_BB, diagonal_B) + F.cross_entropy(logits_BB.T, diagonal_B)
+            )
+            / 2,
+            "image attributes": 0.5
+            * attribute_loss(heads.features(F.normalize(image_BE, dim=-1) * 8), attributes[rows_B]),
+            "text attributes": 0.25
+            * attribute_loss(heads.features(F.normalize(text_BE, dim=-1) * 8), attributes[rows_B]),
+            **heads.patches.losses(patch_BPW, patches.of(rows_B)),
+        }
+
+    return loss
+
+
+def _grid(covered_BHW: Tensor, side: int) -> Tensor:
+    """Whether most of each cell of a side x side grid is covered, B 1 side side."""
+    parts = [
+        F.adaptive_avg_pool2d(part[:, None].float(), side) > 0.5 for part in covered_BHW.split(4096)
+    ]
+    return torch.cat(parts).to(torch.uint8)

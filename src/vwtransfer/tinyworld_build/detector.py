@@ -1,0 +1,205 @@
+"""The detector, an OWL-v2 trained from scratch.
+
+Every cell of the image's grid predicts one box. A thing belongs to the cell that holds its centre,
+so that no matching is needed.
+
+Letters of shapes: B batch, R cells (regions) of an image, Q queries, O things of the batch,
+E joint width, W width of a cell's state.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import generalized_box_iou_loss
+from transformers import (
+    CLIPTokenizer,
+    Owlv2Config,
+    Owlv2ForObjectDetection,
+    Owlv2ImageProcessor,
+    Owlv2Processor,
+)
+
+from vwtransfer.tinyworld.world import FRAME, INDEX
+from vwtransfer.tinyworld_build.captions import prompt
+from vwtransfer.tinyworld_build.clips import text_config
+from vwtransfer.tinyworld_build.contrastive import (
+    DEVIATION,
+    MEAN,
+    AttributeHeads,
+    attribute_loss,
+    normalized,
+    patch_targets,
+    token_ids,
+)
+from vwtransfer.tinyworld_build.pool import Pool
+from vwtransfer.tinyworld_build.stage import Chance
+from vwtransfer.tinyworld_build.tokenizer import save_tokenizer, tokenizer
+
+PATCH = 8
+SIDE = FRAME // PATCH
+JOINT = 80
+WIDTH = 112
+TEMPERATURE = 0.07
+QUERIES = 48  # of a batch
+
+
+def build_detector(seed: int) -> Owlv2ForObjectDetection:
+    """An OWL-v2 with random weights that can be trained from scratch.
+
+    The library initialises for fine-tuning a trained tower: its heads start near zero and its
+    logits at a probability of one half everywhere, from where nothing is learned.
+    """
+    torch.manual_seed(seed)
+    config = Owlv2Config(
+        text_config={**text_config(JOINT, 3), "model_type": "owlv2_text_model"},
+        vision_config={
+            "hidden_size": WIDTH,
+            "intermediate_size": 4 * WIDTH,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "image_size": FRAME,
+            "patch_size": PATCH,
+            "hidden_act": "quick_gelu",
+        },
+        projection_dim=JOINT,
+    )
+    model = Owlv2ForObjectDetection(config)
+    for head in (model.class_head, model.box_head, model.objectness_head):
+        for module in head.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=module.in_features**-0.5)
+                nn.init.zeros_(module.bias)
+    last = (
+        model.class_head.logit_shift,
+        model.class_head.logit_scale,
+        model.box_head.dense2,
+        model.objectness_head.dense2,
+    )
+    with torch.no_grad():
+        for module in last:
+            module.weight *= 0.1
+        model.class_head.logit_scale.bias.fill_(9.0)
+        model.class_head.logit_shift.bias.fill_(-0.35)
+        embeddings = model.owlv2.vision_model.embeddings
+        nn.init.normal_(embeddings.position_embedding.weight, std=0.1)
+        embeddings.patch_embedding.reset_parameters()
+    return model
+
+
+def detector_queries(model: Owlv2ForObjectDetection, ids_QL: Tensor) -> Tensor:
+    """queries_QE of prompts."""
+    pooled = model.owlv2.text_model(
+        input_ids=ids_QL, attention_mask=torch.ones_like(ids_QL)
+    ).pooler_output
+    queries_QE: Tensor = model.owlv2.text_projection(pooled)
+    return queries_QE
+
+
+def _targets(pool: Pool) -> tuple[list[Tensor], list[Tensor]]:
+    """For each scene the cells_O of its things and their boxes_O4, as fractions of the frame."""
+    cells, boxes = [], []
+    for found in pool.boxes:
+        boxes_O4 = torch.tensor(found) / FRAME
+        centres_O2 = (boxes_O4[:, :2] + boxes_O4[:, 2:]) / 2
+        columns_O, rows_O = (centres_O2 * SIDE).long().clamp(max=SIDE - 1).unbind(-1)
+        cells.append(rows_O * SIDE + columns_O)
+        boxes.append(boxes_O4)
+    return cells, boxes
+
+
+def detection_loss(
+    model: Owlv2ForObjectDetection,
+    heads: AttributeHeads,
+    pool: Pool,
+    words: CLIPTokenizer,
+    batch: int,
+) -> Callable[[Chance], Mapping[str, Tensor]]:
+    """What the detector learns by: things of the batch are queries to all its images."""
+    cells, boxes = _targets(pool)
+    patches = patch_targets(pool, PATCH, FRAME)
+
+    def loss(chance: Chance) -> Mapping[str, Tensor]:
+        rows = torch.randint(len(pool.scenes), (batch,), generator=chance.torch)
+        scenes = [pool.scenes[i] for i in rows.tolist()]
+        things = [thing.combination for scene in scenes for thing in scene.things]
+        kinds_O = torch.tensor([INDEX[c] for c in things])
+        image_O = torch.repeat_interleave(
+            torch.arange(batch), torch.tensor([len(scene.things) for scene in scenes])
+        )
+        cell_O = torch.cat([cells[i] for i in rows.tolist()])
+        box_O4 = torch.cat([boxes[i] for i in rows.tolist()])
+        # A combination asked for twice would be asked for by two names: one is enough.
+        kinds_Q, first = _unique(kinds_O, QUERIES)
+        names = [prompt(chance.python, things[i]) for i in first]
+        query_QE = detector_queries(model, token_ids(words, names))
+
+        feature_map, vision = model.image_embedder(normalized(pool.images_BCHW[rows]))
+        state_BRW = feature_map.flatten(1, 2)
+        logits_BRQ, embeds_BRE = model.class_predictor(
+            state_BRW, query_QE.expand(batch, -1, -1), None
+        )
+        boxes_BR4 = model.box_predictor(state_BRW, feature_map)
+        objectness_BR = model.objectness_predictor(state_BRW)
+
+        asked_OQ = kinds_O[:, None] == kinds_Q[None, :]
+        truth_BRQ = torch.zeros_like(logits_BRQ)
+        truth_BRQ[image_O, cell_O] = asked_OQ.float()
+        thing_BR = torch.zeros_like(objectness_BR)
+        thing_BR[image_O, cell_O] = 1.0
+        embeds_OE = F.normalize(embeds_BRE[image_O, cell_O], dim=-1)
+        similarity_OQ = embeds_OE @ F.normalize(query_QE, dim=-1).T
+        column_O = torch.where(asked_OQ.any(-1), asked_OQ.long().argmax(-1), -1)
+        predicted_O4 = _corners(boxes_BR4[image_O, cell_O])
+        attributes_O3 = torch.tensor([c.attributes for c in things])
+        count = len(things)
+        return {
+            "focal": _focal(logits_BRQ, truth_BRQ) / count,
+            "contrast": F.cross_entropy(similarity_OQ / TEMPERATURE, column_O, ignore_index=-1),
+            "box": 5 * (predicted_O4 - box_O4).abs().sum() / count,
+            "overlap": 2 * generalized_box_iou_loss(predicted_O4, box_O4, reduction="mean"),
+            "objectness": F.binary_cross_entropy_with_logits(objectness_BR, thing_BR),
+            "attributes": attribute_loss(heads.features(8 * embeds_OE), attributes_O3),
+            **heads.patches.losses(vision.last_hidden_state[:, 1:], patches.of(rows)),
+        }
+
+    return loss
+
+
+def _unique(kinds_O: Tensor, most: int) -> tuple[Tensor, list[int]]:
+    """The first different kinds, at most so many, and where each occurs first."""
+    seen: dict[int, int] = {}
+    for i, kind in enumerate(kinds_O.tolist()):
+        if len(seen) < most:
+            seen.setdefault(kind, i)
+    return torch.tensor(list(seen)), list(seen.values())
+
+
+def _corners(boxes_O4: Tensor) -> Tensor:
+    """Boxes given by centre and size as (x0, y0, x1, y1)."""
+    centre, size = boxes_O4.split(2, dim=-1)
+    return torch.cat((centre - size / 2, centre + size / 2), dim=-1)
+
+
+def _focal(logits: Tensor, truth: Tensor, gamma: float = 2.0, share: float = 0.5) -> Tensor:
+    """Summed focal loss; `share` weighs positives against negatives."""
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    wrong = (logits.sigmoid() - truth).abs()
+    weight = share * truth + (1 - share) * (1 - truth)
+    return (weight * wrong**gamma * entropy).sum()
+
+
+def save_detector(model: Owlv2ForObjectDetection, folder: Path) -> None:
+    """Saves model and processor in float16, as `from_pretrained` reads them."""
+    model.half().save_pretrained(folder)
+    Owlv2Processor(
+        Owlv2ImageProcessor(
+            size={"height": FRAME, "width": FRAME},
+            image_mean=list(MEAN),
+            image_std=list(DEVIATION),
+        ),
+        tokenizer(),
+    ).save_pretrained(folder)
+    save_tokenizer(folder)

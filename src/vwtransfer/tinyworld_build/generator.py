@@ -1,0 +1,155 @@
+"""The generator: a Stable Diffusion of 32 x 32 pixels, made of the library's own parts.
+
+Letters of shapes: B batch, C latent channels, H and W height and width, L tokens.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from vwtransfer.files import write_json
+from vwtransfer.tinyworld.world import Layout
+from vwtransfer.tinyworld_build.autoencoder import LATENT_CHANNELS, PIXELS, encoded
+from vwtransfer.tinyworld_build.captions import caption
+from vwtransfer.tinyworld_build.contrastive import PatchHeads, patch_targets, token_ids
+from vwtransfer.tinyworld_build.pool import Pool
+from vwtransfer.tinyworld_build.sentences import TEXT_WIDTH
+from vwtransfer.tinyworld_build.stage import Chance
+from vwtransfer.tinyworld_build.tokenizer import save_tokenizer, tokenizer
+
+LATENT_SIDE = 16
+UNCAPTIONED = 0.1  # share of the captions dropped, for guidance
+ONE_OR_TWO = Layout(counts=(0.7, 0.3), radius=(10.0, 26.0))
+
+
+def build_unet(seed: int) -> UNet2DConditionModel:
+    """The UNet with random weights."""
+    torch.manual_seed(seed)
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIDE,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(32, 64, 96),
+        layers_per_block=1,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        use_linear_projection=True,
+    )
+
+
+def noise_schedule() -> DDIMScheduler:
+    """The scheduler of Stable Diffusion 2.1."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def set_latent_scale(model: AutoencoderKL, pool: Pool) -> None:
+    """Sets the factor that brings latents to unit deviation."""
+    mean_BCHW, deviation_BCHW = encoded(model, pool.images_BCHW[:1024]).chunk(2, dim=1)
+    sample_BCHW = mean_BCHW + deviation_BCHW * torch.randn(
+        mean_BCHW.shape, generator=torch.Generator().manual_seed(0)
+    )
+    model.register_to_config(scaling_factor=round(1 / float(sample_BCHW.std()), 4))
+
+
+def denoising_loss(
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    heads: PatchHeads,
+    autoencoder: AutoencoderKL,
+    pool: Pool,
+    words: CLIPTokenizer,
+    batch: int,
+) -> Callable[[Chance], Mapping[str, Tensor]]:
+    """The denoising objective on velocity, for UNet and text encoder together.
+
+    Half of the times are drawn towards the middle of the schedule, where shapes are decided; and
+    the UNet's states half way up also have to tell what is being drawn where, without which shapes
+    are learned many times slower (as by aligning them with a trained encoder's).
+    """
+    patches = patch_targets(pool, 2 * PIXELS // LATENT_SIDE, PIXELS)
+    posterior = encoded(autoencoder, pool.images_BCHW)
+    scale = autoencoder.config.scaling_factor
+    scheduler = noise_schedule()
+
+    def loss(chance: Chance) -> Mapping[str, Tensor]:
+        rows = torch.randint(len(pool.scenes), (batch,), generator=chance.torch)
+        texts = [
+            ""
+            if chance.python.random() < UNCAPTIONED
+            else caption(chance.python, pool.scenes[i], others=1.0)
+            for i in rows.tolist()
+        ]
+        mean_BCHW, deviation_BCHW = posterior[rows].chunk(2, dim=1)
+        draw_BCHW = torch.randn(mean_BCHW.shape, generator=chance.torch)
+        latents_BCHW = scale * (mean_BCHW + deviation_BCHW * draw_BCHW)
+        noise_BCHW = torch.randn(mean_BCHW.shape, generator=chance.torch)
+        times_B = _times(batch, scheduler.config.num_train_timesteps, chance.torch)
+        noisy_BCHW = scheduler.add_noise(latents_BCHW, noise_BCHW, times_B)
+        state_BLD = text_encoder(input_ids=token_ids(words, texts)).last_hidden_state
+        states: list[Tensor] = []
+        hook = unet.up_blocks[0].register_forward_hook(lambda *seen: states.append(seen[-1]))
+        predicted_BCHW = unet(noisy_BCHW, times_B, state_BLD).sample
+        hook.remove()
+        velocity_BCHW = scheduler.get_velocity(latents_BCHW, noise_BCHW, times_B)
+        state_BPW = states[0].flatten(2).transpose(1, 2)
+        aside = heads.losses(state_BPW, patches.of(rows))
+        return {
+            "denoising": F.mse_loss(predicted_BCHW, velocity_BCHW),
+            **{name: 0.3 * value for name, value in aside.items()},
+        }
+
+    return loss
+
+
+def _times(batch: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Times of a batch, half of them uniform and half logit-normal."""
+    uniform = torch.rand(batch - batch // 2, generator=generator)
+    middle = torch.randn(batch // 2, generator=generator).sigmoid()
+    return (torch.cat((uniform, middle)) * steps).long().clamp(max=steps - 1)
+
+
+def assemble(
+    autoencoder: AutoencoderKL, text_encoder: CLIPTextModel, unet: UNet2DConditionModel
+) -> StableDiffusionPipeline:
+    """The pipeline of the three trained parts."""
+    for part in (autoencoder, text_encoder, unet):
+        part.eval()
+    pipeline = StableDiffusionPipeline(
+        vae=autoencoder,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer(),
+        unet=unet,
+        scheduler=noise_schedule(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def save_generator(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+    """Saves the pipeline in float16, as `from_pretrained` reads it."""
+    pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
+    save_tokenizer(folder / "tokenizer")
+    config = folder / "vae" / "config.json"
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings.pop("_name_or_path", None)  # of the folder that the autoencoder was built in
+    write_json(config, settings)

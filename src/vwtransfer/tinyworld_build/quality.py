@@ -1,0 +1,301 @@
+"""How good the tiny world's models are, measured on images that no model was built with.
+
+All models are loaded from their folders by the libraries' own loaders. Prompts are "a photo of {}"
+with the noun of a combination, or its description where it has none.
+
+Letters of shapes: M images, C names, E joint width, B batch.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+import yaml
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+from torch import Tensor
+from torchmetrics.detection import MeanAveragePrecision
+from transformers import CLIPModel, CLIPProcessor, Owlv2ForObjectDetection, Owlv2Processor
+
+from vwtransfer.config.composition import config_folder
+from vwtransfer.tinyworld.datasets import Rendered
+from vwtransfer.tinyworld.lexicon import nouns
+from vwtransfer.tinyworld.world import COMBINATIONS, FRAME, INDEX, Layout
+from vwtransfer.tinyworld_build.autoencoder import LATENT_CHANNELS, noise_ratio, signed
+from vwtransfer.tinyworld_build.autoencoder import PIXELS as GENERATED
+from vwtransfer.tinyworld_build.generator import LATENT_SIDE
+from vwtransfer.tinyworld_build.pool import Pool, draw_pool
+
+TEMPLATE = "a photo of {}"
+DATASETS = ("tiny_shapes", "tiny_textures", "tiny_small", "tiny_scenes")
+DENOISING_STEPS = 50
+GUIDANCE = 4.5
+GROUPS = 8  # of images, left out one at a time for the intervals of average precision
+
+Measure = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Eye:
+    """A model that compares images with prompts: both map to unit features."""
+
+    see: Callable[[Sequence[Image.Image]], Tensor]
+    read: Callable[[Sequence[str]], Tensor]
+
+    def best(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
+        """The position of the prompt that fits each image best."""
+        with torch.no_grad():
+            text_CE = self.read(prompts)
+            parts = [
+                (self.see(images[i : i + 128]) @ text_CE.T).argmax(-1)
+                for i in range(0, len(images), 128)
+            ]
+        return torch.cat(parts)
+
+
+def judge_eye(folder: Path) -> Eye:
+    """The judge of a weights folder."""
+    model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = CLIPProcessor.from_pretrained(folder)
+
+    def see(images: Sequence[Image.Image]) -> Tensor:
+        pixels = processor.image_processor(list(images), return_tensors="pt").pixel_values
+        return F.normalize(model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
+
+    def read(prompts: Sequence[str]) -> Tensor:
+        ids = processor.tokenizer(list(prompts), padding=True, return_tensors="pt")
+        return F.normalize(model.get_text_features(**ids).pooler_output, dim=-1)
+
+    return Eye(see, read)
+
+
+def classifier_eye(folder: Path) -> Eye:
+    """The classifier of a weights folder."""
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    model = model.float().eval()
+    words = open_clip.get_tokenizer(f"local-dir:{folder}")
+
+    def see(images: Sequence[Image.Image]) -> Tensor:
+        pixels = torch.stack([transform(image) for image in images])
+        features: Tensor = model.encode_image(pixels, normalize=True)
+        return features
+
+    def read(prompts: Sequence[str]) -> Tensor:
+        features: Tensor = model.encode_text(words(list(prompts)), normalize=True)
+        return features
+
+    return Eye(see, read)
+
+
+def world_names() -> list[str]:
+    """A prompt for each of the 256 combinations."""
+    return [TEMPLATE.format(nouns().get(c, c.description)) for c in COMBINATIONS]
+
+
+def tiny_datasets() -> list[Rendered]:
+    """The four datasets as their configs describe them."""
+    datasets = []
+    for name in DATASETS:
+        text = (config_folder() / "dataset" / f"{name}.yaml").read_text(encoding="utf-8")
+        settings = yaml.safe_load(text)
+        del settings["_target_"]
+        datasets.append(Rendered(**settings))
+    return datasets
+
+
+def share(correct: Tensor) -> Measure:
+    """A share of successes with its 95 % interval (Wilson's)."""
+    n, z = len(correct), 1.96
+    p = float(correct.float().mean())
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return {"value": p, "low": centre - half, "high": centre + half, "n": n}
+
+
+def eye_quality(eye: Eye, world: Pool, datasets: Sequence[Rendered]) -> dict[str, Measure]:
+    """256-way accuracy on a pool of scenes and ten-way accuracy on the held-out images."""
+    found_M = eye.best(pictures(world.images_BCHW), world_names())
+    quality = {"256-way": share(found_M == main_things(world))}
+    for dataset in datasets:
+        quality[f"ten-way {dataset.name}"] = ten_way(eye, dataset)
+    return quality
+
+
+def ten_way(eye: Eye, dataset: Rendered, images: int | None = None) -> Measure:
+    """Accuracy among a dataset's ten names, on so many held-out images of each concept."""
+    examples = [e for c in dataset.concepts for e in dataset.held_out(c)[:images]]
+    prompts = [TEMPLATE.format(name) for name in dataset.concepts.values()]
+    found_M = eye.best([e.load() for e in examples], prompts)
+    order = list(dataset.concepts)
+    return share(found_M == torch.tensor([order.index(e.concept) for e in examples]))
+
+
+def detector_quality(folder: Path, world: Pool, datasets: Sequence[Rendered]) -> dict[str, Measure]:
+    """Average precision, on a pool with 256 queries and on held-out images with ten."""
+    model = Owlv2ForObjectDetection.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = Owlv2Processor.from_pretrained(folder)
+    truths = [
+        {
+            "boxes": torch.tensor(boxes),
+            "labels": torch.tensor([INDEX[thing.combination] for thing in scene.things]),
+        }
+        for boxes, scene in zip(world.boxes, world.scenes, strict=True)
+    ]
+    found = detections(model, processor, pictures(world.images_BCHW), world_names())
+    quality = _precision("world", found, truths)
+    for dataset in datasets:
+        found, truths = dataset_detections(model, processor, dataset)
+        quality |= _precision(dataset.name, found, truths)
+    return quality
+
+
+def dataset_detections(
+    model: Any, processor: Any, dataset: Rendered, images: int | None = None
+) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
+    """Detections of a dataset's ten names in held-out images, and the annotated truth."""
+    examples = [e for c in dataset.concepts for e in dataset.held_out(c)[:images]]
+    order = list(dataset.concepts)
+    truths = [
+        {
+            "boxes": torch.tensor(e.boxes),
+            "labels": torch.tensor([order.index(label) for label in e.labels]),
+        }
+        for e in examples
+    ]
+    prompts = [TEMPLATE.format(name) for name in dataset.concepts.values()]
+    return detections(model, processor, [e.load() for e in examples], prompts), truths
+
+
+@torch.no_grad()
+def detections(
+    model: Any, processor: Any, images: Sequence[Image.Image], prompts: Sequence[str]
+) -> list[dict[str, Tensor]]:
+    """The 100 best boxes of each image over all prompts."""
+    ids = processor.tokenizer(
+        list(prompts), padding="max_length", truncation=True, return_tensors="pt"
+    )
+    found = []
+    for image in images:
+        pixels = processor.image_processor(image, return_tensors="pt").pixel_values
+        out = model(pixel_values=pixels, **ids)
+        scores, order = out.logits[0].sigmoid().flatten().topk(100)
+        centre, size = out.pred_boxes[0][order // len(prompts)].split(2, dim=-1)
+        boxes = torch.cat((centre - size / 2, centre + size / 2), dim=-1) * FRAME
+        found.append({"boxes": boxes, "scores": scores, "labels": order % len(prompts)})
+    return found
+
+
+def average_precision(
+    found: Sequence[dict[str, Tensor]], truths: Sequence[dict[str, Tensor]]
+) -> tuple[float, float]:
+    """Mean average precision at IoU 0.5 and over 0.5:0.95."""
+    metric = MeanAveragePrecision(backend="faster_coco_eval")
+    metric.update(list(found), list(truths))
+    result = metric.compute()
+    return float(result["map_50"]), float(result["map"])
+
+
+def _precision(
+    name: str, found: Sequence[dict[str, Tensor]], truths: Sequence[dict[str, Tensor]]
+) -> dict[str, Measure]:
+    """Both precisions with 95 % intervals by leaving out one of eight groups of images."""
+    whole = average_precision(found, truths)
+    without = []
+    for group in range(GROUPS):
+        kept = [i for i in range(len(found)) if i % GROUPS != group]
+        without.append(average_precision([found[i] for i in kept], [truths[i] for i in kept]))
+    quality = {}
+    for i, metric in enumerate(("AP50", "mAP")):
+        parts = torch.tensor([w[i] for w in without], dtype=torch.float64)
+        spread = float(((parts - parts.mean()).square().sum() * (GROUPS - 1) / GROUPS).sqrt())
+        quality[f"{metric} {name}"] = {
+            "value": whole[i],
+            "low": max(0.0, whole[i] - 1.96 * spread),
+            "high": min(1.0, whole[i] + 1.96 * spread),
+            "n": len(found),
+        }
+    return quality
+
+
+def generator_quality(
+    folder: Path, eye: Eye, world: Pool, datasets: Sequence[Rendered], each: int = 5
+) -> dict[str, Measure]:
+    """What the judge sees in generations, and in renders that went through the autoencoder."""
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    kinds_M = torch.arange(len(COMBINATIONS))
+    found_M = eye.best(generate(pipeline, world_names()), world_names())
+    with torch.no_grad():
+        latents = pipeline.vae.encode(signed(world.images_BCHW)).latent_dist.mean
+        decoded_BCHW = ((pipeline.vae.decode(latents).sample.clamp(-1, 1) + 1) * 127.5).round()
+    behind = pictures(decoded_BCHW.to(torch.uint8))
+    named_M = torch.tensor([c in nouns() for c in COMBINATIONS])
+    quality = {
+        "256-way": share(found_M == kinds_M),
+        "256-way, nouns": share((found_M == kinds_M)[named_M]),
+        "256-way ceiling behind the autoencoder": share(
+            eye.best(behind, world_names()) == main_things(world)
+        ),
+        "autoencoder dB": {
+            "value": noise_ratio(pipeline.vae, world.images_BCHW),
+            "n": len(world.scenes),
+        },
+    }
+    for dataset in datasets:
+        prompts = [TEMPLATE.format(name) for name in dataset.concepts.values()]
+        images = generate(pipeline, [prompt for prompt in prompts for _ in range(each)])
+        truth_M = torch.arange(len(prompts)).repeat_interleave(each)
+        quality[f"ten-way {dataset.name}"] = share(eye.best(images, prompts) == truth_M)
+    return quality
+
+
+def generate(
+    pipeline: Any, prompts: Sequence[str], batch: int = 32, steps: int = DENOISING_STEPS
+) -> list[Image.Image]:
+    """One image for each prompt, its noise fixed by its position."""
+    images: list[Image.Image] = []
+    for start in range(0, len(prompts), batch):
+        chunk = list(prompts[start : start + batch])
+        generators = [torch.Generator().manual_seed(start + i) for i in range(len(chunk))]
+        shape = (1, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
+        latents_BCHW = torch.cat([torch.randn(shape, generator=g) for g in generators])
+        images += pipeline(
+            chunk,
+            latents=latents_BCHW,
+            num_inference_steps=steps,
+            guidance_scale=GUIDANCE,
+        ).images
+    return images
+
+
+def pictures(images_BCHW: Tensor) -> list[Image.Image]:
+    """uint8 images as the libraries take them."""
+    return [
+        Image.fromarray(image.numpy()) for image in images_BCHW.permute(0, 2, 3, 1).contiguous()
+    ]
+
+
+def main_things(pool: Pool) -> Tensor:
+    """The position of each scene's main combination among all 256."""
+    return torch.tensor([INDEX[scene.things[0].combination] for scene in pool.scenes])
+
+
+def measure(weights: Path) -> dict[str, dict[str, Measure]]:
+    """The quality of the four models of a weights folder."""
+    world = draw_pool("quality", 1024, Layout(), FRAME)
+    boxed = draw_pool("quality detection", 512, Layout(), FRAME)
+    alone = draw_pool("quality generation", 512, Layout(counts=(1.0,)), GENERATED)
+    datasets = tiny_datasets()
+    judge = judge_eye(weights / "judge")
+    classifier = classifier_eye(weights / "classification")
+    return {
+        "judge": eye_quality(judge, world, datasets),
+        "classification": eye_quality(classifier, world, datasets),
+        "detection": detector_quality(weights / "detection", boxed, datasets),
+        "generation": generator_quality(weights / "generation", judge, alone, datasets),
+    }

@@ -1,0 +1,87 @@
+"""How the generator's text encoder learns what captions mean, before the UNet joins it.
+
+It is contrasted, like CLIP's, with what the captions are about. Here that is not an image but the
+scene's own facts, which an image tower would only have to find out first.
+
+Letters of shapes: B batch, L tokens, E joint width, F numbers that describe a scene.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from vwtransfer.tinyworld.world import BACKGROUNDS, FRAME, INDEX, Scene
+from vwtransfer.tinyworld_build.captions import caption
+from vwtransfer.tinyworld_build.clips import text_config
+from vwtransfer.tinyworld_build.contrastive import KINDS, attribute_loss, token_ids
+from vwtransfer.tinyworld_build.stage import Chance
+
+TEXT_WIDTH = 96
+JOINT = 96
+FACTS = 2 * sum(KINDS) + len(BACKGROUNDS) + 1
+
+
+def build_text_encoder(seed: int) -> CLIPTextModel:
+    """The generator's text encoder with random weights."""
+    torch.manual_seed(seed)
+    return CLIPTextModel(CLIPTextConfig(**text_config(TEXT_WIDTH, 3)))
+
+
+class SceneReader(nn.Module):
+    """Maps scenes and captions into one space; thrown away after training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scene = nn.Sequential(nn.Linear(FACTS, 192), nn.GELU(), nn.Linear(192, JOINT))
+        self.sentence = nn.Linear(TEXT_WIDTH, JOINT, bias=False)
+        self.attributes = nn.Linear(TEXT_WIDTH, sum(KINDS))
+        self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+
+def scene_facts(scenes: Sequence[Scene]) -> Tensor:
+    """facts_BF: attributes of the first two things, background and size of the main thing."""
+    facts_BF = torch.zeros(len(scenes), FACTS)
+    starts = (0, KINDS[0], KINDS[0] + KINDS[1])
+    for row, scene in zip(facts_BF, scenes, strict=True):
+        for i, thing in enumerate(scene.things[:2]):
+            for start, attribute in zip(starts, thing.combination.attributes, strict=True):
+                row[i * sum(KINDS) + start + attribute] = 1
+        row[2 * sum(KINDS) + list(BACKGROUNDS).index(scene.background)] = 1
+        row[-1] = 4 * scene.things[0].radius / FRAME
+    return facts_BF
+
+
+def sentence_loss(
+    encoder: CLIPTextModel,
+    reader: SceneReader,
+    scenes: Sequence[Scene],
+    words: CLIPTokenizer,
+    batch: int,
+) -> Callable[[Chance], Mapping[str, Tensor]]:
+    """InfoNCE between captions and scenes, and the attributes of what a caption names."""
+    facts = scene_facts(scenes)
+    kinds = torch.tensor([INDEX[scene.things[0].combination] for scene in scenes])
+    attributes = torch.tensor([scene.things[0].combination.attributes for scene in scenes])
+
+    def loss(chance: Chance) -> Mapping[str, Tensor]:
+        rows_B = torch.randint(len(scenes), (batch,), generator=chance.torch)
+        texts = [caption(chance.python, scenes[i], others=1.0) for i in rows_B.tolist()]
+        pooled = encoder(input_ids=token_ids(words, texts)).pooler_output
+        text_BE = F.normalize(reader.sentence(pooled), dim=-1)
+        scene_BE = F.normalize(reader.scene(facts[rows_B]), dim=-1)
+        logits_BB = reader.scale.exp().clamp(max=100) * scene_BE @ text_BE.T
+        same_BB = kinds[rows_B][:, None] == kinds[rows_B][None, :]
+        same_BB.fill_diagonal_(False)
+        logits_BB = logits_BB.masked_fill(same_BB, -math.inf)
+        diagonal_B = torch.arange(batch)
+        contrast = F.cross_entropy(logits_BB, diagonal_B) + F.cross_entropy(logits_BB.T, diagonal_B)
+        return {
+            "contrast": contrast / 2,
+            "attributes": 0.5 * attribute_loss(reader.attributes(pooled), attributes[rows_B]),
+        }
+
+    return loss

@@ -1,0 +1,1 @@
+"""What is trained, and the files that trained words lie in."""

@@ -1,0 +1,151 @@
+"""The format of a trained word: its vectors, and where they come from, in one safetensors file.
+
+A word lies at words/<dataset>/<task>/<concept>/<anchor>-<delta>-<seed>.safetensors of its run.
+The tensor `vectors` is [K, D] float32; the metadata (strings) hold concept, anchor, delta, seed,
+dataset, task, the identity of the model and of the word's config, its last loss, the seconds it
+took and, where its bits may differ from those of an undisturbed job, a note that says why. A word
+that diverged leaves a .failed.json of the same name instead.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vwtransfer.errors import UserError
+from vwtransfer.files import write_json, write_once
+from vwtransfer.words.cells import Cell
+
+
+@dataclass(frozen=True)
+class Word:
+    """A trained word.
+
+    Attributes:
+        cell: which word it is.
+        vectors_KD: its vectors [K, D], float32.
+        model: identity of the token table the vectors live beside.
+        config: hash of everything that determined the word.
+        loss: mean training loss over the last tenth of the steps.
+        seconds: wall time of its training, its share of the pack it was trained in.
+        note: why its bits may differ from those of an undisturbed job, where they may.
+    """
+
+    cell: Cell
+    vectors_KD: Tensor
+    model: str
+    config: str
+    loss: float
+    seconds: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A word that could not be trained: when and why."""
+
+    cell: Cell
+    step: int
+    reason: str
+
+
+class WordStore:
+    """The words of one run, a file each. What is there is finished and never rewritten."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, cell: Cell) -> Path:
+        """Where the word lies, or will."""
+        return self.folder / f"{cell.key}.safetensors"
+
+    def __contains__(self, cell: Cell) -> bool:
+        return self.path(cell).exists()
+
+    def save(self, word: Word) -> None:
+        """Writes a word whole, or not at all; the first whole one stands.
+
+        Raises:
+            UserError: the disk is full or the folder may not be written to.
+        """
+        if word.cell in self:
+            return
+        metadata = {
+            **{name: str(value) for name, value in asdict(word.cell).items()},
+            "model": word.model,
+            "config": word.config,
+            "loss": repr(word.loss),
+            "seconds": repr(word.seconds),
+            **({"note": word.note} if word.note else {}),
+            "format": "pt",
+        }
+        tensors = {"vectors": word.vectors_KD.float().contiguous().cpu()}
+        write_once(self.path(word.cell), lambda path: save_file(tensors, path, metadata))
+        self._failed(word.cell).unlink(missing_ok=True)
+
+    def load(self, cell: Cell, width: int | None = None) -> Word:
+        """Reads a word.
+
+        Args:
+            cell: which one.
+            width: D of the model it is for.
+
+        Raises:
+            UserError: the file is missing, damaged, or of another model's width.
+        """
+        return load_word(self.path(cell), width)
+
+    def save_failure(self, failure: Failure) -> None:
+        """Records that a word failed; it counts as neither done nor missing."""
+        record = {"step": failure.step, "reason": failure.reason}
+        write_json(self._failed(failure.cell), record)
+
+    def failure(self, cell: Cell) -> Failure | None:
+        """Why the word failed, if it did."""
+        path = self._failed(cell)
+        if not path.exists():
+            return None
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return Failure(cell, record["step"], record["reason"])
+
+    def forget_failure(self, cell: Cell) -> None:
+        """Makes a failed word a missing one again."""
+        self._failed(cell).unlink(missing_ok=True)
+
+    def _failed(self, cell: Cell) -> Path:
+        return self.folder / f"{cell.key}.failed.json"
+
+
+def load_word(path: Path, width: int | None = None) -> Word:
+    """Reads one word file; see `WordStore.load`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            vectors_KD = file.get_tensor("vectors")
+        cell = Cell(
+            metadata["dataset"],
+            metadata["task"],
+            metadata["concept"],
+            metadata["anchor"],
+            float(metadata["delta"]),
+            int(metadata["seed"]),
+        )
+        rest = metadata["model"], metadata["config"]
+        numbers = float(metadata["loss"]), float(metadata["seconds"])
+        note = metadata.get("note", "")
+    except FileNotFoundError as error:
+        raise UserError(f"there is no word at {path}") from error
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise UserError(
+            f"{path} is not a whole word file ({error}). Delete it to train the word again."
+        ) from error
+    if width is not None and vectors_KD.shape[1] != width:
+        raise UserError(
+            f"{path} holds vectors of width {vectors_KD.shape[1]}, but the model reads {width}. "
+            "It was trained for another model: map it with a transfer, or name the model it is of."
+        )
+    return Word(cell, vectors_KD.to(torch.float32), *rest, *numbers, note)
