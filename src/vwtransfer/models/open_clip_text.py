@@ -1,13 +1,38 @@
-"""The text towers of open_clip, for prompts that are cut behind their end-of-text token.
+"""The text towers of open_clip, for prompts that are cut behind the place where they are read.
 
 Shapes: N words, D embedding width, L tokens, E joint image-text width.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from vwtransfer.models.text_encoder import Encoded, Forward
+from vwtransfer.models.vocabulary import ReadPosition
+
+READ_POSITIONS: Mapping[str, ReadPosition] = {
+    "argmax": "end",
+    "eos": "end",
+    "last": "last",
+    "first": "first",
+}
+
+
+def reading(text_config: Mapping[str, Any]) -> tuple[bool, ReadPosition]:
+    """Whether a tower's attention is causal, and where it reads a prompt off.
+
+    Args:
+        text_config: `text_cfg` of a checkpoint's open_clip_config.json.
+
+    Raises:
+        ValueError: it is read in another way.
+    """
+    pooling = text_config.get("pool_type", "argmax")
+    if pooling not in READ_POSITIONS or text_config.get("hf_model_name"):
+        raise ValueError("its text tower is read neither at one token nor by open_clip's own code")
+    return not text_config.get("no_causal_mask", False), READ_POSITIONS[pooling]
 
 
 def token_embedding(model: Any) -> nn.Embedding:
@@ -22,22 +47,21 @@ def text_blocks(model: Any) -> nn.ModuleList:
     return blocks
 
 
-def text_forward(model: Any, compiled: bool) -> Callable[[Tensor], Tensor]:
+def text_forward(model: Any, compiled: bool) -> Forward:
     """What gives unit text features [N, E] for ids [N, L], as `model.encode_text` does.
 
     Raises:
-        ValueError: the tower is none of CLIP's kind: not causal, or not pooled at the end of text.
+        ValueError: the tower does not pool at one token, or attends to what is none.
     """
     tower = _tower(model)
     pooling = getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", None)
-    causal = getattr(tower, "attn_mask", None) is not None
-    of_end = pooling in ("argmax", "eos") and getattr(tower, "cls_emb", None) is None
-    if not (causal and of_end):
-        raise ValueError("its text tower is none of CLIP's kind (causal, pooled at the end token)")
+    plain = getattr(tower, "cls_emb", None) is None and not getattr(tower, "use_pad_mask", False)
+    if not (plain and pooling in READ_POSITIONS and hasattr(tower, "attn_mask")):
+        raise ValueError("its text tower is none of CLIP's or SigLIP's kind (pooled at one token)")
     if compiled:
         tower.transformer.compile()
     end_id = getattr(tower, "text_eos_id", None) or getattr(tower, "eos_id", None)
-    return lambda ids_NL: _encode_text(tower, ids_NL, pooling, end_id)
+    return lambda ids_NL, _mask: Encoded(pooled_NE=_encode_text(tower, ids_NL, pooling, end_id))
 
 
 def _tower(model: Any) -> Any:
@@ -52,7 +76,8 @@ def _encode_text(tower: Any, ids_NL: Tensor, pooling: Any, end_id: int | None) -
     L = ids_NL.shape[1]
     dtype = tower.transformer.get_cast_dtype()
     hidden_NLD = tower.token_embedding(ids_NL).to(dtype) + tower.positional_embedding[:L].to(dtype)
-    hidden_NLD = tower.transformer(hidden_NLD, attn_mask=tower.attn_mask[:L, :L])
+    mask_LL = None if tower.attn_mask is None else tower.attn_mask[:L, :L]
+    hidden_NLD = tower.transformer(hidden_NLD, attn_mask=mask_LL)
     pooled_ND = text_global_pool(tower.ln_final(hidden_NLD), ids_NL, pooling, eos_token_id=end_id)
     projection = tower.text_projection
     if projection is not None:

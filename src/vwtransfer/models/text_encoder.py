@@ -3,11 +3,13 @@
 Vectors are put in at the embedding lookup, under ids that exist. No token is added: encoders
 that pool at the largest id would take a new token for the end of the text.
 
-Shapes: N words, K vectors per word, D embedding width, L tokens, S support, V vocabulary.
+Shapes: N words, K vectors per word, D embedding width, L tokens, E width of pooled features,
+S support.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,94 +17,133 @@ import torch
 from torch import Tensor, nn
 
 from vwtransfer.errors import UserError, nearest
-from vwtransfer.models.few_rows import on_all_threads
 from vwtransfer.models.vocabulary import Vocabulary
+
+ROWS_AT_ONCE = 2**14  # of an embedding table
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a text encoder makes of prompts.
+
+    Attributes:
+        states_NLD: the state of each token, where the model reads these.
+        pooled_NE: one feature of each prompt, where the model reads it.
+    """
+
+    states_NLD: Tensor | None = None
+    pooled_NE: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Encoded":
+        """The same with each tensor changed."""
+        states, pooled = self.states_NLD, self.pooled_NE
+        return Encoded(
+            None if states is None else change(states), None if pooled is None else change(pooled)
+        )
+
+    def __len__(self) -> int:
+        given = self.pooled_NE if self.states_NLD is None else self.states_NLD
+        assert given is not None
+        return len(given)
+
+
+Forward = Callable[[Tensor, Tensor | None], Encoded]
 
 
 class TextEncoder:
-    """Encodes plain prompts and prompts that hold soft words.
+    """Encodes plain prompts and prompts that hold learned words.
 
     Args:
-        vocabulary: the model's tokenizer.
+        vocabulary: the encoder's tokenizer, and how it reads.
         embedding: the token embedding that `forward` looks ids up in.
-        forward: ids [N, L] -> features, the library's own computation.
-        pooled: `forward` reads the end-of-text token alone. Attention is causal, so prompts are
-            cut behind that token: exact, and cheaper.
+        forward: ids [N, L] and mask [N, L] (1: a token, 0: padding; None where the vocabulary gives
+            none) -> what the library's own computation gives.
+        only_pooled: `forward` gives the pooled feature alone, so that a causal encoder's prompts
+            are always cut behind the place where it is read: exact, and cheaper.
         blocks: the transformer's blocks in their order, each giving [N, L, D]; None where there are
             none to look into.
+
+    Raises:
+        ValueError: the embedding does more than to look rows up and scale them.
     """
 
     def __init__(
         self,
         vocabulary: Vocabulary,
         embedding: nn.Embedding,
-        forward: Callable[[Tensor], Tensor],
+        forward: Forward,
         *,
-        pooled: bool,
+        only_pooled: bool,
         blocks: nn.ModuleList | None = None,
     ) -> None:
         self.vocabulary = vocabulary
         self.embedding = embedding
         self.forward = forward
-        self.pooled = pooled
+        self.only_pooled = only_pooled
         self.blocks = blocks
-        self._prompts: dict[tuple[str, int, bool, torch.device], tuple[Tensor, int]] = {}
-
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Features of plain prompts, one row each."""
-        ids = [self.vocabulary.encode(text) for text in texts]
-        return self.forward(self._tensor(ids, to_end=self.pooled))
-
-    def encode_words(self, template: str, vectors_NKD: Tensor, *, to_end: bool = False) -> Tensor:
-        """Features of `template` with each word in its place; differentiable in the vectors.
-
-        Args:
-            template: a prompt with a place for the word.
-            vectors_NKD: the words.
-            to_end: nothing is read behind the end of the text, as always where `pooled`.
-
-        Raises:
-            UserError: the prompt is longer than the encoder reads.
-        """
-        N, K, _ = vectors_NKD.shape
-        ids_1L, first = self._prompt(template, K, self.pooled or to_end)
-
-        def put_in(_module: nn.Module, _inputs: Any, embedded_NLD: Tensor) -> Tensor:
-            vectors = vectors_NKD.to(embedded_NLD.dtype)
-            before, after = embedded_NLD[:, :first], embedded_NLD[:, first + K :]
-            return torch.cat([before, vectors, after], dim=1)
-
-        hook = self.embedding.register_forward_hook(put_in)
-        try:
-            with on_all_threads():
-                return self.forward(ids_1L.expand(N, -1))
-        finally:
-            hook.remove()
-
-    def _prompt(self, template: str, vectors: int, to_end: bool) -> tuple[Tensor, int]:
-        """Ids [1, L] and the word's first place; what every step asks is made once."""
-        key = (template, vectors, to_end, self.embedding.weight.device)
-        if key not in self._prompts:
-            ids, first = self.vocabulary.prompt(template, vectors)
-            self._prompts[key] = self._tensor([ids], to_end=to_end), first
-        return self._prompts[key]
-
-    def _tensor(self, ids: list[list[int]], *, to_end: bool) -> Tensor:
-        ids_NL = torch.tensor(ids, device=self.embedding.weight.device)
-        if to_end:
-            longest = max(self.vocabulary.end(row) for row in ids)
-            ids_NL = ids_NL[:, : longest + 1]
-        return ids_NL
-
-    @property
-    def tokens(self) -> list[str]:
-        """Token strings of the vocabulary, without the special ones."""
-        return self.vocabulary.tokens
+        self._scale = _scale(embedding)
+        self._prompts: dict[
+            tuple[str, int, bool, torch.device], tuple[Tensor, Tensor | None, int]
+        ] = {}
 
     @property
     def width(self) -> int:
         """D, the width of a token's embedding."""
         return self.embedding.embedding_dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder runs."""
+        return self.embedding.weight.device
+
+    def encode_text(self, texts: Sequence[str], *, to_end: bool = False) -> Encoded:
+        """What the encoder makes of plain prompts, one row each.
+
+        Args:
+            texts: the prompts.
+            to_end: as `encode_words`.
+
+        Raises:
+            UserError: a prompt is longer than the encoder reads.
+        """
+        return self.forward(*self._tensors([self.vocabulary.encode(t) for t in texts], to_end))
+
+    def encode_words(self, template: str, words_NKD: Tensor, *, to_end: bool = False) -> Encoded:
+        """What it makes of `template` with each word in its place; differentiable in the words.
+
+        Args:
+            template: a prompt with a place for the word.
+            words_NKD: the words.
+            to_end: no state is read behind the place where the prompt is read off, so that a causal
+                encoder may stop there.
+
+        Raises:
+            UserError: the prompt is longer than the encoder reads.
+            ValueError: `embedding` is not the module that `forward` looks ids up in.
+        """
+        N, K, _ = words_NKD.shape
+        ids_1L, mask_1L, first = self._prompt(template, K, to_end)
+        lookups = 0
+
+        def put_in(_module: nn.Module, _inputs: Any, embedded_NLD: Tensor) -> Tensor:
+            nonlocal lookups
+            lookups += 1
+            words = words_NKD.to(embedded_NLD.dtype)
+            if self._scale is not None:
+                scale = self._scale
+                words = words * (scale.to(words) if isinstance(scale, Tensor) else scale)
+            before, after = embedded_NLD[:, :first], embedded_NLD[:, first + K :]
+            return torch.cat([before, words, after], dim=1)
+
+        hook = self.embedding.register_forward_hook(put_in)
+        try:
+            mask_NL = None if mask_1L is None else mask_1L.expand(N, -1)
+            encoded = self.forward(ids_1L.expand(N, -1), mask_NL)
+        finally:
+            hook.remove()
+        if lookups != 1:  # a T5 has two modules with one table
+            raise ValueError(f"the embedding given looked the prompts up {lookups} times, not once")
+        return encoded
 
     def rows(self, tokens: Sequence[str]) -> Tensor:
         """Embeddings [S, D] (float32, CPU) of vocabulary entries such as "cat</w>".
@@ -114,24 +155,53 @@ class TextEncoder:
         for token in tokens:
             if token not in ids:
                 raise UserError(f"{token!r} is not in the vocabulary. {nearest(token, ids)}")
-        return self._table_VD[[ids[token] for token in tokens]]
+        return self.rows_of([ids[token] for token in tokens])
 
-    def word_row(self, word: str) -> Tensor:
-        """Embedding [D] of a word that is one token."""
-        return self.rows([word.lower() + "</w>"])[0]
-
-    def name_rows(self, name: str) -> Tensor:
-        """Embeddings [K, D] of the tokens that a name is read as."""
-        ids = self.vocabulary.encode(name)
-        return self._table_VD[ids[1 : self.vocabulary.end(ids)]]
+    def rows_of(self, ids: Sequence[int]) -> Tensor:
+        """Embeddings [S, D] (float32, CPU) of token ids."""
+        return self.embedding.weight.detach()[list(ids)].float().cpu()
 
     @cached_property
     def identity(self) -> str:
         """Hash of the token table and its tokens: two encoders that share it map alike."""
         digest = hashlib.sha256(repr(sorted(self.vocabulary.ids.items())).encode())
-        digest.update(self._table_VD.contiguous().numpy().tobytes())
+        for rows in self.embedding.weight.detach().split(ROWS_AT_ONCE):
+            digest.update(rows.float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    @cached_property
-    def _table_VD(self) -> Tensor:
-        return self.embedding.weight.detach().float().cpu()
+    def _prompt(
+        self, template: str, num_vectors: int, to_end: bool
+    ) -> tuple[Tensor, Tensor | None, int]:
+        """Ids and mask [1, L] and the word's first place; what every step asks is made once."""
+        key = (template, num_vectors, to_end, self.device)
+        if key not in self._prompts:
+            ids, first = self.vocabulary.prompt(template, num_vectors)
+            self._prompts[key] = *self._tensors([ids], to_end), first
+        return self._prompts[key]
+
+    def _tensors(self, rows: list[list[int]], to_end: bool) -> tuple[Tensor, Tensor | None]:
+        """Ids and mask [N, L], cut where nothing that is read stands behind."""
+        vocabulary = self.vocabulary
+        length = max(len(ids) for ids in rows)
+        if vocabulary.causal and (to_end or self.only_pooled):
+            length = max(vocabulary.read_index(ids) for ids in rows) + 1
+        masks = [vocabulary.mask(ids) for ids in rows]
+        # rows of unpadded texts are filled up to the longest of them
+        ids_NL = torch.tensor([_fitted(ids, length) for ids in rows], device=self.device)
+        if not vocabulary.masked:
+            return ids_NL, None
+        return ids_NL, torch.tensor([_fitted(mask, length) for mask in masks], device=self.device)
+
+
+def _fitted(row: list[int], length: int) -> list[int]:
+    return row[:length] + [0] * (length - len(row))
+
+
+def _scale(embedding: nn.Embedding) -> Tensor | float | None:
+    """What an embedding multiplies its rows by (Gemma 3: the root of their width), if anything."""
+    if type(embedding).forward is nn.Embedding.forward:
+        return None
+    scale: Tensor | float | None = getattr(embedding, "embed_scale", None)
+    if scale is None:
+        raise ValueError(f"{type(embedding).__name__} does more than to look embeddings up")
+    return scale

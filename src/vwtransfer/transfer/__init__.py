@@ -12,8 +12,9 @@ in a file of your own and name the class in a config:
         def __init__(self, name): ...
         def fit(self, source, target, support, excluded=()): ...    # -> as Map describes it
 
-Then `transfer=mine` uses it and its rows of the results say `mine`. A method sees the two text
-encoders (token tables, tokenizers, encoded prompts), no images and no labels. Least squares, the
+Then `transfer=mine` uses it and its rows of the results say `mine`. A method sees the two models'
+text encoders (token tables, tokenizers, encoded prompts), no images and no labels. One that is a
+matrix between the two tables is shorter: derive it from `tables.TableMethod`. Least squares, the
 paper's own, is in `least_squares.py`; the others are a file each beside it.
 """
 
@@ -22,7 +23,17 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.models.support import Support
+
+# names in results that were published before -> what these methods are called
+ALIASES = {
+    "clearest_matching": "readout_matching",
+    "blended_matching": "ridge_knn_matching",
+    "neighbour_matching": "knn_matching",
+    "similarity_matching": "relative_matching",
+    "state_matching": "token_state_matching",
+}
 
 
 class Map(Protocol):
@@ -33,10 +44,14 @@ class Map(Protocol):
         """What there is to say of the fit, as plain numbers and strings."""
         ...
 
-    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+    def __call__(self, words_NKD: Tensor, anchors: Sequence[str] | None = None) -> Tensor:
         """Words [N, K, D_source] as words [N, K', D_target] of the target model.
 
         A word comes out the same whichever others it is mapped with, up to rounding.
+
+        Args:
+            words_NKD: the words.
+            anchors: the word that each began at; None where that is not known.
         """
         ...
 
@@ -52,27 +67,18 @@ class Transfer(Protocol):
 
     def fit(
         self,
-        source: TextEncoder,
-        target: TextEncoder,
-        support: Sequence[str],
+        source: EmbeddingSpace,
+        target: EmbeddingSpace,
+        support: Support,
         excluded: Sequence[str] = (),
     ) -> Map:
         """Fits the map of words from `source` to `target`.
 
         Args:
-            source: the text encoder that words come from.
-            target: the text encoder that they are mapped into.
-            support: token strings that both vocabularies hold, such as "cat</w>".
+            source: the text encoders that words come from.
+            target: the text encoders that they are mapped into.
+            support: what both vocabularies hold.
             excluded: descriptions ("red striped star") that no prompt of the fit may spell out:
                 the words of one, in any order and with others between them.
         """
         ...
-
-
-def shared_tokens(source: TextEncoder, target: TextEncoder) -> list[str]:
-    """Token strings that both vocabularies hold, special ones left out, in the source's order.
-
-    The support of a study that names none (paper, section 3: more than 40,000 words).
-    """
-    held = set(target.tokens)
-    return [token for token in source.tokens if token in held]

@@ -3,14 +3,15 @@
 The paper's map (section 3) goes through the origin; embedding tables have means that do not.
 """
 
-from collections.abc import Sequence
+from typing import Any
 
-from vwtransfer.models.text_encoder import TextEncoder
+import numpy as np
+
 from vwtransfer.transfer.least_squares import least_squares
-from vwtransfer.transfer.tables import AffineMap, tables
+from vwtransfer.transfer.tables import TableMethod
 
 
-class Affine:
+class Affine(TableMethod):
     """A, b = argmin || Y A + b - X || over the support.
 
     Args:
@@ -18,21 +19,12 @@ class Affine:
     """
 
     def __init__(self, name: str = "affine") -> None:
-        self.name = name
+        super().__init__(name)
 
-    def fit(
-        self,
-        source: TextEncoder,
-        target: TextEncoder,
-        support: Sequence[str],
-        excluded: Sequence[str] = (),
-    ) -> AffineMap:
-        """Fits A on the centred tables, and b to what is left; no prompt enters it.
-
-        Raises:
-            UserError: see `tables.tables`.
-        """
-        _, y_SD, x_SD = tables(source, target, support)
+    def regress(
+        self, y_SD: np.ndarray, x_SD: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """A on the centred tables, and b of what is left."""
         y_D, x_D = y_SD.mean(axis=0), x_SD.mean(axis=0)
         matrix, report = least_squares(y_SD - y_D, x_SD - x_D)
-        return AffineMap(matrix, x_D - y_D @ matrix, report)
+        return matrix, x_D - y_D @ matrix, report

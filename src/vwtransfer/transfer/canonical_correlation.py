@@ -1,57 +1,42 @@
-"""Canonical correlation: only the directions in which the two tables agree are carried over.
+"""Canonical correlation: only the directions in which the two tables agree are kept.
 
 Hotelling, "Relations between two sets of variates", 1936; between tables of word embeddings Faruqui
 and Dyer, "Improving vector space word representations using multilingual correlation", 2014.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from vwtransfer.models.text_encoder import TextEncoder
-from vwtransfer.transfer.tables import AffineMap, explained, tables
+from vwtransfer.transfer.tables import TableMethod
 
 FOLDS = 5
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the narrower width
 
 
-class CanonicalCorrelation:
+class CanonicalCorrelation(TableMethod):
     """The canonical variates of y, each times its correlation, as those of x.
 
     With all variates that is least squares with an intercept (reduced-rank regression); how many
-    are kept is chosen by the error on left-out words.
+    are kept is chosen by the error on left-out tokens.
 
     Args:
         name: what the results call it.
     """
 
     def __init__(self, name: str = "canonical_correlation") -> None:
-        self.name = name
+        super().__init__(name)
 
-    def fit(
-        self,
-        source: TextEncoder,
-        target: TextEncoder,
-        support: Sequence[str],
-        excluded: Sequence[str] = (),
-    ) -> AffineMap:
-        """Fits the map; no prompt enters it.
-
-        Raises:
-            UserError: see `tables.tables`.
-        """
-        words, y_SD, x_SD = tables(source, target, support)
+    def regress(
+        self, y_SD: np.ndarray, x_SD: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """The matrix and offset of the variates that are kept, and how many these are."""
         kept = _chosen(y_SD, x_SD)
         variates = canonical(y_SD, x_SD)
-        matrix, offset = variates.carried(kept)
-        report = {
-            "words": len(words),
-            "variates": kept,
-            "least_correlation_kept": float(variates.correlation_C[kept - 1]),
-            "r2": explained(x_SD, y_SD @ matrix + offset),
-        }
-        return AffineMap(matrix, offset, report)
+        matrix, offset = variates.regression(kept)
+        least = float(variates.correlation_C[kept - 1])
+        return matrix, offset, {"variates": kept, "least_correlation_kept": least}
 
 
 @dataclass(frozen=True)
@@ -71,7 +56,7 @@ class Variates:
     y_D: np.ndarray
     x_D: np.ndarray
 
-    def carried(self, kept: int) -> tuple[np.ndarray, np.ndarray]:
+    def regression(self, kept: int) -> tuple[np.ndarray, np.ndarray]:
         """A [D_source, D_target] and b [D_target] by the first `kept`."""
         matrix = self.whiten_DC[:, :kept] * self.correlation_C[:kept] @ self.colour_CD[:kept]
         return matrix, self.x_D - self.y_D @ matrix
@@ -94,7 +79,7 @@ def _svd(table_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _chosen(y_SD: np.ndarray, x_SD: np.ndarray) -> int:
-    """How many variates have the least error on left-out words, in FOLDS folds."""
+    """How many variates have the least error on left-out tokens, in FOLDS folds."""
     most = min(len(y_SD) - -(-len(y_SD) // FOLDS) - 1, y_SD.shape[1], x_SD.shape[1])
     counts = sorted({max(1, round(share * most)) for share in SHARES})
     fold_S = np.random.default_rng(0).permutation(len(y_SD)) % FOLDS
@@ -103,6 +88,6 @@ def _chosen(y_SD: np.ndarray, x_SD: np.ndarray) -> int:
         seen, left_out = fold_S != fold, fold_S == fold
         variates = canonical(y_SD[seen], x_SD[seen])
         for count in counts:
-            matrix, offset = variates.carried(count)
+            matrix, offset = variates.regression(count)
             errors[count] += np.square(y_SD[left_out] @ matrix + offset - x_SD[left_out]).sum()
     return min(errors, key=errors.__getitem__)

@@ -1,45 +1,27 @@
 """The paper's transfer: a linear map between the embedding tables, by least squares (section 3).
 
-Letters: S support words, N words, K vectors per word, D embedding width.
+Letters: S support, D embedding width.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from torch import Tensor
 
 from vwtransfer.files import write_atomically
-from vwtransfer.models.text_encoder import TextEncoder
-from vwtransfer.transfer.tables import tables
+from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.models.support import Support
+from vwtransfer.transfer.tables import AffineMap, tables
+
+FILE = "least_squares"  # what files of fitted maps begin with
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LinearMap:
-    """x = y T for each of a word's vectors.
-
-    Attributes:
-        matrix: T [D_source, D_target], float64.
-        report: how well T fits; `least_squares` says what each number is.
-    """
-
-    matrix: np.ndarray
-    report: Mapping[str, Any]
-
-    def __call__(self, vectors_NKD: Tensor) -> Tensor:
-        """Words [N, K, D_source] mapped in float64 to [N, K, D_target] of their own precision."""
-        matrix_DD = torch.from_numpy(self.matrix).to(vectors_NKD.device)
-        return (vectors_NKD.double() @ matrix_DD).to(vectors_NKD.dtype)
 
 
 class LeastSquares:
@@ -57,27 +39,25 @@ class LeastSquares:
 
     def fit(
         self,
-        source: TextEncoder,
-        target: TextEncoder,
-        support: Sequence[str],
+        source: EmbeddingSpace,
+        target: EmbeddingSpace,
+        support: Support,
         excluded: Sequence[str] = (),
-    ) -> LinearMap:
+    ) -> AffineMap:
         """Fits T, or reads it where it was fitted before; no prompt enters it.
 
-        The order of the support and words named twice make no difference.
+        The order of the support makes no difference.
 
         Raises:
-            UserError: the support is empty, or one of its words is missing from a vocabulary or
-                has an embedding that is not finite.
+            UserError: see `tables.tables`.
         """
         if self.folder is None:
             return _fit(source, target, support)
-        words = sorted(set(support))
-        path = self.folder / f"{self.name}-{_identity(source, target, words)}.safetensors"
+        path = self.folder / f"{FILE}-{_identity(source, target, support)}.safetensors"
         kept = _read(path)
         if kept is not None:
             return kept
-        fitted = _fit(source, target, words)
+        fitted = _fit(source, target, support)
         write_atomically(path, lambda temporary: _save(fitted, temporary))
         return fitted
 
@@ -90,13 +70,13 @@ def least_squares(y_SD: np.ndarray, x_SD: np.ndarray) -> tuple[np.ndarray, dict[
     that of Y squared, never appears. Directions that Y does not span, to working precision, are
     mapped to zero (the solution of least norm).
 
-    The report: `words`, `source_width`, `target_width`; `rank` of Y and its `condition_number`
+    The report: `tokens`, `source_width`, `target_width`; `rank` of Y and its `condition_number`
     (largest singular value over the smallest that counts); `residual_rms` and `target_rms`, root
-    mean square of Y T - X and of X over words and dimensions; `r2` = 1 - ||Y T - X||^2 /
-    ||X - mean||^2 with the mean over words (centred), `r2_uncentred` with ||X||^2 instead.
+    mean square of Y T - X and of X over tokens and dimensions; `r2` = 1 - ||Y T - X||^2 /
+    ||X - mean||^2 with the mean over tokens (centred), `r2_uncentred` with ||X||^2 instead.
     """
     y_SD, x_SD = np.asarray(y_SD, np.float64), np.asarray(x_SD, np.float64)
-    (words, source_width), target_width = y_SD.shape, x_SD.shape[1]
+    (tokens, source_width), target_width = y_SD.shape, x_SD.shape[1]
     reduced = np.asarray(np.linalg.qr(np.concatenate([y_SD, x_SD], axis=1), mode="r"))
     left, right = np.split(reduced, [source_width], axis=1)
     precision = np.finfo(np.float64).eps * max(y_SD.shape)
@@ -105,7 +85,7 @@ def least_squares(y_SD: np.ndarray, x_SD: np.ndarray) -> tuple[np.ndarray, dict[
     centred = float(np.square(x_SD - x_SD.mean(axis=0)).sum())
     uncentred = float(np.square(x_SD).sum())
     report = {
-        "words": words,
+        "tokens": tokens,
         "source_width": source_width,
         "target_width": target_width,
         "rank": int(rank),
@@ -118,27 +98,28 @@ def least_squares(y_SD: np.ndarray, x_SD: np.ndarray) -> tuple[np.ndarray, dict[
     return matrix, report
 
 
-def _fit(source: TextEncoder, target: TextEncoder, words: Sequence[str]) -> LinearMap:
-    _, y_SD, x_SD = tables(source, target, words)
+def _fit(source: EmbeddingSpace, target: EmbeddingSpace, support: Support) -> AffineMap:
+    _, y_SD, x_SD = tables(source, target, support)
     matrix, report = least_squares(y_SD, x_SD)
     if report["rank"] < report["source_width"]:
         log.warning(
-            "transfer: %d support words span %d of the source's %d dimensions; the others are "
+            "transfer: %d support tokens span %d of the source's %d dimensions; the others are "
             "mapped to zero.",
-            report["words"],
+            report["tokens"],
             report["rank"],
             report["source_width"],
         )
-    return LinearMap(matrix, report)
+    return AffineMap(matrix, None, report)
 
 
-def _identity(source: TextEncoder, target: TextEncoder, words: Sequence[str]) -> str:
+def _identity(source: EmbeddingSpace, target: EmbeddingSpace, support: Support) -> str:
     """What a fit depends on, as a hash."""
-    what = json.dumps(["least_squares", source.identity, target.identity, list(words)])
+    entries = support.sorted().entries
+    what = json.dumps(["least_squares", source.identity, target.identity, list(entries)])
     return hashlib.sha256(what.encode()).hexdigest()[:32]
 
 
-def _save(fitted: LinearMap, path: Path) -> None:
+def _save(fitted: AffineMap, path: Path) -> None:
     # safetensors keeps no checksum, and a flipped bit in a map would pass for a result
     metadata = {
         "report": json.dumps(fitted.report),
@@ -147,7 +128,7 @@ def _save(fitted: LinearMap, path: Path) -> None:
     save_file({"matrix": fitted.matrix}, path, metadata=metadata)
 
 
-def _read(path: Path) -> LinearMap | None:
+def _read(path: Path) -> AffineMap | None:
     """The map kept at `path`, or None when there is none or it is damaged."""
     if not path.exists():
         return None
@@ -155,7 +136,7 @@ def _read(path: Path) -> LinearMap | None:
         with safe_open(path, framework="numpy") as file:
             matrix, metadata = file.get_tensor("matrix"), file.metadata()
         if hashlib.sha256(matrix.tobytes()).hexdigest() == metadata["sha256"]:
-            return LinearMap(matrix, json.loads(metadata["report"]))
+            return AffineMap(matrix, None, json.loads(metadata["report"]))
     except (SafetensorError, KeyError, TypeError, ValueError):
         pass
     log.warning("transfer: %s is damaged; the map is fitted again.", path)

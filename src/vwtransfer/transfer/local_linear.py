@@ -4,7 +4,7 @@ Each vector is written as a weighted sum of its nearest words, with weights that
 same sum is taken in the target's table: the reconstruction step of locally linear embedding (Roweis
 and Saul, "Nonlinear dimensionality reduction by locally linear embedding", 2000).
 
-Letters: S support words, J neighbours, M vectors, D embedding width.
+Letters: S support, J neighbours, M vectors, D embedding width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.models.support import Support
 from vwtransfer.transfer.tables import tables
 
 
@@ -25,22 +26,22 @@ class LocalMap:
     y_SD: Tensor
     x_SD: Tensor
     neighbours: int
-    strength: float
+    ridge_alpha: float
     report: Mapping[str, Any]
 
-    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+    def __call__(self, words_NKD: Tensor, anchors: Sequence[str] | None = None) -> Tensor:
         """Words [N, K, D_source] as [N, K, D_target], each vector by its own neighbours."""
-        vectors_MD = vectors_NKD.flatten(0, 1).double().cpu()
+        vectors_MD = words_NKD.flatten(0, 1).double().cpu()
         index_MJ = torch.cdist(vectors_MD, self.y_SD).topk(self.neighbours, largest=False).indices
         offset_MJD = self.y_SD[index_MJ] - vectors_MD[:, None]
         gram_MJJ = offset_MJD @ offset_MJD.mT
         trace_M = gram_MJJ.diagonal(dim1=1, dim2=2).sum(1).clamp(min=1e-300)
         eye_JJ = torch.eye(self.neighbours, dtype=torch.float64)
-        gram_MJJ = gram_MJJ + (self.strength * trace_M)[:, None, None] * eye_JJ
+        gram_MJJ = gram_MJJ + (self.ridge_alpha * trace_M)[:, None, None] * eye_JJ
         weight_MJ = torch.linalg.solve(gram_MJJ, torch.ones(index_MJ.shape, dtype=torch.float64))
         weight_MJ /= weight_MJ.sum(dim=1, keepdim=True)
         mapped_MD = torch.einsum("mj,mjd->md", weight_MJ, self.x_SD[index_MJ])
-        return mapped_MD.unflatten(0, vectors_NKD.shape[:2]).to(vectors_NKD)
+        return mapped_MD.unflatten(0, words_NKD.shape[:2]).to(words_NKD)
 
 
 class LocalLinear:
@@ -49,21 +50,21 @@ class LocalLinear:
     Args:
         name: what the results call it.
         neighbours: J, how many words a vector is written by (at most the support).
-        strength: of the ridge on the weights, in units of the trace of their Gram matrix.
+        ridge_alpha: of the ridge on the weights, in units of the trace of their Gram matrix.
     """
 
     def __init__(
-        self, name: str = "local_linear", neighbours: int = 50, strength: float = 1e-3
+        self, name: str = "local_linear", neighbours: int = 50, ridge_alpha: float = 1e-3
     ) -> None:
         self.name = name
         self.neighbours = neighbours
-        self.strength = strength
+        self.ridge_alpha = ridge_alpha
 
     def fit(
         self,
-        source: TextEncoder,
-        target: TextEncoder,
-        support: Sequence[str],
+        source: EmbeddingSpace,
+        target: EmbeddingSpace,
+        support: Support,
         excluded: Sequence[str] = (),
     ) -> LocalMap:
         """Keeps the two tables; no prompt enters it.
@@ -71,8 +72,8 @@ class LocalLinear:
         Raises:
             UserError: see `tables.tables`.
         """
-        words, y_SD, x_SD = tables(source, target, support)
-        neighbours = min(self.neighbours, len(words))
-        report = {"words": len(words), "neighbours": neighbours}
+        tokens, y_SD, x_SD = tables(source, target, support)
+        neighbours = min(self.neighbours, len(tokens))
+        report = {"tokens": len(tokens), "neighbours": neighbours}
         y, x = torch.from_numpy(y_SD), torch.from_numpy(x_SD)
-        return LocalMap(y, x, neighbours, self.strength, report)
+        return LocalMap(y, x, neighbours, self.ridge_alpha, report)

@@ -10,7 +10,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.models.support import Support
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,11 @@ class NearestMap:
     x_SD: Tensor
     report: Mapping[str, Any]
 
-    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+    def __call__(self, words_NKD: Tensor, anchors: Sequence[str] | None = None) -> Tensor:
         """Words [N, K, D_source] as rows [N, K, D_target] of the target's table."""
-        unit_SD = F.normalize(self.y_SD, dim=-1).to(vectors_NKD)
-        cosine_NKS = F.normalize(vectors_NKD, dim=-1) @ unit_SD.T
-        return self.x_SD.to(vectors_NKD)[cosine_NKS.argmax(dim=-1)]
+        unit_SD = F.normalize(self.y_SD, dim=-1).to(words_NKD)
+        cosine_NKS = F.normalize(words_NKD, dim=-1) @ unit_SD.T
+        return self.x_SD.to(words_NKD)[cosine_NKS.argmax(dim=-1)]
 
 
 class NearestWords:
@@ -40,11 +41,12 @@ class NearestWords:
 
     def fit(
         self,
-        source: TextEncoder,
-        target: TextEncoder,
-        support: Sequence[str],
+        source: EmbeddingSpace,
+        target: EmbeddingSpace,
+        support: Support,
         excluded: Sequence[str] = (),
     ) -> NearestMap:
         """Keeps the two tables; no prompt enters it."""
-        words = sorted(set(support))
-        return NearestMap(source.rows(words), target.rows(words), {"words": len(words)})
+        tokens = support.sorted()
+        rows = source.token_rows(tokens), target.token_rows(tokens)
+        return NearestMap(*rows, {"tokens": len(tokens)})

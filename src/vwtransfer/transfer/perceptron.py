@@ -9,7 +9,8 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.models.support import Support
 from vwtransfer.transfer.tables import explained, tables
 
 
@@ -22,12 +23,12 @@ class PerceptronMap:
     target_scale: StandardScaler
     report: Mapping[str, Any]
 
-    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+    def __call__(self, words_NKD: Tensor, anchors: Sequence[str] | None = None) -> Tensor:
         """Words [N, K, D_source] as [N, K, D_target], vector by vector."""
-        vectors_MD = vectors_NKD.flatten(0, 1).double().cpu().numpy()
+        vectors_MD = words_NKD.flatten(0, 1).double().cpu().numpy()
         predicted_MD = self.regressor.predict(self.source_scale.transform(vectors_MD))
         mapped_MD = torch.from_numpy(self.target_scale.inverse_transform(predicted_MD))
-        return mapped_MD.unflatten(0, vectors_NKD.shape[:2]).to(vectors_NKD)
+        return mapped_MD.unflatten(0, words_NKD.shape[:2]).to(words_NKD)
 
 
 class Perceptron:
@@ -50,9 +51,9 @@ class Perceptron:
 
     def fit(
         self,
-        source: TextEncoder,
-        target: TextEncoder,
-        support: Sequence[str],
+        source: EmbeddingSpace,
+        target: EmbeddingSpace,
+        support: Support,
         excluded: Sequence[str] = (),
     ) -> PerceptronMap:
         """Fits the network; no prompt enters it.
@@ -60,7 +61,7 @@ class Perceptron:
         Raises:
             UserError: see `tables.tables`.
         """
-        words, y_SD, x_SD = tables(source, target, support)
+        tokens, y_SD, x_SD = tables(source, target, support)
         source_scale, target_scale = StandardScaler().fit(y_SD), StandardScaler().fit(x_SD)
         regressor = MLPRegressor(
             hidden_layer_sizes=(self.hidden,),
@@ -72,7 +73,7 @@ class Perceptron:
         ).fit(source_scale.transform(y_SD), target_scale.transform(x_SD))
         fitted = target_scale.inverse_transform(regressor.predict(source_scale.transform(y_SD)))
         report = {
-            "words": len(words),
+            "tokens": len(tokens),
             "epochs": int(regressor.n_iter_),
             "r2": explained(x_SD, fitted),
         }

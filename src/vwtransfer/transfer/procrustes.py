@@ -4,20 +4,18 @@ Schoenemann, "A generalized solution of the orthogonal Procrustes problem", 1966
 word embeddings Xing et al. 2015 and Smith et al. 2017. The two tables are brought to one width.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
 
 from vwtransfer.errors import UserError, nearest
-from vwtransfer.models.text_encoder import TextEncoder
-from vwtransfer.transfer.tables import AffineMap, explained, tables
+from vwtransfer.transfer.tables import TableMethod
 
 WIDTHS = ("pad", "pca")
 
 
-class Procrustes:
+class Procrustes(TableMethod):
     """x = scale (y - mean) P R Q' + mean, R orthogonal, fitted on the centred tables.
 
     Args:
@@ -29,30 +27,19 @@ class Procrustes:
     def __init__(self, name: str = "procrustes", width: Literal["pad", "pca"] = "pad") -> None:
         if width not in WIDTHS:
             raise UserError(f"transfer.width={width}: {nearest(str(width), WIDTHS)}")
-        self.name = name
+        super().__init__(name)
         self.width = width
 
-    def fit(
-        self,
-        source: TextEncoder,
-        target: TextEncoder,
-        support: Sequence[str],
-        excluded: Sequence[str] = (),
-    ) -> AffineMap:
-        """Fits the map; no prompt enters it.
-
-        Raises:
-            UserError: see `tables.tables`.
-        """
-        words, y_SD, x_SD = tables(source, target, support)
+    def regress(
+        self, y_SD: np.ndarray, x_SD: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """Scale P R Q' and what it leaves of the means."""
         y_D, x_D = y_SD.mean(axis=0), x_SD.mean(axis=0)
         into_DC, out_DC = self._frames(y_SD - y_D, x_SD - x_D)
         y_SC, x_SC = (y_SD - y_D) @ into_DC, (x_SD - x_D) @ out_DC
         rotation_CC, overlap = orthogonal_procrustes(y_SC, x_SC)
         matrix = overlap / np.square(y_SC).sum() * into_DC @ rotation_CC @ out_DC.T
-        offset = x_D - y_D @ matrix
-        report = {"words": len(words), "r2": explained(x_SD, y_SD @ matrix + offset)}
-        return AffineMap(matrix, offset, report)
+        return matrix, x_D - y_D @ matrix, {}
 
     def _frames(self, y_SD: np.ndarray, x_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Orthonormal columns that bring each centred table to the common width C."""

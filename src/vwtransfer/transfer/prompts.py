@@ -1,65 +1,57 @@
-"""Ordinary prompts, to learn what text encoders make of words: vocabulary words in a template.
+"""Calibration prompts, to learn what text encoders make of words: vocabulary words in a template.
+
+Prompts are related as texts: the same phrase goes through each model's own tokenizers, whatever it
+is split into.
 
 Letters: N words, K vectors per word, D embedding width, F features of a prompt, B phrases, T
-templates, P places where a prompt is read, R = T P readings.
+templates, P positions where a prompt is read, R = T P readings.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vwtransfer.models.text_encoder import TextEncoder
-from vwtransfer.models.vocabulary import WORD_END
+from vwtransfer.errors import UserError
+from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
+from vwtransfer.models.support import Excluded, Support
 from vwtransfer.seeds import generator
 
 Phrase = tuple[str, ...]
 AT_ONCE = 512  # prompts
-PLACES = ("end", "words")
+READ_POSITIONS = ("end", "words")
 END = ("end",)
 
 
-class Excluded:
-    """Descriptions that no prompt may spell out.
+class Span(NamedTuple):
+    """Where an encoder has a word or phrase in a prompt: its tokens, and where it is read off."""
 
-    Args:
-        descriptions: such as "red striped star".
-    """
-
-    def __init__(self, descriptions: Iterable[str]) -> None:
-        self._by_word: dict[str, list[frozenset[str]]] = {}
-        for description in descriptions:
-            words = frozenset(description.lower().split())
-            if words:
-                self._by_word.setdefault(min(words), []).append(words)
-
-    def spelt_out(self, words: Iterable[str]) -> bool:
-        """Whether all words of a description are among these, in any order."""
-        there = set(words)
-        return any(whole <= there for word in there for whole in self._by_word.get(word, ()))
+    first: int
+    num_tokens: int
+    end: int
 
 
-def ordinary_words(support: Iterable[str]) -> list[str]:
-    """The whole words of a support, sorted: no pieces, digits or punctuation."""
-    words = {token.removesuffix(WORD_END) for token in support if token.endswith(WORD_END)}
-    return sorted(word for word in words if word.isascii() and word.isalpha() and len(word) > 1)
-
-
-def phrases(
-    support: Iterable[str], count: int, longest: int, excluded: Sequence[str], seed: int = 0
+def calibration_prompts(
+    support: Support, count: int, max_words: int, excluded: Sequence[str], seed: int = 0
 ) -> list[Phrase]:
-    """Phrases of one to `longest` random words, `count` at most; none spells out `excluded`.
+    """Phrases of one to `max_words` random words, `count` at most; none spells out `excluded`.
 
     Words alone come first, each at most once and a quarter of all at most; the other lengths are
     equally frequent.
+
+    Raises:
+        UserError: the models share no word that they both read as one token.
     """
-    words, forbidden = ordinary_words(support), Excluded(excluded)
+    words, forbidden = support.words, Excluded(excluded)
+    if not words:
+        raise UserError("transfer: the models share no word of one token to make prompts of.")
     stream = generator("phrases", seed)
     order = torch.randperm(len(words), generator=stream).tolist()
     alone = [(words[i],) for i in order[: count // 4]]
-    more = count - len(alone) if longest > 1 else 0
-    lengths = torch.randint(2, max(longest, 2) + 1, (more,), generator=stream).tolist()
+    more = count - len(alone) if max_words > 1 else 0
+    lengths = torch.randint(2, max(max_words, 2) + 1, (more,), generator=stream).tolist()
     drawn = [
         tuple(words[i] for i in torch.randint(len(words), (length,), generator=stream).tolist())
         for length in lengths
@@ -68,79 +60,133 @@ def phrases(
 
 
 def states(
-    encoder: TextEncoder, template: str, vectors_NKD: Tensor, places: Sequence[str] = END
+    space: EmbeddingSpace, template: str, words_NKD: Tensor, read_positions: Sequence[str] = END
 ) -> Tensor:
     """What is read of words in a template, [N, P, F]; differentiable.
 
-    Places are "end", the end of the text, where CLIP-style encoders read a prompt off, and "words",
-    the mean over the word's own tokens. An encoder that gives the end alone is read there alone.
+    Read positions are "end", where the encoder itself reads a prompt off (or, where it gives the
+    states of all tokens, the state there), and "words", the mean over the word's own tokens. Of an
+    encoder that gives the pooled feature alone that is what is read, once if all of them are such.
+    Features of several encoders are joined.
     """
-    encoded = encoder.encode_words(template, vectors_NKD, to_end=True).float()
-    if encoder.pooled:
-        return encoded[:, None]
-    length = vectors_NKD.shape[1]
-    ids, first = encoder.vocabulary.prompt(template, length)
-    at = {
-        "end": encoded[:, encoder.vocabulary.end(ids)],
-        "words": encoded[:, first : first + length].mean(dim=1),
-    }
-    return torch.stack([at[place] for place in places], dim=1)
+    spans = []
+    for vocabulary in space.vocabularies.values():
+        ids, first = vocabulary.prompt(template, words_NKD.shape[1])
+        spans.append(Span(first, words_NKD.shape[1], vocabulary.read_index(ids)))
+    prompts = space.encode_words(template, words_NKD, to_end=True)
+    return _read_off(space, prompts, spans, read_positions)
 
 
 @torch.no_grad()
 def encoded_phrases(
-    encoder: TextEncoder, template: str, chosen: Sequence[Phrase], places: Sequence[str] = END
+    space: EmbeddingSpace,
+    template: str,
+    phrases: Sequence[Phrase],
+    read_positions: Sequence[str] = END,
 ) -> Tensor:
-    """What is read of phrases in a template, [B, P, F], on the encoder's device."""
-    by_length: dict[int, list[int]] = {}
-    for number, phrase in enumerate(chosen):
-        by_length.setdefault(len(phrase), []).append(number)
-    device = encoder.embedding.weight.device
+    """What is read of phrases in a template, [B, P, F], on the encoders' device."""
+    alike: dict[tuple[Span, ...], list[int]] = {}
+    for number, phrase in enumerate(phrases):
+        alike.setdefault(_spans(space, template, " ".join(phrase)), []).append(number)
     features: dict[int, Tensor] = {}
-    for length, numbers in by_length.items():
-        tokens = [f"{word}{WORD_END}" for number in numbers for word in chosen[number]]
-        rows_BKD = encoder.rows(tokens).view(len(numbers), length, -1)
+    for spans, numbers in alike.items():
         for start in range(0, len(numbers), AT_ONCE):
-            part_BKD = rows_BKD[start : start + AT_ONCE].to(device)
-            states_BPF = states(encoder, template, part_BKD, places)
-            features.update(zip(numbers[start : start + AT_ONCE], states_BPF, strict=True))
-    return torch.stack([features[number] for number in range(len(chosen))])
+            part = numbers[start : start + AT_ONCE]
+            texts = [template.format(" ".join(phrases[number])) for number in part]
+            prompts = space.encode_text(texts, to_end=True)
+            states_BPF = _read_off(space, prompts, spans, read_positions)
+            features.update(zip(part, states_BPF, strict=True))
+    return torch.stack([features[number] for number in range(len(phrases))])
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What an encoder makes of prompts, beside what it makes of ordinary ones.
+    """What a model's encoders make of prompts, beside what they make of calibration prompts.
 
     Attributes:
-        encoder: whose reading it is.
+        space: whose reading it is.
         templates: T prompts with a place for the word.
-        places: see `states`.
-        mean_RF: mean of what is read of ordinary phrases.
+        read_positions: see `states`.
+        mean_RF: mean of what is read of calibration prompts.
+        scale_F: of each feature; 1 but where several encoders' features are brought to one scale.
     """
 
-    encoder: TextEncoder
+    space: EmbeddingSpace
     templates: Sequence[str]
-    places: Sequence[str]
+    read_positions: Sequence[str]
     mean_RF: Tensor
+    scale_F: Tensor
 
-    def __call__(self, vectors_NKD: Tensor) -> Tensor:
-        """What is read of words, less the mean, [N, R, F]; differentiable in the vectors."""
-        read = [states(self.encoder, t, vectors_NKD, self.places) for t in self.templates]
-        return torch.cat(read, dim=1) - self.mean_RF
+    def __call__(self, words_NKD: Tensor) -> Tensor:
+        """What is read of words, less the mean, [N, R, F]; differentiable in the words."""
+        read = [states(self.space, t, words_NKD, self.read_positions) for t in self.templates]
+        return (torch.cat(read, dim=1) - self.mean_RF) / self.scale_F
 
 
 def read(
-    encoder: TextEncoder,
+    space: EmbeddingSpace,
     templates: Sequence[str],
-    chosen: Sequence[Phrase],
-    places: Sequence[str] = END,
+    phrases: Sequence[Phrase],
+    read_positions: Sequence[str] = END,
 ) -> tuple[Reading, Tensor]:
     """The reading in which phrases have mean zero, and what is read of them [B, R, F].
 
-    All places of the first template come first, then those of the second.
+    All positions of the first template come first, then those of the second.
     """
     states_BRF = torch.cat(
-        [encoded_phrases(encoder, template, chosen, places) for template in templates], dim=1
+        [encoded_phrases(space, template, phrases, read_positions) for template in templates], dim=1
     )
     mean_RF = states_BRF.mean(dim=0)
-    return Reading(encoder, list(templates), list(places), mean_RF), states_BRF - mean_RF
+    centred_BRF = states_BRF - mean_RF
+    scale_F = _scale(space, templates[0], centred_BRF)
+    reading = Reading(space, list(templates), list(read_positions), mean_RF, scale_F)
+    return reading, centred_BRF / scale_F
+
+
+def _spans(space: EmbeddingSpace, template: str, text: str) -> tuple[Span, ...]:
+    """Where each encoder has a text in a template."""
+    spans = []
+    for vocabulary in space.vocabularies.values():
+        ids, first, count = vocabulary.locate(template, text)
+        spans.append(Span(first, count, vocabulary.read_index(ids)))
+    return tuple(spans)
+
+
+def _read_off(
+    space: EmbeddingSpace, prompts: Prompts, spans: Sequence[Span], read_positions: Sequence[str]
+) -> Tensor:
+    """What is read of prompts [N, P, F] that have their words in the same places."""
+    pooled_alone = all(encoder.only_pooled for encoder in space.encoders.values())
+    positions = END if pooled_alone else read_positions
+    parts = []
+    for encoded, (first, num_tokens, end) in zip(prompts.encoded.values(), spans, strict=True):
+        if encoded.states_NLD is None:
+            assert encoded.pooled_NE is not None
+            pooled_NF = encoded.pooled_NE.float()
+            parts.append(torch.stack([pooled_NF] * len(positions), dim=1))
+            continue
+        states_NLF = encoded.states_NLD.float()
+        at = {
+            "end": states_NLF[:, end],
+            "words": states_NLF[:, first : first + num_tokens].mean(dim=1),
+        }
+        parts.append(torch.stack([at[position] for position in positions], dim=1))
+    return torch.cat(parts, dim=-1)
+
+
+@torch.no_grad()
+def _scale(space: EmbeddingSpace, template: str, centred_BRF: Tensor) -> Tensor:
+    """Root mean square [F] of each encoder's features over phrases, so that all count alike."""
+    scale_F = torch.ones(centred_BRF.shape[-1], device=centred_BRF.device)
+    if len(space.encoders) == 1:
+        return scale_F
+    probe_1KD = torch.zeros(1, 1, space.width, device=space.device)
+    prompts = space.encode_words(template, probe_1KD, to_end=True)
+    start = 0
+    for encoded in prompts.encoded.values():
+        given = encoded.pooled_NE if encoded.states_NLD is None else encoded.states_NLD
+        assert given is not None
+        own = slice(start, start + given.shape[-1])
+        scale_F[own] = centred_BRF[..., own].square().mean().sqrt()
+        start = own.stop
+    return scale_F

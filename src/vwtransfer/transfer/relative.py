@@ -1,13 +1,13 @@
 """Relative representations, decoded by search: zero-shot continuous prompt transfer.
 
 Moschella et al., "Relative representations enable zero-shot latent space communication", 2023: a
-vector is described by its cosines with anchors, here the shared words. Wu et al., "Zero-shot
+vector is described by its cosines with anchors, here the shared tokens. Wu et al., "Zero-shot
 continuous prompt transfer", 2024: only the largest cosines are kept, and vectors of the target
 model, held to the mean and deviation of its own table, are searched whose cosines with the same
 words agree. Wu et al. choose among the steps of the search by validation examples; here, without
 any, the last step is taken.
 
-Letters: N words, K vectors per word, M = N K vectors, D embedding width, S support words.
+Letters: N words, K vectors per word, M = N K vectors, D embedding width, S support.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.models.support import Support
 from vwtransfer.seeds import generator
 from vwtransfer.transfer.tables import tables
 
@@ -36,10 +37,10 @@ class RelativeMap:
     learning_rate: float
     report: Mapping[str, Any]
 
-    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+    def __call__(self, words_NKD: Tensor, anchors: Sequence[str] | None = None) -> Tensor:
         """Words [N, K, D_source] as [N, K, D_target], each vector searched for on its own."""
         x_SD = self.x_SD
-        vectors_MD = vectors_NKD.flatten(0, 1).to(self.y_SD)
+        vectors_MD = words_NKD.flatten(0, 1).to(self.y_SD)
         cosine_MS = F.normalize(vectors_MD, dim=-1) @ self.y_SD.T
         index_MS = cosine_MS.topk(self.kept, dim=-1).indices
         relative_MS = cosine_MS.gather(1, index_MS)
@@ -57,7 +58,7 @@ class RelativeMap:
                 (-agreement_M).sum().backward()
             optimiser.step()
         mapped_MD = self._held(found_MD.detach())
-        return mapped_MD.unflatten(0, vectors_NKD.shape[:2]).to(vectors_NKD)
+        return mapped_MD.unflatten(0, words_NKD.shape[:2]).to(words_NKD)
 
     def _held(self, found_MD: Tensor) -> Tensor:
         """Vectors moved and scaled to the mean and deviation of the target's table."""
@@ -66,7 +67,7 @@ class RelativeMap:
 
 
 class Relative:
-    """Cosines with the shared words, decoded by a search in the target's space.
+    """Cosines with the shared tokens, decoded by a search in the target's space.
 
     Args:
         name: what the results call it.
@@ -89,9 +90,9 @@ class Relative:
 
     def fit(
         self,
-        source: TextEncoder,
-        target: TextEncoder,
-        support: Sequence[str],
+        source: EmbeddingSpace,
+        target: EmbeddingSpace,
+        support: Support,
         excluded: Sequence[str] = (),
     ) -> RelativeMap:
         """Takes the anchors from both tables; no prompt enters it.
@@ -99,11 +100,11 @@ class Relative:
         Raises:
             UserError: see `tables.tables`.
         """
-        words, y_SD, x_SD = tables(source, target, support)
-        device = target.embedding.weight.device
+        tokens, y_SD, x_SD = tables(source, target, support)
+        device = target.device
         y, x = (torch.from_numpy(table).float().to(device) for table in (y_SD, x_SD))
         deviation, mean = torch.std_mean(x)
-        kept = min(self.kept, len(words))
+        kept = min(self.kept, len(tokens))
         return RelativeMap(
             F.normalize(y, dim=-1),
             F.normalize(x, dim=-1),
@@ -112,5 +113,5 @@ class Relative:
             kept,
             self.steps,
             self.learning_rate,
-            {"words": len(words), "kept": kept},
+            {"tokens": len(tokens), "kept": kept},
         )

@@ -1,6 +1,6 @@
-"""The embeddings that table methods are fitted on, and the affine map that most of them give.
+"""The embeddings that methods between tables are fitted on, and the matrix that most of them give.
 
-Letters: S support words, N words, K vectors per word, D embedding width.
+Letters: S support, N words, K vectors per word, D embedding width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,32 @@ import torch
 from torch import Tensor
 
 from vwtransfer.errors import UserError
-from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.models.support import Support
+
+
+def tables(
+    source: EmbeddingSpace, target: EmbeddingSpace, support: Support
+) -> tuple[Support, np.ndarray, np.ndarray]:
+    """The support's entries once each, sorted, with their rows y_SD and x_SD, float64.
+
+    Raises:
+        UserError: the support is empty, or one of its entries is missing from a vocabulary or has
+            an embedding that is not finite.
+    """
+    if not len(support):
+        raise UserError(
+            "transfer: the models share no token and no word of one token, so that no map can be "
+            "fitted."
+        )
+    tokens = support.sorted()
+    return tokens, _table(source, tokens, "source"), _table(target, tokens, "target")
+
+
+def explained(x_SD: np.ndarray, predicted_SD: np.ndarray) -> float | None:
+    """R2 = 1 - ||predicted - x||^2 / ||x - mean||^2, mean over rows; None for a constant x."""
+    centred = float(np.square(x_SD - x_SD.mean(axis=0)).sum())
+    return 1 - float(np.square(predicted_SD - x_SD).sum()) / centred if centred else None
 
 
 @dataclass(frozen=True)
@@ -21,56 +46,72 @@ class AffineMap:
 
     Attributes:
         matrix: A [D_source, D_target], float64.
-        offset: b [D_target], float64.
+        offset: b [D_target], float64; None for none.
         report: what there is to say of the fit.
     """
 
     matrix: np.ndarray
-    offset: np.ndarray
+    offset: np.ndarray | None
     report: Mapping[str, Any]
 
-    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+    def __call__(self, words_NKD: Tensor, anchors: Sequence[str] | None = None) -> Tensor:
         """Words [N, K, D_source] mapped in float64 to [N, K, D_target] of their own precision."""
-        matrix_DD = torch.from_numpy(self.matrix).to(vectors_NKD.device)
-        offset_D = torch.from_numpy(self.offset).to(vectors_NKD.device)
-        return (vectors_NKD.double() @ matrix_DD + offset_D).to(vectors_NKD.dtype)
+        mapped_NKD = words_NKD.double() @ torch.from_numpy(self.matrix).to(words_NKD.device)
+        if self.offset is not None:
+            mapped_NKD = mapped_NKD + torch.from_numpy(self.offset).to(words_NKD.device)
+        return mapped_NKD.to(words_NKD.dtype)
 
 
-def tables(
-    source: TextEncoder, target: TextEncoder, support: Sequence[str]
-) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """The support's words once each, sorted, with their rows y_SD and x_SD, float64.
+class TableMethod:
+    """A method whose map is a matrix between the two tables, and perhaps an offset.
 
-    Raises:
-        UserError: the support is empty, or one of its words is missing from a vocabulary or has an
-            embedding that is not finite.
+    A subclass says how the matrix is found, in `regress`.
+
+    Args:
+        name: what the results call it.
     """
-    words = sorted(set(support))
-    if not words:
-        raise UserError("transfer: the support holds no word, so that no map can be fitted.")
-    return words, _table(source, words, "source"), _table(target, words, "target")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def fit(
+        self,
+        source: EmbeddingSpace,
+        target: EmbeddingSpace,
+        support: Support,
+        excluded: Sequence[str] = (),
+    ) -> AffineMap:
+        """Fits the matrix to the support's rows; no prompt enters it.
+
+        Raises:
+            UserError: see `tables`.
+        """
+        tokens, y_SD, x_SD = tables(source, target, support)
+        matrix, offset, told = self.regress(y_SD, x_SD)
+        predicted_SD = y_SD @ matrix + (0 if offset is None else offset)
+        report = {"tokens": len(tokens), "r2": explained(x_SD, predicted_SD), **told}
+        return AffineMap(matrix, offset, report)
+
+    def regress(
+        self, y_SD: np.ndarray, x_SD: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None, Mapping[str, Any]]:
+        """The matrix [D_source, D_target], the offset [D_target], and what to report beside R2.
+
+        Args:
+            y_SD: the source's rows, float64.
+            x_SD: the target's rows of the same tokens.
+        """
+        raise NotImplementedError
 
 
-def explained(x_SD: np.ndarray, predicted_SD: np.ndarray) -> float | None:
-    """R2 = 1 - ||predicted - x||^2 / ||x - mean||^2, mean over words; None for a constant x."""
-    centred = float(np.square(x_SD - x_SD.mean(axis=0)).sum())
-    return 1 - float(np.square(predicted_SD - x_SD).sum()) / centred if centred else None
-
-
-def _table(encoder: TextEncoder, words: Sequence[str], side: str) -> np.ndarray:
-    """Embeddings [S, D] of the support, checked."""
-    held = set(encoder.tokens)
-    absent = [word for word in words if word not in held]
-    if absent:
-        raise UserError(
-            f"transfer: {len(absent)} of {len(words)} support words are not in the vocabulary of "
-            f"the {side} model: {', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}."
-        )
-    table_SD = encoder.rows(words).detach().cpu().double().numpy()
-    broken = [word for word, row in zip(words, table_SD, strict=True) if not np.isfinite(row).all()]
+def _table(space: EmbeddingSpace, tokens: Support, side: str) -> np.ndarray:
+    """Embeddings [S, D] of a support, checked."""
+    table_SD: np.ndarray = space.token_rows(tokens).double().numpy()
+    finite_S = np.isfinite(table_SD).all(axis=1)
+    broken = [token for token, fine in zip(tokens.entries, finite_S, strict=True) if not fine]
     if broken:
         raise UserError(
-            f"transfer: the {side} model's embeddings of {len(broken)} support words are not "
+            f"transfer: the {side} model's embeddings of {len(broken)} support tokens are not "
             f"finite: {', '.join(broken[:5])}{', ...' if len(broken) > 5 else ''}."
         )
     return table_SD
