@@ -1,4 +1,4 @@
-"""One task with options of one's choice, and the gradient of one word in it."""
+"""The tiny model of a task with options of one's choice, and the gradient of one word in it."""
 
 import math
 from pathlib import Path
@@ -10,12 +10,13 @@ from vwtransfer.config.composition import compose, package_folder
 from vwtransfer.models.suite import build, build_part
 from vwtransfer.words.cells import Cell
 
+TINY = {"generation": "tiny_sd", "detection": "tiny_owlv2", "classification": "tiny_clip"}
 WEIGHTS = Path(package_folder("vwtransfer.tinyworld")) / "weights"
 
 
 def task(name: str, *options: str) -> Any:
     keys = [f"model.{name}.{option}" for option in options]
-    return build(compose(keys), torch.device("cpu")).tasks[name]
+    return build(compose(keys), torch.device("cpu")).models[TINY[name]]
 
 
 def gradient(found: Any) -> torch.Tensor:
@@ -25,7 +26,7 @@ def gradient(found: Any) -> torch.Tensor:
     concept = next(iter(dataset.concepts))
     cell = Cell("tiny_shapes", found.name, concept, "zepu", math.inf, 0)
     features = found.features(dataset)
-    vectors = torch.stack([found.text.word_row("red")] * 2)[None].requires_grad_()
+    vectors = found.text.anchor_rows(["red", "red"])[None].requires_grad_()
     loss = found.loss(vectors, features, found.batches(features, cell)[:1], [cell], 0)
     (found_gradient,) = torch.autograd.grad(loss.sum(), vectors)
     return found_gradient

@@ -20,7 +20,7 @@ held_out_images: 20
 seed: 0
 own_modules: {modules}
 """
-OVERRIDES = ["dataset=garden", "model.support=null"]
+OVERRIDES = ["dataset=garden"]
 
 
 def write_own_configs(folder: Path) -> Path:

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from vwtransfer.models.text_encoder import TextEncoder
-from vwtransfer.transfer.least_squares import LeastSquares, LinearMap
+from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.models.support import Support
+from vwtransfer.transfer.least_squares import LeastSquares
+from vwtransfer.transfer.tables import AffineMap
 
 EXCLUDED: list[str] = []
 """What the latest fit was given."""
@@ -14,10 +16,10 @@ class Recorded(LeastSquares):
 
     def fit(
         self,
-        source: TextEncoder,
-        target: TextEncoder,
-        support: Sequence[str],
+        source: EmbeddingSpace,
+        target: EmbeddingSpace,
+        support: Support,
         excluded: Sequence[str] = (),
-    ) -> LinearMap:
+    ) -> AffineMap:
         EXCLUDED[:] = excluded
         return super().fit(source, target, support, excluded)

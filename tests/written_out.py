@@ -8,18 +8,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
-from vwtransfer.datasets import Dataset, Example
+from vwtransfer.datasets import Dataset, Example, training_examples
+from vwtransfer.models.embedding_space import Prompts
 from vwtransfer.seeds import generator
-from vwtransfer.tasks import training_examples
 from vwtransfer.words.cells import Cell
 
 
 def library_text(task: Any) -> Callable[[str], Tensor]:
     """The features of a prompt as the model's own library computes them."""
-    if task.name == "generation":
+    if task.task == "generation":
         pipeline = task.pipeline
         return lambda text: pipeline.encode_prompt(text, "cpu", 1, False)[0]
-    if task.name == "detection":
+    if task.task == "detection":
         model, processor = task.model, task.processor
 
         def features(text: str) -> Tensor:
@@ -34,6 +34,14 @@ def library_text(task: Any) -> Callable[[str], Tensor]:
     return lambda text: model.encode_text(tokenizer([text]), normalize=True)
 
 
+def read(prompts: Prompts) -> Tensor:
+    """What the only text encoder gives its model: the state of each token, or one feature."""
+    encoded = prompts.only
+    found = encoded.pooled_NE if encoded.states_NLD is None else encoded.states_NLD
+    assert found is not None
+    return found
+
+
 def loss(
     task: Any, dataset: Dataset, cell: Cell, images_B: Sequence[int], word_KD: Tensor, step: int
 ) -> Tensor:
@@ -45,7 +53,7 @@ def loss(
         "detection": _detection,
         "classification": _classification,
     }
-    return written[task.name](task, chosen, cell, word_KD, step)
+    return written[task.task](task, chosen, cell, word_KD, step)
 
 
 def _classification(
@@ -54,7 +62,7 @@ def _classification(
     model = task.model
     pixels = torch.stack([task.transform(example.load()) for example in examples])
     image = F.normalize(model.encode_image(pixels.to(model.visual.conv1.weight.dtype)), dim=-1)
-    text = task.text.encode_words(task.template, word_KD[None])[0]
+    text = task.text.encode_words(task.prompt_template, word_KD[None]).pooled_NE[0]
     sign = torch.tensor([-1.0 if e.concept == cell.concept else 1.0 for e in examples])
     return (sign * (image.float() @ text.float())).mean()
 
@@ -78,7 +86,7 @@ def regions(task: Any, example: Example, concept: str, word_KD: Tensor) -> tuple
     states = feature_map.flatten(1, 2)
     query = torch.zeros(1, 1, model.config.text_config.hidden_size, dtype=model.dtype)
     _, embedding = model.class_predictor(states, query, None)
-    text = task.text.encode_words(task.template, word_KD[None])[0]
+    text = task.text.encode_words(task.prompt_template, word_KD[None]).pooled_NE[0]
     boxes = box_convert(model.box_predictor(states, feature_map)[0].float(), "cxcywh", "xyxy")
     own = [b for b, c in zip(example.boxes, example.labels, strict=True) if c == concept]
     overlap = box_iou(boxes * max(example.load().size), torch.tensor(own))
@@ -95,7 +103,7 @@ def _generation(
     pipeline = task.pipeline
     vae, unet = pipeline.vae, pipeline.unet
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
-    stream = generator("denoising", cell.key, step)
+    stream = generator("denoising", cell.stream("generation"), step)
     size = unet.config.sample_size * pipeline.vae_scale_factor
     images = [example.load() for example in examples]
     pixels = pipeline.image_processor.preprocess(images, height=size, width=size)
@@ -106,7 +114,8 @@ def _generation(
     t = torch.randint(scheduler.config.num_train_timesteps, (len(images),), generator=stream)
     alpha = scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * latent + (1 - alpha).sqrt() * noise
-    text = task.text.encode_words(task.template, word_KD[None]).expand(len(images), -1, -1)
+    states_1LD = task.text.encode_words(task.prompt_template, word_KD[None]).states_NLD
+    text = states_1LD.expand(len(images), -1, -1)
     predicted = unet(noisy.to(unet.dtype), t, text).sample.float()
     velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latent
     target = {"epsilon": noise, "v_prediction": velocity}[scheduler.config.prediction_type]

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import config_folder, prepare
 from vwtransfer.config.error_messages import Refused, explained, report, traceback_wanted
+from vwtransfer.config.renamed import new_choice
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError, nearest
 
@@ -36,26 +37,25 @@ class Action(NamedTuple):
 
 
 ACTIONS = {
-    "run": Action("vwtransfer.study:run", writes=True, shows=True),
+    "run": Action("vwtransfer.actions.run:run", writes=True, shows=True),
     "figures": Action("vwtransfer.actions.figures:run", writes=True, shows=True),
     "report": Action("vwtransfer.report:run", writes=False),
     "table": Action("vwtransfer.results:table", writes=True),
     "apply": Action("vwtransfer.actions.apply:apply", writes=False),
-    "export": Action("vwtransfer.actions.apply:export", writes=False),
+    "export": Action("vwtransfer.actions.export:export", writes=False),
     "check": Action("vwtransfer.actions.check:check", writes=False),
     "benchmark": Action("vwtransfer.leaderboard.benchmark:run", writes=True, shows=True),
     "plan": Action("vwtransfer.cluster.plan:plan", writes=True),
-    "submit": Action("vwtransfer.cluster.submit:submit", writes=True),
-    "resume": Action("vwtransfer.cluster.submit:submit", writes=True),
-    "retry": Action("vwtransfer.cluster.submit:retry", writes=True),
+    "submit": Action("vwtransfer.actions.jobs:submit", writes=True),
+    "resume": Action("vwtransfer.actions.jobs:submit", writes=True),
+    "retry": Action("vwtransfer.actions.jobs:retry", writes=True),
     "status": Action("vwtransfer.cluster.status:status", writes=False),
     "cancel": Action("vwtransfer.cluster.submit:cancel", writes=False),
-    "work": Action("vwtransfer.cluster.worker:work", writes=True),
-    "keep": Action("vwtransfer.cluster.archive:keep", writes=True),
-    "publish": Action("vwtransfer.cluster.archive:publish", writes=True),
+    "work": Action("vwtransfer.actions.jobs:work", writes=True),
+    "archive": Action("vwtransfer.cluster.archive:archive", writes=True),
     "dashboard": Action("vwtransfer.tracking.dashboard:make", writes=False),
-    "sync": Action("vwtransfer.tracking.wandb_sync:sync", writes=False),
-    "boxes": Action("vwtransfer.actions.propose_boxes:run", writes=False),
+    "wandb_sync": Action("vwtransfer.tracking.wandb_sync:sync", writes=False),
+    "propose_boxes": Action("vwtransfer.actions.propose_boxes:run", writes=False),
 }
 
 
@@ -118,6 +118,8 @@ def dispatch(config: Config) -> None:
         UserError: there is no such action, or the study's folder belongs to another config.
     """
     if config.action not in ACTIONS:
+        if new := new_choice("action", config.action):
+            raise UserError(f"action={config.action}: is called {new} now.")
         raise UserError(
             f"action={config.action}: no such action. {nearest(config.action, ACTIONS)}"
         )

@@ -1,17 +1,10 @@
 """What a study is made of: the composed YAML of conf/, checked at the door and then read-only.
 
-    composition.compose(["experiment=demo"])  ->  Config        (or the entry point does it)
-
-Attributes are named as the keys in YAML are. The selection (`concept`, `anchor`, `delta`, `extra`)
-becomes `products`; see `grid.cells`. Parts that are swapped by config (a dataset, a task's model,
-the judge, the transfer method) are kept as plain dictionaries with a `_target_`, for
-`hydra.utils.instantiate`:
-
-    instantiate(config.dataset["tiny_shapes"].node)      instantiate(config.model.judge)
-    instantiate(config.model.tasks["generation"])        instantiate(config.transfer)
-
-Nodes whose `_target_` is a class of this package have a schema here (`SCHEMAS`); a user's own
-classes take the keys they like.
+`composition.compose(["experiment=demo"])` gives a `Config`, as the entry point does.
+Attributes are named as the keys in YAML are. The selection (`concept`, `anchor`, `delta`,
+`extra_grids`) becomes `products`; see `words.cells`. Parts that are swapped by config (a dataset, a
+model, the judge, the transfer method) are kept as plain dictionaries with a `_target_`; those of
+this package have a schema (`config.models`, `config.datasets`), a user's own take what they like.
 """
 
 import shlex
@@ -20,120 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from vwtransfer.config.schema import Bounds, Template
+from vwtransfer.config.models import Count, Node, Positive, Step
+from vwtransfer.config.schema import Bounds
 
-Node = Mapping[str, Any]
-Dtype = Literal["float32", "float16", "bfloat16"]
-Attention = Literal["sdpa", "eager"]
-Saving = Literal["attention_slicing", "vae_slicing", "vae_tiling", "gradient_checkpointing"]
 WordFormat = Literal["diffusers", "a1111"]
-Count = Annotated[int, Bounds(least=1)]
-Positive = Annotated[float, Bounds(above=0)]
-Step = Annotated[float, Bounds(above=0, most=1e30)]  # Adam divides it, in float32
-Share = Annotated[float, Bounds(above=0, most=1)]
-Prompt = Annotated[str, Template()]
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a task's words are optimised (table 2 of the paper)."""
-
-    learning_rate: Step
-    steps: Count
-    batch_size: Count
-
-
-@dataclass(frozen=True)
-class Generation:
-    """A text-to-image model.
-
-    Attributes:
-        memory: what is traded for time.
-        image_size: pixels of a side; None: as the checkpoint states.
-        images_per_word: drawn for a trial of generation accuracy; 1 as published.
-    """
-
-    checkpoint: str
-    revision: str | None
-    dtype: Dtype
-    template: Prompt
-    training: Training
-    denoising_steps: Count
-    guidance_scale: Annotated[float, Bounds(least=0)]
-    images_per_word: Count
-    image_size: Count | None
-    attention: Attention | None
-    compiled: bool
-    channels_last: bool
-    memory: tuple[Saving, ...]
-
-
-@dataclass(frozen=True)
-class Detection:
-    """An open-vocabulary detector.
-
-    Attributes:
-        positive_iou: least overlap with an annotated box at which a region is the target's.
-        negatives: how many of the other regions count, by objectness; None: all of them.
-        max_boxes: predictions kept for an image.
-    """
-
-    checkpoint: str
-    revision: str | None
-    dtype: Dtype
-    template: Prompt
-    training: Training
-    positive_iou: Share
-    negatives: Count | None
-    max_boxes: Count
-    attention: Attention | None
-    compiled: bool
-
-
-@dataclass(frozen=True)
-class Classification:
-    """An image-text model that classifies by prompts.
-
-    Attributes:
-        target_share: share of a training batch that shows the concept.
-    """
-
-    checkpoint: str
-    revision: str | None
-    dtype: Dtype
-    template: Prompt
-    training: Training
-    target_share: Annotated[float, Bounds(above=0, below=1)]
-    compiled: bool
-
-
-@dataclass(frozen=True)
-class Judge:
-    """The image-text model that says what a generated image shows."""
-
-    checkpoint: str
-    revision: str | None
-    dtype: Dtype
-    template: Prompt
-    attention: Attention | None
-
-
-@dataclass(frozen=True)
-class SafetyChecker:
-    """The model that flags unsafe generations."""
-
-    checkpoint: str
-    revision: str | None
-    dtype: Dtype
-
-
-SCHEMAS: Mapping[str, type] = {
-    "vwtransfer.tasks.generation.Generation": Generation,
-    "vwtransfer.tasks.detection.Detection": Detection,
-    "vwtransfer.tasks.classification.Classification": Classification,
-    "vwtransfer.models.judge.Judge": Judge,
-    "vwtransfer.models.safety.SafetyChecker": SafetyChecker,
-}
 
 
 @dataclass(frozen=True)
@@ -161,45 +44,75 @@ class DatasetConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A suite of models that are compared.
+    """The models of a study.
 
     Attributes:
-        support: file of the words, one a line, that the least squares and the radius of the delta
-            ball take into account; None: all shared tokens but the special ones.
-        tasks: task -> its model's node. Any role but the judge and the safety checker is a task.
+        name: the suite's.
+        models: a model's name -> its node, with `_target_`, `name` and `task`.
         judge: the judge's node.
         safety: the safety checker's node; None: images are not checked.
     """
 
     name: str
-    support: Path | None
-    tasks: Mapping[str, Node]
+    models: Mapping[str, Node]
     judge: Node | None
     safety: Node | None
+
+    def task_of(self, model: str) -> str:
+        """What a model does."""
+        return str(self.models[model]["task"])
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks of its models, each once."""
+        return tuple(dict.fromkeys(map(self.task_of, self.models)))
+
+    def of_task(self, task: str) -> tuple[str, ...]:
+        """The models of a task."""
+        return tuple(name for name in self.models if self.task_of(name) == task)
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """How words are mapped from model to model.
+
+    Attributes:
+        node: of the method, with its `name`.
+        exclude: what the support and the calibration prompts leave out: "description", all that
+            the concepts of the word's dataset are called, or "none".
+    """
+
+    node: Node
+    exclude: Literal["description", "none"]
+
+    @property
+    def name(self) -> str:
+        """The method's."""
+        return str(self.node["name"])
 
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """What is the same for every task (table 2 of the paper).
+    """What is the same for every model (table 2 of the paper).
 
     Attributes:
-        vectors: embedding vectors of a word.
+        num_vectors: embedding vectors of a word.
         checkpoint_every: steps between two checkpoints.
         max_words_in_flight: words of a chunk; None: as many as memory allows.
-        outside_penalty, early_penalty: weights of what is to make words transfer better
-            (`training.transferable`); 0, as published: none.
-        jointly_with: the task in whose model all words are trained too, through the study's
-            transfer (`training.joint`); None, as published: in none.
+        off_subspace_weight, early_layer_weight: of what is to make words transfer better
+            (`training.regularizers`); 0, as published: none.
+        joint_model: the model in which all words are trained too, through the study's transfer
+            (`training.joint`); None, as published: none.
     """
 
-    vectors: Count
+    num_vectors: Count
     betas: tuple[Annotated[float, Bounds(least=0, below=1)], ...]
     eps: Step
     checkpoint_every: Count
     max_words_in_flight: Count | None
-    outside_penalty: Annotated[float, Bounds(least=0)] = 0.0
-    early_penalty: Annotated[float, Bounds(least=0)] = 0.0
-    jointly_with: str | None = None
+    off_subspace_weight: Annotated[float, Bounds(least=0)] = 0.0
+    early_layer_weight: Annotated[float, Bounds(least=0)] = 0.0
+    joint_model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -207,7 +120,7 @@ class EvaluationConfig:
     """What is measured beside the words themselves, and kept."""
 
     baselines: tuple[Literal["anchor", "name", "random"], ...]
-    keep_images: bool
+    save_images: bool
 
 
 @dataclass(frozen=True)
@@ -216,13 +129,13 @@ class BenchmarkConfig:
 
     Attributes:
         methods: the nodes of transfer methods, each with its `name`.
-        half: the concepts whose words are carried; see `leaderboard/development.yaml`.
+        split: the concepts whose words are mapped; see `leaderboard/dev_concepts.yaml`.
         words: folder of a study whose words are taken; None: words are trained.
         page: where the leaderboard is written beside the run's folder; None: nowhere.
     """
 
     methods: Mapping[str, Node]
-    half: Literal["development", "final"]
+    split: Literal["dev", "test"]
     words: Path | None
     page: Path | None
 
@@ -237,16 +150,16 @@ class ClusterConfig:
         gpus, cpus, memory_gb: of a job; memory None: as the cluster has it. Where `threads` says
             nothing, `cpus` are torch's threads.
         hours: a job's time limit; work that takes longer goes on from its checkpoint.
-        signal_seconds: how long before its limit a job is told to save.
-        restarts: how often a job may come to its time limit.
-        running: jobs that run at once, at most.
+        signal_delay_s: how long before its limit a job is told to save.
+        max_num_timeout: how often a job may come to its time limit.
+        max_running_jobs: jobs that run at once, at most.
         queued: jobs of a submission, at most; None: as many as the cluster takes of a user.
         array_size: tasks of a job array, at most; None: as many as the cluster takes.
         setup: lines of shell before the work.
-        sbatch: further options of sbatch, such as {exclude: node7}; None: none.
-        claim_seconds: without a sign of life for so long, a shard's job counts as dead.
-        seconds_per_word: task -> seconds of a job for each of its words, measured beforehand; the
-            plan goes by it until words of the study itself are done. None: nothing was.
+        additional_parameters: further options of sbatch, such as {exclude: node7}; None: none.
+        heartbeat_timeout_s: without a sign of life for so long, a shard's job counts as dead.
+        seconds_per_word: model or task -> seconds of a job for each of its words, measured before;
+            what a plan goes by until words of the study itself are done. None: nothing was.
     """
 
     executor: Literal["slurm", "local"]
@@ -258,14 +171,14 @@ class ClusterConfig:
     cpus: Count
     memory_gb: Positive | None
     hours: Positive
-    signal_seconds: Count
-    restarts: Annotated[int, Bounds(least=0)]
-    running: Count
+    signal_delay_s: Count
+    max_num_timeout: Annotated[int, Bounds(least=0)]
+    max_running_jobs: Count
     queued: Count | None
     array_size: Count | None
     setup: tuple[str, ...]
-    sbatch: Mapping[str, Any] | None
-    claim_seconds: Annotated[float, Bounds(least=1)]
+    additional_parameters: Mapping[str, Any] | None
+    heartbeat_timeout_s: Annotated[float, Bounds(least=1)]
     seconds_per_word: Mapping[str, Positive] | None
 
 
@@ -298,6 +211,13 @@ class StatusConfig:
 
 
 @dataclass(frozen=True)
+class ArchiveConfig:
+    """What action=archive makes: with `merge`, one file of all shards for each model."""
+
+    merge: bool
+
+
+@dataclass(frozen=True)
 class WandbConfig:
     """What is reported to wandb; changes no number of the study.
 
@@ -305,20 +225,20 @@ class WandbConfig:
         mode: auto is online where there is an API key and the server answers, else offline.
         entity: None: the default one of the API key.
         granularity: a run for each job (shard), or for each word.
-        every: training steps between two reports.
-        words: whether each word's own loss and distances are reported beside their mean.
+        log_every_n_steps: training steps between two reports.
+        log_per_word: whether each word's own loss and distances are reported beside their mean.
         images: pictures of each kind that a run shows.
-        patience: seconds that a job waits at its end for what is not yet uploaded.
+        finish_timeout_s: how long a job waits at its end for what is not yet uploaded.
     """
 
     mode: Literal["auto", "online", "offline", "disabled"]
     project: str
     entity: str | None
     granularity: Literal["shard", "word"]
-    every: Count
-    words: bool
+    log_every_n_steps: Count
+    log_per_word: bool
     images: Annotated[int, Bounds(least=0)]
-    patience: Annotated[float, Bounds(least=0)]
+    finish_timeout_s: Annotated[float, Bounds(least=0)]
 
 
 @dataclass(frozen=True)
@@ -358,22 +278,25 @@ class Config:
     Attributes:
         action: what is done with it; see `main.ACTIONS`.
         name: the experiment's; with `outputs` the folder it lives in.
-        kept: folder of finished words and rows that git tracks; see `cluster.keep`.
+        kept: folder of finished words and rows that git tracks; see `cluster.archive`.
         device: auto, cpu, cuda or cuda:N.
         threads: torch's in a process; None: as many as the machine has cores.
-        task: what words are trained for.
-        direction: (trained for, evaluated on) of every transfer.
+        task: the tasks in whose models words are trained.
+        direction: (source model, target model) of every transfer.
         products: the words; their union is trained.
         dataset: by name.
-        transfer: the node of the method, with its `name`.
+        transfer: how words are mapped.
         benchmark: what action=benchmark compares.
         word: the file of a word to apply or export.
+        source: the model that the word is of; None: as its file says, or the only generator.
+        target: the model that applies it, or that it is exported for; None: the only one to choose.
         images: files and folders of images that a word is applied to.
         format: of the file that a word is exported to.
         cluster: where jobs run.
-        submit, status: of action=submit and action=status.
+        submit, status, archive: of the actions of these names.
         cache: where what frozen models see in images is kept.
         progress: whether bars are drawn.
+        report: whether action=run draws figures and report at its end.
         debug: whether errors come with a traceback.
         composed: the whole composed config, as plain values.
     """
@@ -392,19 +315,28 @@ class Config:
     model: ModelConfig
     trainer: TrainerConfig
     evaluation: EvaluationConfig
-    transfer: Node
+    transfer: TransferConfig
     benchmark: BenchmarkConfig
     wandb: WandbConfig
     word: Path | None
+    source: str | None
+    target: str | None
     images: tuple[Path, ...]
     format: WordFormat
     cluster: ClusterConfig
     submit: SubmitConfig
     status: StatusConfig
+    archive: ArchiveConfig
     cache: CacheConfig
     progress: bool
+    report: bool
     debug: bool
     composed: Mapping[str, Any]
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The models that words are trained in."""
+        return tuple(name for name in self.model.models if self.model.task_of(name) in self.task)
 
     @property
     def folder(self) -> Path:

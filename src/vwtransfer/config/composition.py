@@ -12,7 +12,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from vwtransfer.config import Config
-from vwtransfer.config.validation import validated
+from vwtransfer.config.photo_folders import anchors_for, concepts_in
+from vwtransfer.config.validation import checked, validated
 from vwtransfer.errors import UserError, nearest
 
 
@@ -39,14 +40,10 @@ def package_folder(module: str) -> str:
 
 
 def _concepts_in(root: str) -> dict[str, str]:
-    from vwtransfer.datasets.folder import concepts_in  # not every study looks at files
-
     return concepts_in(Path(root).expanduser())
 
 
 def _anchors_for(concepts: DictConfig, chosen: Any) -> list[str]:
-    from vwtransfer.datasets.folder import anchors_for
-
     return anchors_for({str(key): name for key, name in concepts.items()}, chosen)
 
 
@@ -68,13 +65,16 @@ def _dataset_named(name: str | None) -> DictConfig | None:
 
 
 def prepare() -> None:
-    """What composing needs: the resolvers, and a person's own modules from where they stand."""
+    """What composing needs: the resolvers, and a person's own modules from where they stand.
+
+    The current folder comes last on the path: a file there never takes a library's place.
+    """
     OmegaConf.register_new_resolver("package", package_folder, replace=True)
     OmegaConf.register_new_resolver("concepts_in", _concepts_in, replace=True)
     OmegaConf.register_new_resolver("anchors_for", _anchors_for, replace=True)
     OmegaConf.register_new_resolver("dataset_named", _dataset_named, replace=True)
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
 
 
 def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Config:
@@ -106,4 +106,4 @@ def plain(config: Config) -> dict[str, Any]:
 
 def from_plain(values: Mapping[str, Any]) -> Config:
     """The config that `plain` was made of."""
-    return validated(OmegaConf.create(dict(values)))
+    return checked(values)

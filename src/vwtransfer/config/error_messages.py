@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vwtransfer import files
 from vwtransfer.config.composition import composed, config_folder
+from vwtransfer.config.renamed import new_choice, new_key
 from vwtransfer.errors import UserError, nearest
 
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<key>[^']+)'")
@@ -87,6 +88,8 @@ def _with_cause(error: BaseException) -> str:
 
 
 def _unknown_choice(group: str, choice: str, arguments: list[str]) -> str:
+    if new := new_choice(group, choice):
+        return f"{group}={choice}: is called {new} now."
     folders = [config_folder(), _config_dir(arguments)]
     options = {path.stem for top in folders if top for path in (top / group).glob("*.yaml")}
     return f"{group}={choice}: no such choice. {nearest(choice, sorted(options))}"
@@ -94,6 +97,8 @@ def _unknown_choice(group: str, choice: str, arguments: list[str]) -> str:
 
 def _unknown_key(key: str, arguments: list[str]) -> str:
     """The nearest keys are looked for in the config that the other overrides make."""
+    if new := new_key(key):
+        return f"{key}: is called {new} now."
     valid = _keys_of_config([a for a in arguments if a.lstrip("+~").split("=")[0] != key])
     parent, _, last = key.rpartition(".")
     while parent and parent not in valid:
@@ -108,10 +113,15 @@ def _unknown_key(key: str, arguments: list[str]) -> str:
 
 def _keys_of_config(arguments: list[str]) -> list[str]:
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
+    choices = [a for a in overrides if "." not in a.split("=")[0]]
     own = _config_dir(arguments)
-    try:
-        config = composed(overrides, own)
-    except (HydraException, OmegaConfBaseException):  # a sweep, or a second error
+    for some in (overrides, choices):
+        try:
+            config = composed(some, own)
+            break
+        except (HydraException, OmegaConfBaseException):  # a sweep, or a second error
+            continue
+    else:
         config = composed([], own)
     return list(_dotted(OmegaConf.to_container(config), ""))
 

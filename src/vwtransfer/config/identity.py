@@ -1,7 +1,8 @@
-"""What a word and a result depend on, and what two studies under one name may not differ in.
+"""What a result depends on, and what two studies under one name may not differ in.
 
 Which cells a job trains, and with what resources, is no part of it: the jobs of a sweep share one
-folder, on whatever machine they run.
+folder, on whatever machine they run. Nor is what a model is called, or
+which others stand beside it.
 """
 
 import hashlib
@@ -11,69 +12,46 @@ from pathlib import Path
 from typing import Any
 
 from vwtransfer.config import Config
-from vwtransfer.datasets.config import SCHEMAS
-from vwtransfer.words.cells import Cell
+from vwtransfer.config.datasets import SCHEMAS
 
+PACKAGE = str(Path(__file__).parents[1])
 # What is only measured or kept with, or changes no number at all.
 _NOT_THE_TRAINER = ("checkpoint_every", "max_words_in_flight")
-_OFF_BY_DEFAULT = ("outside_penalty", "early_penalty", "jointly_with")
+_OFF_BY_DEFAULT = ("off_subspace_weight", "early_layer_weight", "joint_model")
 _NOT_THE_DATASET = ("anchors",)
 # Where photos lie is no part of what they are: a study's folder keeps a manifest of them.
 _NOT_THE_PHOTOS = ("root", "negatives", "boxes", "manifest", "allow_unverified")
-_NOT_THE_TRANSFER = ("folder",)
-_NOT_THE_EVALUATION = ("baselines", "keep_images")
-_NOT_THE_MODEL = ("attention", "compiled", "channels_last", "memory")
-_ONLY_EVALUATION = ("denoising_steps", "guidance_scale", "images_per_word", "max_boxes")
+NOT_THE_TRANSFER = ("folder",)
+_NOT_THE_EVALUATION = ("baselines", "save_images")
+NOT_THE_MODEL = ("name", "attention", "compiled", "channels_last", "memory_savers")
 
 
 def identity(config: Config) -> dict[str, Any]:
     """The parts of a config that one name stands for, part by part.
 
-    A later job may bring further parts (another dataset, another transfer method), but not other
+    A later job may bring further parts (another model, dataset or transfer method), but not other
     values of a part that is there.
     """
-    values = _portable(config.composed)
-    model = {
-        f"model.{role}": _without(part, _NOT_THE_MODEL) if isinstance(part, Mapping) else part
-        for role, part in values["model"].items()
+    values = portable(config.composed)
+    models = {
+        f"model.{name}": without(node, NOT_THE_MODEL)
+        for name, node in values["model"].items()
+        if isinstance(node, Mapping)
     }
-    datasets = {f"dataset.{name}": _dataset(part) for name, part in values["dataset"].items()}
+    datasets = {f"dataset.{name}": dataset_part(part) for name, part in values["dataset"].items()}
+    exclude = config.transfer.exclude
     return {
         "seed": values["seed"],
-        **model,
+        **models,
         **datasets,
-        "trainer": _trainer(values["trainer"]),
-        "evaluation": _without(values["evaluation"], _NOT_THE_EVALUATION),
+        "trainer": trainer_part(values["trainer"]),
+        "evaluation": without(values["evaluation"], _NOT_THE_EVALUATION),
         **{
-            f"transfer.{method['name']}": _without(method, _NOT_THE_TRANSFER)
+            f"transfer.{method['name']}": without(method, NOT_THE_TRANSFER) | {"exclude": exclude}
             for method in (values["transfer"], *values["benchmark"]["methods"].values())
         },
         **_through(values),
     }
-
-
-def word_identity(config: Config, cell: Cell) -> str:
-    """A hash of all that a trained word depends on; the same on every machine.
-
-    Two words with the same hash are the same word (up to rounding), whatever else their studies
-    do. The contents of a checkpoint are not looked at, only its name.
-    """
-    parts = identity(config)
-    through = {}
-    other = config.trainer.jointly_with
-    if other not in (None, cell.task):
-        model = _without(parts[f"model.{other}"], _ONLY_EVALUATION)
-        through = {"jointly": [model, parts[f"transfer.{config.transfer['name']}"]]}
-    return digest(
-        {
-            **through,
-            "cell": cell.key,
-            "task": _without(parts[f"model.{cell.task}"], _ONLY_EVALUATION),
-            "support": parts["model.support"],
-            "dataset": parts[f"dataset.{cell.dataset}"],
-            "trainer": parts["trainer"],
-        }
-    )
 
 
 def digest(value: Any) -> str:
@@ -83,7 +61,7 @@ def digest(value: Any) -> str:
 
 
 def differences(former: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs in the parts that both have: "trainer.vectors was 4, now 2"."""
+    """What differs in the parts that both have: "trainer.num_vectors was 4, now 2"."""
     return [
         line
         for part in now
@@ -113,36 +91,38 @@ def _shown(value: Any) -> str:
 
 def _through(values: Mapping[str, Any]) -> dict[str, Any]:
     """The transfer that words are trained through, where they are: the study's one."""
-    jointly = values["trainer"].get("jointly_with")
-    return {"jointly": _without(values["transfer"], _NOT_THE_TRANSFER)} if jointly else {}
+    jointly = values["trainer"].get("joint_model")
+    return {"jointly": without(values["transfer"], NOT_THE_TRANSFER)} if jointly else {}
 
 
-def _dataset(part: Mapping[str, Any]) -> dict[str, Any]:
+def dataset_part(part: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a dataset's keys says which images it has."""
     photos = _NOT_THE_PHOTOS if part["_target_"] in SCHEMAS else ()
-    kept = _without(part, _NOT_THE_DATASET + photos)
-    if kept.get("rivals"):
-        kept["rivals"] = _dataset(kept["rivals"])
+    kept = without(part, _NOT_THE_DATASET + photos)
+    if kept.get("distractors"):
+        kept["distractors"] = dataset_part(kept["distractors"])
     return kept
 
 
-def _trainer(part: Mapping[str, Any]) -> dict[str, Any]:
+def trainer_part(part: Mapping[str, Any]) -> dict[str, Any]:
     """What is off is left out: a word is what it was before there was such a thing."""
     off = tuple(key for key in _OFF_BY_DEFAULT if not part.get(key))
-    return _without(part, _NOT_THE_TRAINER + off)
+    return without(part, _NOT_THE_TRAINER + off)
 
 
-def _without(part: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+def without(part: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """A part of a config without some of its keys."""
     return {key: value for key, value in part.items() if key not in keys}
 
 
-def _portable(value: Any) -> Any:
+def portable(value: Any) -> Any:
     """`value` with equal numbers, and paths into this package, written in one way everywhere."""
     if isinstance(value, Mapping):
-        return {key: _portable(each) for key, each in value.items()}
+        return {key: portable(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_portable(each) for each in value]
+        return [portable(each) for each in value]
     if isinstance(value, str):
-        return value.replace(str(Path(__file__).parents[1]), "<vwtransfer>")
+        return value.replace(PACKAGE, "<vwtransfer>")
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

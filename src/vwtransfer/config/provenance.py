@@ -3,17 +3,19 @@
 import os
 import platform
 import shlex
-import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vwtransfer.config import Config
+from vwtransfer.config import Config, origin
 from vwtransfer.config.identity import differences, identity
+from vwtransfer.config.models import TASKS
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_json, write_text
 
@@ -21,10 +23,15 @@ _SHOWN = 3  # differences
 
 
 def save(config: Config) -> None:
-    """Writes what a study is made of into its folder.
+    """What a process writes into a study's folder before it trains: `claim` and `save_process`."""
+    claim(config)
+    save_process(config)
 
-    - config.yaml: the composed config of the latest job
-    - provenance.json: package versions, git commit, machine, seed and command of the latest job
+
+def claim(config: Config) -> None:
+    """Makes the study's folder its own.
+
+    - config.yaml: the composed config of the latest job or submission
     - identity/: the parts of the config that every job under this name shares
 
     Raises:
@@ -37,15 +44,30 @@ def save(config: Config) -> None:
             write_text(path, yaml.safe_dump(value, sort_keys=False))
     check(config)  # again: two jobs may have found the folder empty at once
     write_text(config.folder / "config.yaml", yaml.safe_dump(config.composed, sort_keys=False))
-    write_json(config.folder / "provenance.json", provenance(config))
+
+
+def save_process(config: Config, command: Sequence[str] = ()) -> None:
+    """Writes provenance.json: versions, commit, machine, seeds and command of the latest process.
+
+    A process that only submits others writes none.
+
+    Args:
+        config: of the study.
+        command: what a person typed, where another process than this was given it.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    write_json(config.folder / "provenance.json", provenance(config, command or sys.argv))
 
 
 def check(config: Config) -> None:
     """Makes sure that the study's folder is its own; writes nothing.
 
     Raises:
-        UserError: the folder holds another experiment's config.
+        UserError: the folder holds another experiment's config, or a study of a former version.
     """
+    refuse_former(config)
     former = {
         path.name.removesuffix(".yaml"): _read(path)
         for path in _identity_folder(config).glob("*.yaml")
@@ -61,13 +83,38 @@ def check(config: Config) -> None:
         )
 
 
-def provenance(config: Config) -> dict[str, Any]:
-    """Versions, commit, machine, seeds and command of this process."""
+def refuse_former(config: Config) -> None:
+    """Refuses a folder whose words are filed by task, as they were before models had names.
+
+    Raises:
+        UserError: says which folder.
+    """
+    kept = config.kept / config.name
+    former = [
+        place
+        for task in TASKS
+        for place in (
+            _identity_folder(config) / f"model.{task}.yaml",
+            kept / f"{task}.safetensors",
+            *(config.folder / "words").glob(f"*/{task}"),
+            *kept.glob(f"shards/*~{task}~*.safetensors"),
+        )
+        if place.exists()
+    ]
+    if former:
+        raise UserError(
+            f"{former[0]} is of a former version, which filed words by task; this one files them "
+            "by model. Choose another name: name=..., or go on with the version that made it."
+        )
+
+
+def provenance(config: Config, command: Sequence[str]) -> dict[str, Any]:
+    """Versions, commit, machine and seeds of this process, and the command it was started by."""
     seeds = {name: dataset.seed for name, dataset in config.dataset.items()}
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "git": _git(),
+        "command": shlex.join([Path(command[0]).name, *command[1:]]),
+        "git": origin.commit(),
         "seeds": {"study": config.seed, **{f"dataset.{name}": s for name, s in seeds.items()}},
         "python": platform.python_version(),
         "machine": {
@@ -76,8 +123,14 @@ def provenance(config: Config) -> dict[str, Any]:
             "processor": platform.machine(),
             "cores": os.cpu_count(),
         },
-        "packages": dict(sorted((d.name, d.version) for d in distributions())),
+        "packages": dict(_packages()),
     }
+
+
+@cache
+def _packages() -> tuple[tuple[str, str], ...]:
+    """Name and version of all that is installed."""
+    return tuple(sorted((each.name, each.version) for each in distributions()))
 
 
 def _identity_folder(config: Config) -> Path:
@@ -91,19 +144,3 @@ def _read(path: Path) -> Any:
         raise UserError(
             f"{path} cannot be read; restore it, or choose another name: name=..."
         ) from error
-
-
-def _git() -> dict[str, Any] | None:
-    """The commit this package's own source is at; None where it is not in a clone."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return {"commit": git("rev-parse", "HEAD"), "changed": bool(changed)}
-    except (OSError, subprocess.CalledProcessError):
-        return None

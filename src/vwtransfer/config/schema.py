@@ -1,12 +1,13 @@
 """Plain values into typed dataclasses; the first that does not fit is refused by its key."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from vwtransfer.config.renamed import new_choice, new_key
 from vwtransfer.errors import UserError, nearest
 
 T = TypeVar("T")
@@ -68,12 +69,19 @@ def build(schema: type[T], values: Any, key: str) -> T:
     inside = f"{key}." if key else ""
     for name in values:
         if name not in hints:
-            raise UserError(f"{inside}{name}: unknown key. {nearest(str(name), hints)}")
+            raise unknown_key(f"{inside}{name}", hints)
     for name in hints:
         if name not in values and not hasattr(schema, name):  # a default stands in the class
             raise UserError(f"{inside}{name}: is missing.")
     given = [name for name in hints if name in values]
     return schema(**{name: convert(hints[name], values[name], inside + name) for name in given})
+
+
+def unknown_key(key: str, valid: Iterable[str]) -> UserError:
+    """What is said of a key that no schema has: its new name, or the nearest ones."""
+    if new := new_key(key):
+        return UserError(f"{key}: is called {new} now.")
+    return UserError(f"{key}: unknown key. {nearest(key.rpartition('.')[2], valid)}")
 
 
 def convert(hint: Any, value: Any, key: str) -> Any:
@@ -86,9 +94,7 @@ def convert(hint: Any, value: Any, key: str) -> Any:
     if origin in (Union, UnionType):
         return None if value is None else convert(_other_than_none(arguments), value, key)
     if origin is Literal:
-        if value not in arguments:
-            raise UserError(f"{key}={value}: {nearest(str(value), map(str, arguments))}")
-        return value
+        return _chosen(arguments, value, key)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise UserError(f"{key}={value}: must be a list.")
@@ -98,6 +104,14 @@ def convert(hint: Any, value: Any, key: str) -> Any:
             raise UserError(f"{key}={value}: must be a mapping.")
         return {str(k): convert(arguments[1], each, f"{key}.{k}") for k, each in value.items()}
     return _simple(hint, value, key)
+
+
+def _chosen(arguments: tuple[Any, ...], value: Any, key: str) -> Any:
+    if value not in arguments:
+        if new := new_choice(key, str(value)):
+            raise UserError(f"{key}={value}: is called {new} now.")
+        raise UserError(f"{key}={value}: {nearest(str(value), map(str, arguments))}")
+    return value
 
 
 def _limited(arguments: tuple[Any, ...], value: Any, key: str) -> Any:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vwtransfer.config import DatasetConfig, Product
+from vwtransfer.config import DatasetConfig, ModelConfig, Product
 from vwtransfer.errors import UserError, nearest
 
 ALL_DELTAS = (0.1, 0.2, 0.5, 1.0)
@@ -12,68 +12,102 @@ ALL_DELTAS = (0.1, 0.2, 0.5, 1.0)
 
 
 def tasks(chosen: Any, known: Sequence[str]) -> tuple[str, ...]:
-    """What words are trained for.
+    """The tasks in whose models words are trained.
 
     Args:
         chosen: task -> true or false, or {all: true}.
-        known: the tasks that the suite of models has a part for.
+        known: the tasks of the study's models.
     """
     names = _switched_on(chosen, "task")
     if "all" in names:
         return tuple(known)
     for name in names:
         if name not in known:
-            raise UserError(f"task={name}: the model has no part for it. {nearest(name, known)}")
+            raise UserError(f"task={name}: no model has this task. {nearest(name, known)}")
     if not names:
         raise UserError(f"task: none is chosen. {nearest('', known)}")
     return tuple(names)
 
 
 def directions(
-    chosen: Any, trained: Sequence[str], known: Sequence[str]
+    chosen: Any, trained: Sequence[str], models: ModelConfig
 ) -> tuple[tuple[str, str], ...]:
-    """(trained for, evaluated on) of every transfer.
+    """(source model, target model) of every transfer, each once, in the order of the models.
 
     Args:
-        chosen: "a_to_b" -> true or false, or {all: true}.
-        trained: the tasks that words are trained for.
-        known: the tasks that the suite of models has a part for.
+        chosen: "a_to_b" of tasks -> true or false, or {all: true}; `pairs`: a list of models'
+            names, which takes the place of `all`.
+        trained: the tasks in whose models words are trained.
+        models: of the study.
     """
-    names = _switched_on(chosen, "direction")
-    possible = {f"{a}_to_{b}": (a, b) for a in known for b in known if a != b}
-    if "all" in names:
-        return tuple(pair for pair in possible.values() if pair[0] in trained)
+    if not isinstance(chosen, Mapping):
+        raise UserError(f"direction={chosen}: choose direction=NAME or direction.pairs=[[a,b]].")
+    pairs = _pairs(chosen.get("pairs"), trained, models)
+    names = _switched_on({k: v for k, v in chosen.items() if k != "pairs"}, "direction")
+    every = [(a, b) for a in models.models for b in models.models if a != b]
+    tasks_of = {(a, b): f"{models.task_of(a)}_to_{models.task_of(b)}" for a, b in every}
+    possible = list(dict.fromkeys(tasks_of.values()))
+    if "all" in names and not pairs:
+        return tuple(pair for pair in every if models.task_of(pair[0]) in trained)
+    names = [name for name in names if name != "all"]
     for name in names:
         if name not in possible:
             raise UserError(f"direction={name}: no such direction. {nearest(name, possible)}")
-        if possible[name][0] not in trained:
-            source = possible[name][0]
-            raise UserError(
-                f"direction={name}: no word is trained for {source}. "
-                f"Add it with task=[{','.join([*trained, source])}]."
-            )
-    return tuple(possible[name] for name in names)
+        _check_trained(f"direction={name}", name.split("_to_")[0], trained)
+    return tuple(pair for pair in every if pair in pairs or tasks_of[pair] in names)
+
+
+def _pairs(given: Any, trained: Sequence[str], models: ModelConfig) -> list[tuple[str, str]]:
+    """`direction.pairs`, checked."""
+    if given is None:
+        return []
+    if not isinstance(given, list) or not all(isinstance(p, list) and len(p) == 2 for p in given):
+        raise UserError(
+            f"direction.pairs={given}: must be pairs of source and target, as in [[sd15,sdxl]]."
+        )
+    for pair in given:
+        for name in pair:
+            if name not in models.models:
+                raise UserError(f"direction.pairs: {name}: {nearest(str(name), models.models)}")
+        if pair[0] == pair[1]:
+            raise UserError(f"direction.pairs: {pair[0]} to itself is no transfer.")
+        _check_trained(f"direction.pairs: {pair[0]}", models.task_of(pair[0]), trained)
+    return [(str(a), str(b)) for a, b in given]
+
+
+def _check_trained(where: str, task: str, trained: Sequence[str]) -> None:
+    if task not in trained:
+        raise UserError(
+            f"{where}: no word is trained for {task}. "
+            f"Add it with task=[{','.join([*trained, task])}]."
+        )
 
 
 def products(
     chosen: Mapping[str, Any], datasets: Mapping[str, DatasetConfig]
 ) -> tuple[Product, ...]:
-    """The words of `concept`, `anchor` and `delta`, and those of each entry of `extra`.
+    """The words of `concept`, `anchor` and `delta`, and those of each entry of `extra_grids`.
 
-    An entry of `extra` that leaves out one of the three takes it from the study.
+    An entry of `extra_grids` that leaves out one of the three takes it from the study.
     """
     first = {name: chosen[name] for name in ("concept", "anchor", "delta")}
     found = [_product(first, datasets, "")]
-    extra = chosen["extra"]
+    extra = chosen["extra_grids"]
     if not isinstance(extra, list):
-        raise UserError(f"extra={extra}: must be a list of products (concept, anchor, delta).")
+        raise UserError(
+            f"extra_grids={extra}: must be a list of products (concept, anchor, delta)."
+        )
     for i, entry in enumerate(extra):
         if not isinstance(entry, Mapping):
-            raise UserError(f"extra[{i}]={entry}: must have some of the keys {', '.join(first)}.")
+            raise UserError(
+                f"extra_grids[{i}]={entry}: must have some of the keys {', '.join(first)}."
+            )
         for name in entry:
             if name not in first:
-                raise UserError(f"extra[{i}].{name}: unknown key. {nearest(str(name), first)}")
-        found.append(_product({**first, **entry}, datasets, f"extra[{i}]."))
+                raise UserError(
+                    f"extra_grids[{i}].{name}: unknown key. {nearest(str(name), first)}"
+                )
+        found.append(_product({**first, **entry}, datasets, f"extra_grids[{i}]."))
     return tuple(found)
 
 

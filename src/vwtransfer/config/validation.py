@@ -12,36 +12,48 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from vwtransfer.config import (
-    SCHEMAS,
+    ArchiveConfig,
     BenchmarkConfig,
     CacheConfig,
     ClusterConfig,
     Config,
-    Count,
     DatasetConfig,
     EvaluationConfig,
     ModelConfig,
-    Node,
     StatusConfig,
     SubmitConfig,
     TrainerConfig,
-    Training,
+    TransferConfig,
     WandbConfig,
     WordFormat,
     selection,
 )
-from vwtransfer.config.schema import Bounds, build, convert
-from vwtransfer.datasets.config import SCHEMAS as DATASETS
+from vwtransfer.config.datasets import SCHEMAS as DATASETS
+from vwtransfer.config.models import SCHEMAS as MODELS
+from vwtransfer.config.models import TASKS, Count, Node, Training
+from vwtransfer.config.schema import Bounds, build, convert, unknown_key
+from vwtransfer.config.task_values import with_task_values
 from vwtransfer.errors import UserError, nearest
 
 _KEYS = (
-    *("action", "name", "outputs", "kept", "seed", "device", "threads", "progress", "debug"),
-    *("task", "direction", "concept", "anchor", "delta", "extra"),
+    *(
+        "action",
+        "name",
+        "outputs",
+        "kept",
+        "seed",
+        "device",
+        "threads",
+        "progress",
+        "report",
+        "debug",
+    ),
+    *("task", "direction", "concept", "anchor", "delta", "extra_grids"),
     *("dataset", "model", "trainer", "evaluation", "transfer", "benchmark", "wandb"),
-    *("word", "images", "format", "cache"),
-    *("cluster", "submit", "status"),
+    *("word", "source", "target", "images", "format", "cache"),
+    *("cluster", "submit", "status", "archive"),
 )
-_SUITE = ("name", "support", "judge", "safety")  # what a suite of models has beside its tasks
+_SUITE = ("name", "judge", "safety")  # what a suite has beside its models
 _FILE_SAFE = re.compile(r"\w[\w.+-]*")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -53,18 +65,26 @@ def validated(composed: DictConfig) -> Config:
         UserError: names the first key that is unknown or missing, has the wrong type, or asks for
             something impossible, with its value and the nearest valid ones.
     """
-    values = _plain(composed)
+    return checked(_plain(composed))
+
+
+def checked(values: Mapping[str, Any]) -> Config:
+    """The typed config of plain values, as a study keeps them: nothing in them is resolved.
+
+    Raises:
+        UserError: as `validated`.
+    """
     for key in values:
         if key not in _KEYS:
-            raise UserError(f"{key}: unknown key. {nearest(key, _KEYS)}")
+            raise unknown_key(key, _KEYS)
     for key in _KEYS:
         if key not in values:
             raise UserError(f"{key}: is missing.")
     model = _model(values["model"])
     datasets = _datasets(values["dataset"])
-    tasks = selection.tasks(values["task"], list(model.tasks))
-    directions = selection.directions(values["direction"], tasks, list(model.tasks))
-    if model.judge is None and "generation" in (*tasks, *(target for _, target in directions)):
+    tasks = selection.tasks(values["task"], model.tasks)
+    directions = selection.directions(values["direction"], tasks, model)
+    if model.judge is None and "generation" in {*tasks, *(model.task_of(b) for _, b in directions)}:
         raise UserError(
             "model.judge=null: generations cannot be measured without a judge. "
             "Choose one with model/judge=NAME, or leave generation out of task and direction."
@@ -82,31 +102,44 @@ def validated(composed: DictConfig) -> Config:
         products=selection.products(values, datasets),
         dataset=datasets,
         model=model,
-        trainer=_trainer(values["trainer"], model.tasks),
+        trainer=_trainer(values["trainer"], model.models),
         evaluation=build(EvaluationConfig, values["evaluation"], "evaluation"),
-        transfer=_transfer(values["transfer"], "transfer"),
+        transfer=_transfer_config(values["transfer"]),
         benchmark=_benchmark(values["benchmark"]),
         wandb=_wandb(values["wandb"]),
         word=convert(Path | None, values["word"], "word"),
+        source=_model_name(values["source"], "source", model.models),
+        target=_model_name(values["target"], "target", model.models),
         images=_paths(values["images"]),
         format=convert(WordFormat, values["format"], "format"),
         cluster=build(ClusterConfig, values["cluster"], "cluster"),
         submit=build(SubmitConfig, values["submit"], "submit"),
         status=build(StatusConfig, values["status"], "status"),
+        archive=build(ArchiveConfig, values["archive"], "archive"),
         cache=build(CacheConfig, values["cache"], "cache"),
         progress=convert(bool, values["progress"], "progress"),
+        report=convert(bool, values["report"], "report"),
         debug=convert(bool, values["debug"], "debug"),
-        composed=values,
+        composed=dict(values),
     )
 
 
 def _plain(composed: DictConfig) -> dict[str, Any]:
     try:
+        composed = with_task_values(composed)
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}: is missing; give it a value.") from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def _model_name(value: Any, key: str, models: Collection[str]) -> str | None:
+    """The name of one of the study's models, or none."""
+    name: str | None = convert(str | None, value, key)
+    if name is not None and name not in models:
+        raise UserError(f"{key}={name}: no such model. {nearest(name, models)}")
+    return name
 
 
 def _paths(value: Any) -> tuple[Path, ...]:
@@ -133,33 +166,39 @@ def _file_safe(value: Any, key: str) -> str:
 
 def _model(value: Any) -> ModelConfig:
     if not isinstance(value, Mapping):
-        raise UserError(f"model={value}: must have the keys {', '.join(_SUITE)} and the tasks.")
+        raise UserError(f"model={value}: must have the keys {', '.join(_SUITE)} and the models.")
     for name in _SUITE:
         if name not in value:
             raise UserError(f"model.{name}: is missing.")
     parts = {str(k): v for k, v in value.items() if k not in _SUITE}
-    for role, node in parts.items():
+    for name, node in parts.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
+            if isinstance(node, Mapping) and "name" in node:
+                raise UserError(
+                    f"model.{name}: has no _target_. A file on top of another model's begins with "
+                    "'defaults: [OTHER@_here_]'."
+                )
             known = [k for k, v in parts.items() if isinstance(v, Mapping) and "_target_" in v]
-            raise UserError(
-                f"model.{role}: neither a key of a suite of models nor a task "
-                f"(a task has a _target_). {nearest(role, [*_SUITE, *known])}"
-            )
-    support = convert(Path | None, value["support"], "model.support")
-    if support is not None and not support.is_file():
-        raise UserError(f"model.support={support}: no such file.")
-    tasks = {
-        _file_safe(role, "model"): _task(node, f"model.{role}") for role, node in parts.items()
-    }
+            raise unknown_key(f"model.{name}", [*_SUITE, *known])
+    models = {_file_safe(name, "model"): _named(name, node) for name, node in parts.items()}
+    if not models:
+        raise UserError("model: none is chosen, as in model=tiny or model/generation=sd15.")
     beside = {
         role: None if value[role] is None else _component(value[role], f"model.{role}")
         for role in ("judge", "safety")
     }
-    return ModelConfig(_file_safe(value["name"], "model.name"), support, tasks, **beside)
+    return ModelConfig(_file_safe(value["name"], "model.name"), models, **beside)
 
 
-def _task(node: Node, key: str) -> Node:
+def _named(name: str, node: Node) -> Node:
+    """A model that words are trained in."""
+    key = f"model.{name}"
     checked = _component(node, key)
+    if checked.get("name") != name:
+        raise UserError(f"{key}.name={checked.get('name')}: must be {name}, as its key.")
+    if name in TASKS:
+        raise UserError(f"{key}: {name} is a task's name; give the model another.")
+    _file_safe(checked.get("task"), f"{key}.task")
     training = build(Training, checked.get("training"), f"{key}.training")
     share = checked.get("target_share")
     if share is not None and not 0 < round(share * training.batch_size) < training.batch_size:
@@ -167,6 +206,9 @@ def _task(node: Node, key: str) -> Node:
             f"{key}.target_share={share}: leaves a batch of {training.batch_size} without images "
             f"of the target or of others; change it or {key}.training.batch_size."
         )
+    support = convert(Path | None, checked.get("support"), f"{key}.support")
+    if support is not None and not support.is_file():
+        raise UserError(f"{key}.support={support}: no such file.")
     return checked
 
 
@@ -176,7 +218,7 @@ def _component(node: Any, key: str) -> Node:
         raise UserError(f"{key}={node}: must be a mapping with a _target_.")
     target = node.get("_target_")
     _check_target(target, f"{key}._target_")
-    schema = SCHEMAS.get(str(target)) or DATASETS.get(str(target))
+    schema = MODELS.get(str(target)) or DATASETS.get(str(target))
     if schema:
         build(schema, {k: v for k, v in node.items() if k != "_target_"}, key)
     return {str(k): v for k, v in node.items()}
@@ -231,13 +273,13 @@ def _dataset(name: str, node: Any) -> DatasetConfig:
     return dataset
 
 
-def _trainer(value: Any, tasks: Collection[str]) -> TrainerConfig:
+def _trainer(value: Any, models: Collection[str]) -> TrainerConfig:
     trainer = build(TrainerConfig, value, "trainer")
     if len(trainer.betas) != 2:
         raise UserError(f"trainer.betas={list(trainer.betas)}: must be two numbers.")
-    other = trainer.jointly_with
-    if other is not None and other not in tasks:
-        raise UserError(f"trainer.jointly_with={other}: {nearest(other, tasks)}")
+    other = trainer.joint_model
+    if other is not None and other not in models:
+        raise UserError(f"trainer.joint_model={other}: {nearest(other, models)}")
     return trainer
 
 
@@ -255,10 +297,19 @@ def _transfer(value: Any, key: str) -> Node:
     return checked
 
 
+def _transfer_config(value: Any) -> TransferConfig:
+    if not isinstance(value, Mapping):
+        raise UserError(f"transfer={value}: must be a mapping with a _target_.")
+    node = {str(name): each for name, each in value.items() if name != "exclude"}
+    exclude = {"node": _transfer(node, "transfer"), "exclude": value.get("exclude", "description")}
+    return build(TransferConfig, exclude, "transfer")
+
+
 def _benchmark(value: Any) -> BenchmarkConfig:
     benchmark = build(BenchmarkConfig, value, "benchmark")
     methods = {}
     for name, node in benchmark.methods.items():
+        node = {key: each for key, each in node.items() if key != "exclude"}  # the study's counts
         methods[name] = _transfer(node, f"benchmark.methods.{name}")
         if methods[name]["name"] != name:
             raise UserError(

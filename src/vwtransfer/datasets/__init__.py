@@ -95,3 +95,13 @@ def notes_of(dataset: Dataset) -> DatasetNotes:
     """The dataset's `remarks`; none where it makes none."""
     found = getattr(dataset, "remarks", None)
     return found if isinstance(found, DatasetNotes) else DatasetNotes()
+
+
+def training_examples(dataset: Dataset) -> list[Example]:
+    """The training images of all concepts, in the dataset's order."""
+    return [example for concept in dataset.concepts for example in dataset.training(concept)]
+
+
+def held_out_examples(dataset: Dataset) -> list[Example]:
+    """The held-out images of all concepts, in the dataset's order."""
+    return [example for concept in dataset.concepts for example in dataset.held_out(concept)]

@@ -36,8 +36,8 @@ class DreamBooth(ImageFileDataset):
         file = Path(boxes).expanduser() if boxes else None
         if file and not manifest and folder.is_dir() and not file.exists():
             raise UserError(
-                f"dataset.{asked.name}.boxes={file}: there is no such file. action=boxes has the "
-                "detector propose boxes, for a person to verify; "
+                f"dataset.{asked.name}.boxes={file}: there is no such file. "
+                "action=propose_boxes has the detector propose boxes, for a person to verify; "
                 f"dataset.{asked.name}.boxes=null leaves out what needs them."
             )
         super().__init__(

@@ -1,6 +1,5 @@
 """A person's own photos: a folder of images for each concept, boxes in an optional COCO JSON."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Any
 
 from hydra.utils import get_class
 
+from vwtransfer.config.photo_folders import image_folders, images_in, prompt_name
 from vwtransfer.datasets import NEGATIVES, Dataset, Example
 from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates
 from vwtransfer.datasets.coco_json import read_instances
-from vwtransfer.datasets.images import SUFFIXES
 from vwtransfer.datasets.photos import ImageFileDataset
 from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.errors import UserError, nearest
@@ -27,7 +26,7 @@ class Folder(ImageFileDataset):
         allow_unverified: whether boxes marked "verified": false may be used.
         negatives: a folder of images, or of folders of images, of anything else, or the name of a
             dataset; they are further concepts, which no word is trained for.
-        rivals: the config of the dataset that `negatives` names, if it names one.
+        distractors: the config of the dataset that `negatives` names, if it names one.
         manifest: file of a former choice.
         wanted: name, concepts, anchors, training_images, held_out_images and seed.
 
@@ -41,13 +40,13 @@ class Folder(ImageFileDataset):
         boxes: str | None = None,
         allow_unverified: bool = False,
         negatives: str | None = None,
-        rivals: Mapping[str, Any] | None = None,
+        distractors: Mapping[str, Any] | None = None,
         manifest: str | None = None,
         **wanted: Any,
     ) -> None:
         asked = DatasetSpec(**wanted)
         folders = {"root": Path(root).expanduser()}
-        if negatives is not None and rivals is None:
+        if negatives is not None and distractors is None:
             folders["negatives"] = Path(negatives).expanduser()
         super().__init__(
             asked,
@@ -56,28 +55,28 @@ class Folder(ImageFileDataset):
             manifest,
             allow_unverified,
         )
-        self._rivals = _built(rivals) if rivals is not None else None
-        if self._rivals is not None:
-            for concept in self._rivals.concepts:
+        self._distractors = _built(distractors) if distractors is not None else None
+        if self._distractors is not None:
+            for concept in self._distractors.concepts:
                 if concept in self.concepts:
                     raise UserError(
                         f"dataset.{self.name}.negatives={negatives}: has {concept} too, "
                         "which is to be trained; choose another dataset."
                     )
-            self.concepts = {**self.concepts, **self._rivals.concepts}
+            self.concepts = {**self.concepts, **self._distractors.concepts}
             lacks = {need: why for need, why in self.remarks.lacks.items() if need != NEGATIVES}
             self.remarks = replace(self.remarks, lacks=lacks)
 
     def training(self, concept: str) -> list[Example]:
         """The images a word for `concept` is trained on."""
-        if self._rivals is not None and concept in self._rivals.concepts:
-            return self._rivals.training(concept)
+        if self._distractors is not None and concept in self._distractors.concepts:
+            return self._distractors.training(concept)
         return super().training(concept)
 
     def held_out(self, concept: str) -> list[Example]:
         """The images chosen for `concept` that metrics are measured on."""
-        if self._rivals is not None and concept in self._rivals.concepts:
-            return self._rivals.held_out(concept)
+        if self._distractors is not None and concept in self._distractors.concepts:
+            return self._distractors.held_out(concept)
         return super().held_out(concept)
 
 
@@ -88,49 +87,10 @@ def _built(node: Mapping[str, Any]) -> Dataset:
     return dataset
 
 
-def concepts_in(root: Path) -> dict[str, str]:
-    """Concept -> its name in prompts, for every folder of images in `root`, or `root` itself.
-
-    Raises:
-        UserError: there are no images.
-    """
-    found = {concept: prompt_name(concept) for concept in _folders(root)}
-    if not found:
-        raise UserError(f"{root}: there are no images here, nor folders of images.")
-    return found
-
-
-def anchors_for(concepts: Mapping[str, str], chosen: Any) -> list[str]:
-    """The anchors of a folder: the chosen words, or the concepts' own names.
-
-    Args:
-        concepts: concept -> its name in prompts.
-        chosen: the config's `anchor`: a word, a list of words, "all" or "paired".
-
-    Raises:
-        UserError: nothing is chosen and a name is more than a word.
-    """
-    if chosen not in ("all", "paired"):
-        return [chosen] if isinstance(chosen, str) else [str(each) for each in chosen]
-    for name in concepts.values():
-        if len(name.split()) != 1:
-            raise UserError(
-                f"anchor={chosen}: {name!r} is not one word, so an anchor must be given: a word "
-                "of the models' vocabulary that is near in meaning, as in anchor=dog."
-            )
-    return list(concepts.values() if chosen == "paired" else dict.fromkeys(concepts.values()))
-
-
-def prompt_name(folder: str) -> str:
-    """A folder's name as words: underscores are spaces, a trailing number is dropped."""
-    words = " ".join(folder.replace("_", " ").split())
-    return re.sub(r"\s*\d+$", "", words) or words
-
-
 def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | None) -> Candidates:
     """All images of the concepts, and of other things from the folder "negatives"."""
     root = folders["root"]
-    there = _folders(root)
+    there = image_folders(root)
     images = {}
     for concept in wanted.concepts:
         if concept not in there:
@@ -138,7 +98,7 @@ def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | N
                 f"dataset.{wanted.name}.concepts={concept}: there is no such folder of images in "
                 f"{root}. {nearest(concept, there)}"
             )
-        images[concept] = [path.relative_to(root).as_posix() for path in _images(there[concept])]
+        images[concept] = [path.relative_to(root).as_posix() for path in images_in(there[concept])]
     names = list(wanted.concepts.values())
     labels = {name: concept for concept, name in wanted.concepts.items() if names.count(name) == 1}
     labels.update({concept: concept for concept in wanted.concepts})
@@ -150,42 +110,16 @@ def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | N
     }
     others = {}
     if "negatives" in folders:
-        for name, place in _folders(folders["negatives"]).items():
+        for name, place in image_folders(folders["negatives"]).items():
             if name in wanted.concepts:
                 raise UserError(
                     f"dataset.{wanted.name}.negatives: {place} has the name of a concept; "
                     "give it another."
                 )
             others[name] = prompt_name(name)
-            files = [path.relative_to(folders["negatives"]) for path in _images(place)]
+            files = [path.relative_to(folders["negatives"]) for path in images_in(place)]
             pool[name] = [Candidate(file.as_posix(), None, "negatives") for file in files]
     return Candidates(pool, None, labels, others, displayed=True)
-
-
-def _folders(root: Path) -> dict[str, Path]:
-    """The folders of images, under names that can be file names."""
-    if not root.is_dir():
-        raise UserError(f"{root}: there is no such folder.")
-    inner = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
-    found: dict[str, Path] = {}
-    for path in inner:
-        if _images(path):
-            other = found.setdefault(_concept(path), path)
-            if other != path:
-                raise UserError(f"{path}: reads as the same concept as {other}; rename one.")
-    if not found and _images(root):
-        found = {_concept(root.resolve()): root}
-    return found
-
-
-def _concept(folder: Path) -> str:
-    return re.sub(r"[^\w.+-]+", "_", folder.name).strip("_.+-") or "concept"
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."
-    )
 
 
 def _annotated(boxes: Path, files: Iterable[str]) -> dict[str, Annotation]:

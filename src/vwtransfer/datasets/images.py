@@ -13,10 +13,6 @@ from vwtransfer.datasets.bad_data import UnusableError
 from vwtransfer.datasets.boxes import Size
 from vwtransfer.errors import UserError
 
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
-    *(".heic", ".heif", ".avif"),  # whether these open depends on how PIL was built
-)
 LARGEST_FILE = 1 << 29  # bytes
 
 _ORIENTATION = 0x0112  # the tag in EXIF

@@ -144,7 +144,7 @@ def _lacks(manifest: Manifest, wanted: DatasetSpec) -> dict[str, str]:
     if not all(photo.boxes for photo in own):
         lacks[BOXES] = (
             f"its images have no boxes; give them with dataset.{wanted.name}.boxes=FILE "
-            "(action=boxes proposes them)"
+            "(action=propose_boxes proposes them)"
         )
     if len(manifest.concepts) == 1:
         lacks[NEGATIVES] = (

@@ -2,16 +2,16 @@
 
 DIAGNOSTICS, columns of the results, for trained words:
 
-    outside_table   share of the energy of the word's way from its anchor, v - a, that lies outside
-                    the leading principal directions of the table (nine tenths of its energy): there
-                    a map between tables is fitted on next to nothing
-    far_from_words  distance of its vectors to their nearest vocabulary words, in units of the
-                    words' own median distance to their nearest neighbours
-    strange_output  distance of its encoded prompt from those of ordinary phrases (Mahalanobis, in
-                    units of their root mean square)
-    turning_block   first block of the text encoder behind which the end of its prompt is nearer to
-                    the prompt of the concept's name than to the anchor's; one more than there are
-                    where that never happens (paper, section 6: late)
+    off_subspace_energy  share of the energy of the word's offset from its anchor, v - a, outside
+                         the leading principal directions of the table (nine tenths of its energy):
+                         a map between tables is fitted on next to nothing there
+    vocabulary_distance  distance of its vectors to their nearest tokens, in units of the tokens'
+                         own median distance to their nearest neighbours
+    output_distance      distance of its encoded prompt from calibration prompts (Mahalanobis, in
+                         units of their root mean square)
+    concept_onset_layer  first block of the text encoder behind which the end of its prompt is
+                         nearer to the prompt of the concept's name than to the anchor's; one more
+                         than there are where that never happens (paper, section 6: late)
 
 Letters: N words, K vectors per word, D embedding width, S support, H blocks, F features, B phrases.
 """
@@ -25,56 +25,66 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vwtransfer.datasets import Dataset, descriptions_of
-from vwtransfer.models.activations import end_of_text
+from vwtransfer.models import Model
+from vwtransfer.models.activations import behind_texts, end_of_text
+from vwtransfer.models.support import support_of
 from vwtransfer.results import DIAGNOSTICS
-from vwtransfer.tasks import Task
 from vwtransfer.training.regularizers import leading_directions
-from vwtransfer.transfer.prompts import encoded_phrases, phrases, states
+from vwtransfer.transfer.prompts import calibration_prompts, encoded_phrases, states
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore
 
-PHRASES, LONGEST = 2000, 4
+PHRASES, MAX_WORDS = 2000, 4
 SAMPLE = 2000  # words whose distance to their nearest neighbour is looked at
 DIGITS = 4  # behind the point; further on, a word's neighbours in a batch show
 AT_ONCE = 512  # vectors
 
 
 @dataclass(frozen=True)
-class VocabularyStats:
-    """The vocabulary that a task's words lie in; nothing is read before it is asked for.
+class EncoderStats:
+    """The tokens that words of one text encoder lie among.
 
     Attributes:
-        task: in whose model words are trained.
-        support: token strings of the vocabulary that counts.
+        table_SD: rows of the eligible ones.
+        directions_RD: see `leading_directions`.
+        typical: see `typical_distance`.
     """
 
-    task: Task
-    support: Sequence[str]
+    table_SD: Tensor
+    directions_RD: Tensor
+    typical: Tensor
+
+
+@dataclass(frozen=True)
+class VocabularyStats:
+    """The tokens that a model's words lie among; nothing is read before it is asked for.
+
+    Attributes:
+        model: that words are trained in.
+    """
+
+    model: Model
 
     @cached_property
-    def table_SD(self) -> Tensor:
-        """Rows of the support."""
-        return self.task.text.rows(sorted(set(self.support)))
-
-    @cached_property
-    def directions_RD(self) -> Tensor:
-        """See `leading_directions`."""
-        return leading_directions(self.table_SD)
-
-    @cached_property
-    def typical(self) -> Tensor:
-        """See `typical_distance`."""
-        return typical_distance(self.table_SD)
+    def encoders(self) -> dict[str, EncoderStats]:
+        """By the names of its text encoders."""
+        text, found = self.model.text, {}
+        for name, encoder in text.encoders.items():
+            table_SD = encoder.rows(sorted(set(text.eligible[name])))
+            found[name] = EncoderStats(
+                table_SD, leading_directions(table_SD), typical_distance(table_SD)
+            )
+        return found
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """CAUSES of words of one dataset and task; nothing is read before it is asked for.
+    """DIAGNOSTICS of words of one dataset and model; nothing is read before it is asked for.
 
     Attributes:
         around: what they lie in.
         store: where the words lie.
-        dataset: of their concepts, whose descriptions no ordinary phrase may spell out.
+        dataset: of their concepts, whose descriptions no calibration prompt may spell out.
     """
 
     around: VocabularyStats
@@ -84,8 +94,9 @@ class Diagnostics:
     _known: dict[Cell, dict[str, float]] = field(default_factory=dict, init=False, repr=False)
 
     def of(self, cells: Sequence[Cell]) -> list[dict[str, float]]:
-        """CAUSES of each word; `turning_block` is left out where the encoder shows no blocks.
+        """DIAGNOSTICS of each word; `concept_onset_layer` only where the encoder shows its blocks.
 
+        Means over the model's text encoders, where it has several; the layer is of the first one.
         A word is looked at once, however many models it is measured in.
         """
         if new := [cell for cell in dict.fromkeys(cells) if cell not in self._known]:
@@ -94,56 +105,56 @@ class Diagnostics:
 
     @torch.no_grad()
     def _look(self, cells: Sequence[Cell]) -> list[dict[str, float]]:
-        around, text, template = self.around, self.around.task.text, self.around.task.template
-        vectors_NKD = torch.stack([self.store.load(c, text.width).vectors_KD for c in cells])
-        anchor_ND = torch.stack([text.word_row(cell.anchor) for cell in cells])
-        device = text.embedding.weight.device
-        encoded_NF = states(text, template, vectors_NKD.to(device))[:, 0].cpu()
+        text, template = self.around.model.text, self.around.model.prompt_template
+        words_NKD = torch.stack([self.store.load(c, text.width).vectors_KD for c in cells])
+        anchor_ND = text.anchor_rows([cell.anchor for cell in cells])
+        encoded_NF = states(text, template, words_NKD.to(text.device))[:, 0].cpu()
+        energies, distances = [], []
+        for name, stats in self.around.encoders.items():
+            part = text.slices[name]
+            own_NKD = words_NKD[..., part]
+            energies.append(off_subspace_energy(own_NKD, anchor_ND[:, part], stats.directions_RD))
+            distances.append(distance(own_NKD, stats.table_SD) / stats.typical)
         found = {
-            "outside_table": outside(vectors_NKD, anchor_ND, around.directions_RD),
-            "far_from_words": distance(vectors_NKD, around.table_SD) / around.typical,
-            "strange_output": strange_output(encoded_NF, self._ordinary_BF),
+            "off_subspace_energy": torch.stack(energies).mean(dim=0),
+            "vocabulary_distance": torch.stack(distances).mean(dim=0),
+            "output_distance": output_distance(encoded_NF, self._calibration_BF),
         }
-        if text.blocks is not None:
-            names = [self.dataset.concepts[cell.concept] for cell in cells]
-            of_name = {
-                name: end_of_text(text, template, text.name_rows(name)[None])
-                for name in dict.fromkeys(names)
-            }
-            found["turning_block"] = turning_block(
-                end_of_text(text, template, vectors_NKD),
-                end_of_text(text, template, anchor_ND[:, None]),
-                torch.cat([of_name[name] for name in names], dim=1),
+        name, encoder = next(iter(text.encoders.items()))
+        if encoder.blocks is not None:
+            part = text.slices[name]
+            named = [template.format(self.dataset.concepts[cell.concept]) for cell in cells]
+            found["concept_onset_layer"] = concept_onset_layer(
+                end_of_text(encoder, template, words_NKD[..., part]),
+                end_of_text(encoder, template, anchor_ND[:, None, part]),
+                behind_texts(encoder, encoder.blocks, named).cpu(),
             )
         return [
-            {
-                cause: round(float(found[cause][n]), DIGITS)
-                for cause in DIAGNOSTICS
-                if cause in found
-            }
+            {each: round(float(found[each][n]), DIGITS) for each in DIAGNOSTICS if each in found}
             for n in range(len(cells))
         ]
 
     @cached_property
-    def _ordinary_BF(self) -> Tensor:
-        excluded, task = descriptions_of(self.dataset), self.around.task
-        chosen = phrases(self.around.support, PHRASES, LONGEST, excluded)
-        return encoded_phrases(task.text, task.template, chosen)[:, 0].cpu()
+    def _calibration_BF(self) -> Tensor:
+        model, excluded = self.around.model, descriptions_of(self.dataset)
+        own = support_of(model.text, model.text)
+        chosen = calibration_prompts(own, PHRASES, MAX_WORDS, excluded)
+        return encoded_phrases(model.text, model.prompt_template, chosen)[:, 0].cpu()
 
 
-def outside(vectors_NKD: Tensor, anchor_ND: Tensor, directions_RD: Tensor) -> Tensor:
+def off_subspace_energy(words_NKD: Tensor, anchor_ND: Tensor, directions_RD: Tensor) -> Tensor:
     """Share [N] of the energy of v - a outside orthonormal directions; 0 for the anchor itself."""
-    way_NKD = (vectors_NKD - anchor_ND[:, None]).double()
+    way_NKD = (words_NKD - anchor_ND[:, None]).double()
     energy_N = way_NKD.square().sum(dim=(1, 2))
     inside_N = (way_NKD @ directions_RD.T).square().sum(dim=(1, 2))
     return torch.where(energy_N > 0, 1 - inside_N / energy_N.clamp(min=1e-300), 0.0)
 
 
-def distance(vectors_NKD: Tensor, table_SD: Tensor) -> Tensor:
+def distance(words_NKD: Tensor, table_SD: Tensor) -> Tensor:
     """Mean distance [N] of a word's vectors to their nearest rows."""
-    parts = vectors_NKD.flatten(0, 1).split(AT_ONCE)
+    parts = words_NKD.flatten(0, 1).split(AT_ONCE)
     nearest_M = torch.cat([torch.cdist(part_MD, table_SD).amin(dim=1) for part_MD in parts])
-    return nearest_M.view(vectors_NKD.shape[:2]).mean(dim=1)
+    return nearest_M.view(words_NKD.shape[:2]).mean(dim=1)
 
 
 def typical_distance(table_SD: Tensor, sample: int = SAMPLE) -> Tensor:
@@ -157,19 +168,19 @@ def typical_distance(table_SD: Tensor, sample: int = SAMPLE) -> Tensor:
     return torch.cat(nearest).median().float()
 
 
-def strange_output(encoded_NF: Tensor, ordinary_BF: Tensor) -> Tensor:
-    """Mahalanobis distance [N] to ordinary phrases, relative to theirs."""
-    mean_F = ordinary_BF.mean(dim=0).double()
+def output_distance(encoded_NF: Tensor, calibration_BF: Tensor) -> Tensor:
+    """Mahalanobis distance [N] to calibration prompts, relative to theirs."""
+    mean_F = calibration_BF.mean(dim=0).double()
     _, values_F, directions_FF = torch.linalg.svd(
-        ordinary_BF.double() - mean_F, full_matrices=False
+        calibration_BF.double() - mean_F, full_matrices=False
     )
     spanned = values_F > 1e-4 * values_F[0]
-    scale_F = values_F[spanned] / len(ordinary_BF) ** 0.5
+    scale_F = values_F[spanned] / len(calibration_BF) ** 0.5
     way_NF = (encoded_NF.double() - mean_F) @ directions_FF[spanned].T / scale_F
     return way_NF.square().mean(dim=1).sqrt()
 
 
-def turning_block(word_HND: Tensor, anchor_HND: Tensor, name_HND: Tensor) -> Tensor:
+def concept_onset_layer(word_HND: Tensor, anchor_HND: Tensor, name_HND: Tensor) -> Tensor:
     """First block [N], from 1, that brings a word nearer to the name than to its anchor.
 
     H + 1 where none does.

@@ -1,6 +1,6 @@
 """Measures every word in its own model and in the others, and the baselines beside them.
 
-Shapes: N words, K vectors per word, D embedding width.
+Letters: N words, K vectors per word, D width of a model's embedding space.
 """
 
 import hashlib
@@ -14,19 +14,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vwtransfer.config.origin import this_process
 from vwtransfer.datasets import Dataset
+from vwtransfer.errors import UserError
 from vwtransfer.evaluation.diagnostics import Diagnostics
 from vwtransfer.evaluation.saved_images import image_path
-from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec
+from vwtransfer.evaluation.specs import CHANCE, NO_TRANSFER, WORD, EvalSpec
 from vwtransfer.files import write_atomically
+from vwtransfer.models import Model
+from vwtransfer.models.devices import device_name
+from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.results import NOT_CHECKED, Record, write_part
 from vwtransfer.seeds import generator
 from vwtransfer.tasks import Measurement, Task
-from vwtransfer.tracking import NullTracker, Tracker
 from vwtransfer.transfer import Map
-from vwtransfer.words.store import WordStore
+from vwtransfer.words.cells import Cell
+from vwtransfer.words.store import Word, WordStore
 
 _UNSAFE = {True: "yes", False: "no", None: NOT_CHECKED}
+
+
+@dataclass(frozen=True)
+class FittedMap:
+    """A map of words into a model.
+
+    Attributes:
+        map: of words.
+        support: what it was fitted on, in the words of the results.
+        space: of the words that it takes.
+    """
+
+    map: Map
+    support: str
+    space: EmbeddingSpace
 
 
 @dataclass(frozen=True)
@@ -35,29 +55,33 @@ class Evaluation:
 
     Attributes:
         experiment: the name that rows carry.
-        task: the model, and what it measures.
+        model: that measures.
+        task: what of it is measured.
         dataset: whose held-out images are measured on.
         store: the trained words.
-        maps: trained_for -> the map from that task's model into this one.
-        vectors: K of the random baseline.
+        source_tasks: a model's name -> its task, for each whose words are measured.
+        maps: source model -> the map from its space into this model's.
+        num_vectors: K of the random baseline.
         folder: of the run.
-        keep_images: whether generated images are written to images/.
-        tracker: who is told what was measured.
+        save_images: whether generated images are written to images/.
         parts: the folder whose results/ takes the rows; None for the run's.
-        causes: trained_for -> what may explain that words are lost on the way.
+        diagnostics: source model -> what may explain that its words are lost on the way.
+        on_measured: told what was measured.
     """
 
     experiment: str
+    model: Model
     task: Task
     dataset: Dataset
     store: WordStore
-    maps: Mapping[str, Map]
-    vectors: int
+    source_tasks: Mapping[str, str]
+    maps: Mapping[str, FittedMap]
+    num_vectors: int
     folder: Path
-    keep_images: bool
-    tracker: Tracker = field(default_factory=NullTracker)
+    save_images: bool
     parts: Path | None = None
-    causes: Mapping[str, Diagnostics] = field(default_factory=dict)
+    diagnostics: Mapping[str, Diagnostics] = field(default_factory=dict)
+    on_measured: Callable[[Sequence[EvalSpec], Sequence[Measurement]], None] = lambda specs, _: None
 
 
 def evaluate(
@@ -65,108 +89,153 @@ def evaluate(
     waiting: Sequence[EvalSpec],
     advance: Callable[[int], None] = lambda words: None,
     stopping: Callable[[], bool] = lambda: False,
+    held_out: Any = None,
 ) -> None:
-    """Measures the queries and writes a part of the results for each pack of them.
+    """Measures words and baselines, and writes a part of the results for each batch of them.
 
     Args:
         evaluation: the model and the dataset.
         waiting: what has no rows yet; words that failed must be left out.
-        advance: told how many queries were measured.
-        stopping: asked after each pack.
+        advance: told how many were measured.
+        stopping: asked after each batch.
+        held_out: what the task makes of the dataset, where that is at hand.
 
     Raises:
         KeyboardInterrupt: `stopping` was true; what was measured is written.
+        UserError: a word was trained beside another embedding table than its model's.
     """
-    for pack in _packs(waiting, evaluation.task.measured_at_once):
+    task, model = evaluation.task, evaluation.model
+    if held_out is None:
+        held_out = task.held_out(model, evaluation.dataset)
+    for batch in _batches(waiting, task.words_at_once(model)):
         began = time.perf_counter()
-        measured = _measure(evaluation, pack)
-        seconds = (time.perf_counter() - began) / len(pack)
-        causes = evaluation.causes.get(pack[0].trained_for)
-        explained: Sequence[dict[str, Any]] = [{}] * len(pack)
-        if causes is not None:
-            explained = causes.of([query.cell for query in pack])
-        records = [
-            Record(
-                evaluation.experiment,
-                **asdict(query),
-                metric=metric,
-                value=value,
-                examples=measurement.examples,
-                seconds=seconds,
-                unsafe=_UNSAFE[measurement.unsafe],
-                **of_word,
-            )
-            for query, measurement, of_word in zip(pack, measured, explained, strict=True)
-            for metric, value in measurement.values.items()
-        ]
-        if evaluation.keep_images:
-            for query, measurement in zip(pack, measured, strict=True):
-                _keep_images(evaluation.folder, query, measurement)
+        measured = _measure(evaluation, held_out, batch)
+        seconds = (time.perf_counter() - began) / len(batch)
+        records = _records(evaluation, batch, measured, seconds)
+        if evaluation.save_images:
+            for spec, measurement in zip(batch, measured, strict=True):
+                _save_images(evaluation.folder, spec, measurement)
         if records:
-            write_part(evaluation.parts or evaluation.folder, records, _part_key(pack))
-        evaluation.tracker.measured(pack, measured)
-        advance(len(pack))
+            write_part(evaluation.parts or evaluation.folder, records, _part_key(batch))
+        evaluation.on_measured(batch, measured)
+        advance(len(batch))
         if stopping():
             raise KeyboardInterrupt
 
 
-def _packs(waiting: Sequence[EvalSpec], size: int) -> Iterator[list[EvalSpec]]:
-    """Queries that are encoded alike, so many at a time."""
-    groups: dict[tuple[str, str], list[EvalSpec]] = {}
-    for query in waiting:
-        groups.setdefault((query.trained_for, query.transfer), []).append(query)
+def _records(
+    evaluation: Evaluation,
+    batch: Sequence[EvalSpec],
+    measured: Sequence[Measurement],
+    seconds: float,
+) -> list[Record]:
+    source, mapped = batch[0].source_model, batch[0].transfer != NO_TRANSFER
+    diagnostics = evaluation.diagnostics.get(source)
+    explained: Sequence[dict[str, Any]] = [{}] * len(batch)
+    if diagnostics is not None:
+        explained = diagnostics.of([spec.cell for spec in batch])
+    made = asdict(this_process(device_name(evaluation.model.device)))
+    return [
+        Record(
+            experiment=evaluation.experiment,
+            **asdict(spec),
+            source_task=evaluation.source_tasks.get(source, ""),
+            target_task=evaluation.task.name,
+            metric=metric,
+            value=value,
+            num_images=measurement.num_images,
+            eval_seconds=seconds,
+            unsafe=_UNSAFE[measurement.unsafe],
+            support=evaluation.maps[source].support if mapped else "",
+            **of_word,
+            **made,
+        )
+        for spec, measurement, of_word in zip(batch, measured, explained, strict=True)
+        for metric, value in measurement.values.items()
+    ]
+
+
+def _batches(waiting: Sequence[EvalSpec], size: int) -> Iterator[list[EvalSpec]]:
+    """What is encoded alike, so many at a time."""
+    groups: dict[tuple[str, str, str], list[EvalSpec]] = {}
+    for spec in waiting:
+        groups.setdefault((spec.kind, spec.source_model, spec.transfer), []).append(spec)
     for group in groups.values():
         for start in range(0, len(group), size):
             yield group[start : start + size]
 
 
 @torch.no_grad()
-def _measure(evaluation: Evaluation, pack: Sequence[EvalSpec]) -> list[Measurement]:
-    task, dataset, kind = evaluation.task, evaluation.dataset, pack[0].trained_for
-    concepts = [query.concept for query in pack]
-    if kind == "chance":
-        return [Measurement(task.chance(len(dataset.concepts)), examples=0)] * len(pack)
-    if kind == "anchor":
-        text = task.text.encode_text([task.template.format(query.anchor) for query in pack])
-    elif kind == "name":
-        names = [dataset.concepts[concept] for concept in concepts]
-        text = task.text.encode_text([task.template.format(name) for name in names])
+def _measure(evaluation: Evaluation, held_out: Any, batch: Sequence[EvalSpec]) -> list[Measurement]:
+    task, model, dataset = evaluation.task, evaluation.model, evaluation.dataset
+    kind, concepts = batch[0].kind, [spec.concept for spec in batch]
+    if kind == CHANCE:
+        return [Measurement(task.chance(len(dataset.concepts)), num_images=0)] * len(batch)
+    if kind in ("anchor", "name"):
+        named = [
+            spec.anchor if kind == "anchor" else dataset.concepts[spec.concept] for spec in batch
+        ]
+        prompts = model.text.encode_text([model.prompt_template.format(name) for name in named])
     else:
-        text = task.text.encode_words(task.template, _vectors(evaluation, pack))
-    return task.measure(text, dataset, concepts)
+        prompts = model.text.encode_words(model.prompt_template, _words(evaluation, batch))
+    return task.measure(model, prompts, held_out, concepts)
 
 
-def _vectors(evaluation: Evaluation, pack: Sequence[EvalSpec]) -> Tensor:
-    """The words [N, K, D] of a pack in the space of the model that measures them."""
-    text, kind = evaluation.task.text, pack[0].trained_for
-    device = text.embedding.weight.device
-    if kind == "random":
-        rows = [_random(evaluation, query) for query in pack]
-        return torch.stack(rows).to(device)
-    width = text.width if pack[0].transfer == NO_TRANSFER else None
-    words = [evaluation.store.load(query.cell, width).vectors_KD for query in pack]
-    vectors_NKD = torch.stack(words)
-    if pack[0].transfer != NO_TRANSFER:
-        vectors_NKD = evaluation.maps[kind](vectors_NKD)
-    return vectors_NKD.to(device)
+def _words(evaluation: Evaluation, batch: Sequence[EvalSpec]) -> Tensor:
+    """The words [N, K, D] of a batch in the space of the model that measures them."""
+    text, first = evaluation.model.text, batch[0]
+    if first.kind != WORD:
+        return torch.stack([_random(evaluation, spec) for spec in batch]).to(text.device)
+    if first.transfer == NO_TRANSFER:
+        return torch.stack(_loaded(evaluation, batch, text)).to(text.device)
+    fitted = evaluation.maps[first.source_model]
+    words_NKD = torch.stack(_loaded(evaluation, batch, fitted.space))
+    return fitted.map(words_NKD, [spec.anchor for spec in batch]).to(text.device)
 
 
-def _random(evaluation: Evaluation, query: EvalSpec) -> Tensor:
-    text = evaluation.task.text
-    stream = generator("random", query.dataset, query.concept, query.anchor, query.seed)
-    direction_KD = torch.randn(evaluation.vectors, text.width, generator=stream)
-    direction_KD /= direction_KD.norm(dim=1, keepdim=True)
-    return direction_KD * text.word_row(query.anchor).norm()
+def _loaded(
+    evaluation: Evaluation, batch: Sequence[EvalSpec], space: EmbeddingSpace
+) -> list[Tensor]:
+    return [load_beside(evaluation.store, spec.cell, space).vectors_KD for spec in batch]
 
 
-def _keep_images(folder: Path, query: EvalSpec, measurement: Measurement) -> None:
-    """Under images/; see `kept_images`."""
+def load_beside(store: WordStore, cell: Cell, space: EmbeddingSpace) -> Word:
+    """A word, to be read in the space that it was trained in or mapped into.
+
+    Raises:
+        UserError: the space's tokenizers or embedding tables are others now.
+    """
+    word = store.load(cell, space.width)
+    if word.table != space.identity:
+        raise UserError(
+            f"{store.path(cell)}: was trained beside the embedding table {word.table}, and that of "
+            f"model.{space.model} is {space.identity}: another checkpoint or precision. Choose the "
+            "former one, or another name: name=..."
+        )
+    return word
+
+
+def _random(evaluation: Evaluation, spec: EvalSpec) -> Tensor:
+    """A random word [K, D]: in each encoder's space of the anchor's norm."""
+    text = evaluation.model.text
+    stream = generator("random", spec.dataset, spec.concept, spec.anchor, spec.seed)
+    direction_KD = torch.randn(evaluation.num_vectors, text.width, generator=stream)
+    anchor_D = text.anchor_rows([spec.anchor])[0]
+    for part in text.slices.values():
+        norm_K1 = direction_KD[:, part].norm(dim=1, keepdim=True)
+        direction_KD[:, part] = direction_KD[:, part] / norm_K1 * anchor_D[part].norm()
+    return direction_KD
+
+
+def _save_images(folder: Path, spec: EvalSpec, measurement: Measurement) -> None:
+    """Under images/; see `saved_images`."""
     for number, image in enumerate(measurement.images):
-        path = image_path(folder / "images", **query.of_image, number=number)
+        path = image_path(folder / "images", **spec.of_image, number=number)
         write_atomically(path, partial(image.save, format="PNG"))
 
 
-def _part_key(pack: Sequence[EvalSpec]) -> str:
-    first = pack[0]
-    digest = hashlib.sha256(repr(list(pack)).encode()).hexdigest()[:16]
-    return f"{first.dataset}-{first.trained_for}-on-{first.evaluated_on}-{digest}"
+def _part_key(batch: Sequence[EvalSpec]) -> str:
+    first = batch[0]
+    digest = hashlib.sha256(repr(list(batch)).encode()).hexdigest()[:16]
+    source = first.source_model or first.kind
+    return f"{first.dataset}-{source}-on-{first.target_model}-{digest}"

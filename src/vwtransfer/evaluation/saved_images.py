@@ -1,7 +1,8 @@
 """Where the pictures that models make of words lie in a study's folder.
 
-    images/      generations        detections/  boxes found        cut/  see `illustrations`
-    <kind>/<dataset>/<concept>/<trained_for>-<transfer>/<anchor>-<delta>-<seed>-<number>.png
+    images/      generations        detections/  boxes found        cut/  see `analysis`
+    <what>/<dataset>/<concept>/<kind>~<source_model>~<transfer>~<target_model>/
+        <anchor>-<delta>-<seed>-<number>.png
 
 `number` counts the images of one word; in cut/ it is how many blocks the text encoder was left.
 """
@@ -12,26 +13,29 @@ import pandas as pd
 
 from vwtransfer.words.cells import delta_text
 
-COLUMNS = ["dataset", "concept", "trained_for", "transfer", "anchor", "delta", "seed", "number"]
+ORIGIN = ["kind", "source_model", "transfer", "target_model"]
+COLUMNS = ["dataset", "concept", *ORIGIN, "anchor", "delta", "seed", "number"]
 
 
 def image_path(
     folder: Path,
     dataset: str,
     concept: str,
-    trained_for: str,
-    transfer: str,
     anchor: str,
     delta: float,
+    kind: str,
+    source_model: str,
+    transfer: str,
+    target_model: str,
     seed: int,
     number: int,
 ) -> Path:
     """The file of one picture below `folder`, such as a study's images/."""
-    place = folder / dataset / concept / f"{trained_for}-{transfer}"
+    place = folder / dataset / concept / "~".join((kind, source_model, transfer, target_model))
     return place / f"{anchor}-{delta_text(delta)}-{seed}-{number}.png"
 
 
-def kept_images(folder: Path) -> pd.DataFrame:
+def saved_images(folder: Path) -> pd.DataFrame:
     """The pictures below `folder`: COLUMNS and `path`, a row each; none where there is no folder.
 
     Files of another layout are passed over.
@@ -39,11 +43,13 @@ def kept_images(folder: Path) -> pd.DataFrame:
     rows = []
     for path in sorted(folder.glob("*/*/*/*.png")):
         dataset, concept, made, name = path.relative_to(folder).with_suffix("").parts
-        trained_for, _, transfer = made.partition("-")
+        origin = made.split("~")  # no name of a config holds one
+        if len(origin) != len(ORIGIN):
+            continue
         try:
             anchor, delta, seed, number = name.rsplit("-", 3)
             numbers = float(delta), int(seed), int(number)
         except ValueError:
             continue
-        rows.append((dataset, concept, trained_for, transfer, anchor, *numbers, path))
+        rows.append((dataset, concept, *origin, anchor, *numbers, path))
     return pd.DataFrame(rows, columns=[*COLUMNS, "path"])

@@ -8,6 +8,7 @@ from vwtransfer.words.cells import Cell
 
 NO_TRANSFER = "none"
 UNCONSTRAINED = float("inf")
+WORD, CHANCE = "word", "chance"
 
 
 @dataclass(frozen=True, order=True)
@@ -15,52 +16,51 @@ class EvalSpec:
     """A word, or what stands in for one, to be measured in one model; identifies its rows.
 
     Attributes:
-        trained_for: the task of the word, or the baseline: anchor, name, random or chance.
+        kind: word, or the baseline: anchor, name, random or chance.
+        source_model: the model of the word; "" for a baseline.
         transfer: the method that mapped it, or "none".
-        evaluated_on: the task whose model measures it.
+        target_model: the model that measures it.
     """
 
     dataset: str
     concept: str
     anchor: str
     delta: float
-    trained_for: str
+    kind: str
+    source_model: str
     transfer: str
-    evaluated_on: str
+    target_model: str
     seed: int
 
     @classmethod
-    def of_word(cls, cell: Cell, evaluated_on: str, transfer: str) -> "EvalSpec":
+    def of_word(cls, cell: Cell, target_model: str, transfer: str) -> "EvalSpec":
         """A trained word, mapped by `transfer` unless that is "none"."""
-        return cls(
-            cell.dataset,
-            cell.concept,
-            cell.anchor,
-            cell.delta,
-            cell.task,
-            transfer,
-            evaluated_on,
-            cell.seed,
-        )
+        where = (cell.dataset, cell.concept, cell.anchor, cell.delta)
+        return cls(*where, WORD, cell.model, transfer, target_model, cell.seed)
+
+    @classmethod
+    def of_baseline(cls, cell: Cell, target_model: str, kind: str) -> "EvalSpec":
+        """What a word is compared with; a concept's name and chance know no anchor."""
+        anchor = "" if kind in ("name", CHANCE) else cell.anchor
+        where = (cell.dataset, cell.concept, anchor, UNCONSTRAINED)
+        return cls(*where, kind, "", NO_TRANSFER, target_model, cell.seed)
 
     @property
     def of_image(self) -> dict[str, Any]:
         """What the file of an image that a model makes of it is named after."""
-        named = asdict(self)
-        del named["evaluated_on"]  # one model makes images
-        return named
+        return asdict(self)
 
     @property
     def cell(self) -> Cell:
         """The trained word that is measured."""
         return Cell(
-            self.dataset, self.trained_for, self.concept, self.anchor, self.delta, self.seed
+            self.dataset, self.source_model, self.concept, self.anchor, self.delta, self.seed
         )
 
 
-def queries(
+def eval_specs(
     cells: Iterable[Cell],
-    evaluated_on: str,
+    target_model: str,
     sources: Sequence[str],
     transfer: str,
     baselines: Sequence[str],
@@ -69,43 +69,18 @@ def queries(
 
     Args:
         cells: trained words of one dataset.
-        evaluated_on: the model's task; its own words are measured as trained.
-        sources: tasks whose words are mapped into it.
+        target_model: the model; its own words are measured as trained.
+        sources: models whose words are mapped into it.
         transfer: the method that maps them.
         baselines: some of "anchor" (the anchor word itself), "name" (the concept's own name) and
             "random" (random vectors of the anchor's norm). Chance goes with any of them.
     """
+    kinds = [*baselines, CHANCE] if baselines else []
     found: set[EvalSpec] = set()
     for cell in cells:
-        if cell.task == evaluated_on:
-            found.add(EvalSpec.of_word(cell, evaluated_on, NO_TRANSFER))
-        elif cell.task in sources:
-            found.add(EvalSpec.of_word(cell, evaluated_on, transfer))
-        for baseline in baselines:
-            anchor = "" if baseline == "name" else cell.anchor
-            found.add(
-                EvalSpec(
-                    cell.dataset,
-                    cell.concept,
-                    anchor,
-                    UNCONSTRAINED,
-                    baseline,
-                    NO_TRANSFER,
-                    evaluated_on,
-                    cell.seed,
-                )
-            )
-        if baselines:
-            found.add(
-                EvalSpec(
-                    cell.dataset,
-                    cell.concept,
-                    "",
-                    UNCONSTRAINED,
-                    "chance",
-                    NO_TRANSFER,
-                    evaluated_on,
-                    cell.seed,
-                )
-            )
+        if cell.model == target_model:
+            found.add(EvalSpec.of_word(cell, target_model, NO_TRANSFER))
+        elif cell.model in sources:
+            found.add(EvalSpec.of_word(cell, target_model, transfer))
+        found.update(EvalSpec.of_baseline(cell, target_model, kind) for kind in kinds)
     return sorted(found)

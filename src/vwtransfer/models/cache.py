@@ -31,7 +31,7 @@ from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically
 
 Tensors = dict[str, Tensor]
-Look = Callable[[Any, Any, Sequence[Image.Image]], Tensors]
+Encode = Callable[[Any, Any, Sequence[Image.Image]], Tensors]
 
 _LIBRARIES = ("torch", "torchvision", "transformers", "diffusers", "open_clip_torch", "pillow")
 _OURS = re.compile(r"\.?[0-9a-f]+\.safetensors(\..+)?")  # nothing else in the folder is removed
@@ -57,7 +57,8 @@ class Cache:
         try:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError):  # damaged is as good as not there
+        # damaged is as good as not there; a RuntimeError is torch's, of a file evicted meanwhile
+        except (OSError, RuntimeError, SafetensorError):
             return None
         with contextlib.suppress(OSError):  # a folder that may only be read
             os.utime(path)
@@ -96,29 +97,29 @@ class Cache:
                 total -= size
 
 
-class Encoder:
-    """A frozen model that looks at batches of images, and remembers what it saw.
+class ImageEncoder:
+    """A frozen model that encodes batches of images, and keeps the results.
 
     Args:
-        look: (model, preprocess, M images) -> tensors of M rows each, on the model's device.
-        model: whose weights look.
-        preprocess: what `look` makes tensors of images with.
-        batch: how many images it looks at together.
+        encode: (model, preprocess, M images) -> tensors of M rows each, on the model's device.
+        model: whose weights encode.
+        preprocess: what `encode` makes tensors of images with.
+        batch: how many images are encoded together.
         settings: configs of the model and of `preprocess`, and how the model is run: all that
-            decides what is seen beside weights and pixels.
-        cache: None: nothing is remembered.
+            decides the result beside weights and pixels.
+        cache: None: nothing is kept.
     """
 
     def __init__(
         self,
-        look: Look,
+        encode: Encode,
         model: nn.Module,
         preprocess: Any,
         batch: int,
         settings: Sequence[object],
         cache: Cache | None,
     ) -> None:
-        self._look = look
+        self._encode = encode
         self._model = model
         self._preprocess = preprocess
         self._batch = batch
@@ -126,21 +127,29 @@ class Encoder:
         self._cache = cache
 
     def batches(self, examples: Sequence[Example]) -> Iterator[Tensors]:
-        """What the model sees in the examples' images, batch by batch, on its device."""
+        """What the model makes of the examples' images, batch by batch, on its device."""
         device = next(self._model.parameters()).device
         for start in range(0, len(examples), self._batch):
             images = [example.load() for example in examples[start : start + self._batch]]
-            yield {name: tensor.to(device) for name, tensor in self._seen(images).items()}
+            yield {name: tensor.to(device) for name, tensor in self._encoded(images).items()}
 
-    def _seen(self, images: list[Image.Image]) -> Tensors:
+    def _encoded(self, images: list[Image.Image]) -> Tensors:
         if self._cache is None:
-            return self._look(self._model, self._preprocess, images)
+            return self._computed(images)
         key = self._key(images)
-        seen = self._cache.read(key)
-        if seen is None:
-            seen = self._look(self._model, self._preprocess, images)
-            self._cache.write(key, seen)
-        return seen
+        found = self._cache.read(key)
+        if found is None:
+            found = self._computed(images)
+            self._cache.write(key, found)
+        return found
+
+    def _computed(self, images: list[Image.Image]) -> Tensors:
+        """What the model makes of images, laid out as a file gives it.
+
+        A memory format would decide the last bits of all that is computed from it.
+        """
+        found = self._encode(self._model, self._preprocess, images)
+        return {name: tensor.contiguous() for name, tensor in found.items()}
 
     def _key(self, images: Sequence[Image.Image]) -> str:
         digest = hashlib.sha256(self._identity.encode())
@@ -151,14 +160,14 @@ class Encoder:
 
     @cached_property
     def _identity(self) -> str:
-        """A hash of all that decides what is seen, but the images."""
+        """A hash of all that decides the result, but the images."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self._model.state_dict().items()):
             kind = f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.device.type}"
             digest.update(f"\0{kind}\0".encode())
             digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
         libraries = [f"{name} {version(name)}" for name in _LIBRARIES]
-        code = inspect.getsource(self._look)
+        code = inspect.getsource(self._encode)
         for text in (*libraries, code, repr(self._model), *map(str, self._settings)):
             digest.update(f"\0{text}".encode())
         return digest.hexdigest()

@@ -37,6 +37,11 @@ def use_threads(count: int | None) -> None:
         os.environ[f"{library}_NUM_THREADS"] = str(count)
 
 
+def device_name(device: torch.device) -> str:
+    """What a device is: the GPU's name, or the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def wait_for(device: torch.device) -> None:
     """Until a GPU has done what it was told; for clocks."""
     if device.type == "cuda":

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from vwtransfer.config import models as config
 from vwtransfer.models.checkpoints import Checkpoint, pretrained, weights
 
 FILES = (
@@ -27,28 +28,16 @@ class Judge:
     """Ranks the names of a dataset's concepts for an image: generation accuracy (section 4.1).
 
     Args:
-        checkpoint: folder or hub id of a transformers CLIPModel.
-        revision: of the hub's repository; None for its main branch.
-        dtype: precision of the model, such as "float32".
+        settings: see `config.models.Judge`; the checkpoint is of a transformers CLIPModel.
         device: where it runs.
-        attention: "sdpa" or "eager"; None for the library's choice.
-        template: the prompt, `{}` where a concept's name stands.
     """
 
-    def __init__(
-        self,
-        checkpoint: str,
-        dtype: str,
-        device: torch.device,
-        template: str,
-        revision: str | None = None,
-        attention: str | None = None,
-    ) -> None:
-        self.checkpoint = Checkpoint("model.judge", checkpoint, revision, FILES)
-        self.dtype = dtype
+    def __init__(self, settings: config.Judge, device: torch.device) -> None:
+        self.checkpoint = Checkpoint("model.judge", settings.checkpoint, settings.revision, FILES)
+        self.dtype: torch.dtype = getattr(torch, settings.dtype)
         self.device = device
-        self.attention = attention
-        self.template = template
+        self.attention = settings.attention
+        self.prompt_template = settings.prompt_template
 
     @cached_property
     def _processor(self) -> Any:
@@ -64,7 +53,7 @@ class Judge:
         """The CLIPModel, frozen."""
         from transformers import CLIPModel
 
-        options = {"dtype": getattr(torch, self.dtype), "attn_implementation": self.attention}
+        options = {"dtype": self.dtype, "attn_implementation": self.attention}
         with self.checkpoint.loading():
             return pretrained(CLIPModel, self.checkpoint, self.device, **options)
 
@@ -77,14 +66,14 @@ class Judge:
             concepts: concept -> its name in prompts.
         """
         pixels = self._processor.image_processor(list(images), return_tensors="pt")["pixel_values"]
-        pixels = pixels.to(self.device, getattr(torch, self.dtype))
+        pixels = pixels.to(self.device, self.dtype)
         image_ME = self.model.get_image_features(pixel_values=pixels).pooler_output
         scores_MC = F.normalize(image_ME.float(), dim=-1) @ self._names(concepts).T
         order = list(concepts)
         return [order[c] for c in scores_MC.argmax(dim=1).tolist()]
 
     def _names(self, concepts: Mapping[str, str]) -> Tensor:
-        prompts = [self.template.format(name) for name in concepts.values()]
+        prompts = [self.prompt_template.format(name) for name in concepts.values()]
         tokens = self._processor.tokenizer(prompts, padding=True, return_tensors="pt")
         text_CE = self.model.get_text_features(**tokens.to(self.device)).pooler_output
         return F.normalize(text_CE.float(), dim=-1)

@@ -1,18 +1,29 @@
-"""What OWL-v2 sees in images before any prompt: regions, each with a box and a class embedding.
+"""OWL-v2: finds what a prompt names among regions that it sees before any prompt.
 
-Shapes: M images, R regions, D width of the vision tower, E width of the class embeddings.
+Letters: N words, K vectors per word, D embedding width, B batch, M images, R regions, T boxes of an
+image, E width of the class embeddings, L tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torchvision.ops import box_convert
+from torchvision.ops import box_convert, box_iou
 
-from vwtransfer.models.checkpoints import weights
+from vwtransfer.config import models as config
+from vwtransfer.datasets import BOXES, Dataset, Example, training_examples
+from vwtransfer.models.cache import Cache, ImageEncoder
+from vwtransfer.models.checkpoints import pretrained, weights
+from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
+from vwtransfer.models.frozen import Frozen
+from vwtransfer.models.text_encoder import Encoded, TextEncoder
+from vwtransfer.models.vocabulary import Vocabulary, of_transformers
+from vwtransfer.words.cells import Cell
 
 FILES = (
     ("config.json",),
@@ -26,7 +37,7 @@ FILES = (
 
 @dataclass(frozen=True)
 class Regions:
-    """What OWL-v2 sees in M images, before any prompt.
+    """What OWL-v2 makes of M images, before any prompt.
 
     Attributes:
         class_MRE: unit class embedding of each region.
@@ -42,8 +53,215 @@ class Regions:
     objectness_MR: Tensor
 
 
+@dataclass(frozen=True)
+class TrainingRegions:
+    """Sums over the positive and negative regions of each training image.
+
+    The loss is linear in the regions' unit embeddings, so that these sums are all it needs.
+
+    Attributes:
+        positive_ME, negative_ME: sums of class embeddings.
+        positives_M, negatives_M: how many regions were summed.
+        concepts: the concept each image was chosen for.
+    """
+
+    positive_ME: Tensor
+    negative_ME: Tensor
+    positives_M: Tensor
+    negatives_M: Tensor
+    concepts: list[str]
+
+
+class Owlv2(Frozen):
+    """A detector that words are learned in.
+
+    Args:
+        settings: see `config.models.Owlv2`.
+        device: where it runs.
+        cache: keeps the regions of images; None: every process computes them.
+    """
+
+    trains_with: tuple[str, ...] = (BOXES,)
+
+    def __init__(
+        self, settings: config.Owlv2, device: torch.device, cache: Cache | None = None
+    ) -> None:
+        super().__init__(settings, device, cache, FILES)
+        self.settings = settings
+
+    @cached_property
+    def processor(self) -> Any:
+        """The Owlv2Processor."""
+        from transformers import Owlv2Processor
+
+        with self.checkpoint.loading():
+            return Owlv2Processor.from_pretrained(
+                self.checkpoint.source, revision=self.checkpoint.revision
+            )
+
+    @property
+    def vocabularies(self) -> Mapping[str, Vocabulary]:
+        """The tokenizer."""
+        return {"text": self._vocabulary}
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        from transformers import CLIPTokenizer  # the processor's own; without it, loaded sooner
+
+        with self.checkpoint.loading():
+            tokenizer = CLIPTokenizer.from_pretrained(
+                self.checkpoint.source, revision=self.checkpoint.revision
+            )
+        return of_transformers(tokenizer, tokenizer.model_max_length)
+
+    @cached_property
+    def model(self) -> Any:
+        """The Owlv2ForObjectDetection, frozen."""
+        from transformers import Owlv2ForObjectDetection
+
+        options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
+        with self.checkpoint.loading():
+            model = pretrained(Owlv2ForObjectDetection, self.checkpoint, self.device, **options)
+        if self.settings.compiled:
+            model.owlv2.text_model.encoder.compile()
+        return model
+
+    @cached_property
+    def text(self) -> EmbeddingSpace:
+        """The text tower, read at the end of the text."""
+        owlv2 = self.model.owlv2
+
+        def forward(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:
+            pooled_ND = owlv2.text_model(input_ids=ids_NL).pooler_output
+            return Encoded(None, F.normalize(owlv2.text_projection(pooled_ND), dim=-1))
+
+        embedding = owlv2.text_model.embeddings.token_embedding
+        text = TextEncoder(
+            self._vocabulary,
+            embedding,
+            forward,
+            only_pooled=True,
+            blocks=owlv2.text_model.encoder.layers,
+        )
+        return EmbeddingSpace({"text": text}, self.support, self.name)
+
+    @torch.no_grad()
+    def features(self, dataset: Dataset) -> TrainingRegions:
+        """Sorts the regions of each training image into the target's and the others."""
+        examples = training_examples(dataset)
+        rest = iter(examples)
+        sums = [
+            self._sums(regions, m, next(rest))
+            for regions in self.encode_images(examples)
+            for m in range(len(regions.box_MR4))
+        ]
+        positive, negative, positives, negatives = map(torch.stack, zip(*sums, strict=True))
+        concepts = [example.concept for example in examples]
+        return TrainingRegions(positive, negative, positives, negatives, concepts)
+
+    def _sums(self, regions: Regions, m: int, example: Example) -> tuple[Tensor, ...]:
+        """Of the positive and the negative regions of an image, and how many these are."""
+        positive_R = self._positive(regions.box_MR4[m], example)
+        other_R = ~positive_R & ~self._on_ignored(regions.box_MR4[m], example)
+        negative_R = self._negative(other_R, regions.objectness_MR[m])
+        class_RE = regions.class_MRE[m].float()
+        return (
+            class_RE[positive_R].sum(0),
+            class_RE[negative_R].sum(0),
+            positive_R.sum(),
+            negative_R.sum(),
+        )
+
+    def _positive(self, box_R4: Tensor, example: Example) -> Tensor:
+        own = [
+            b for b, c in zip(example.boxes, example.labels, strict=True) if c == example.concept
+        ]
+        if not own:  # an image of something else, that no word is trained on
+            return torch.zeros(len(box_R4), dtype=torch.bool, device=box_R4.device)
+        overlap_RT = box_iou(box_R4.float(), torch.tensor(own, device=box_R4.device))
+        positive_R = overlap_RT.amax(dim=1) >= self.settings.positive_iou
+        positive_R[overlap_RT.argmax(dim=0)] = True
+        return positive_R
+
+    def _on_ignored(self, box_R4: Tensor, example: Example) -> Tensor:
+        """Regions on crowds and difficult objects of the concept, which are no others'."""
+        labelled = zip(example.ignored, example.ignored_labels, strict=True)
+        own = [box for box, concept in labelled if concept == example.concept]
+        if not own:
+            return torch.zeros(len(box_R4), dtype=torch.bool, device=box_R4.device)
+        overlap_RT = box_iou(box_R4.float(), torch.tensor(own, device=box_R4.device))
+        return overlap_RT.amax(dim=1) >= self.settings.positive_iou
+
+    def _negative(self, other_R: Tensor, objectness_R: Tensor) -> Tensor:
+        if self.settings.negatives is None:
+            return other_R
+        score_R = objectness_R.float().masked_fill(~other_R, -torch.inf)
+        top = score_R.topk(min(self.settings.negatives, int(other_R.sum()))).indices
+        return torch.zeros_like(other_R).index_fill_(0, top, True)
+
+    def batches(self, features: TrainingRegions, cell: Cell) -> Tensor:
+        """Images of the concept in shuffled epochs."""
+        own = [i for i, concept in enumerate(features.concepts) if concept == cell.concept]
+        return self.shuffled(own, cell)
+
+    def loss(
+        self,
+        words_NKD: Tensor,
+        features: TrainingRegions,
+        images_NB: Tensor,
+        cells: Sequence[Cell],
+        step: int,
+    ) -> Tensor:
+        """W cos(region(I, b), text(v)), w = -1 for the target's regions, +1 for others (table 1).
+
+        Mean over the batch's positives plus mean over its negatives, with equal weight.
+        """
+        text_NE = self.text.encode_words(self.prompt_template, words_NKD).pooled_NE.float()
+        positive_NE = features.positive_ME[images_NB].sum(1)
+        negative_NE = features.negative_ME[images_NB].sum(1)
+        positives_N = features.positives_M[images_NB].sum(1)
+        negatives_N = features.negatives_M[images_NB].sum(1).clamp(min=1)
+        pull_N = (text_NE * positive_NE).sum(1) / positives_N
+        push_N = (text_NE * negative_NE).sum(1) / negatives_N
+        return push_N - pull_N
+
+    def encode_images(self, examples: Sequence[Example]) -> list[Regions]:
+        """The regions of the examples' images, a part for each batch of the vision tower."""
+        return [Regions(**tensors) for tensors in self._image_encoder.batches(examples)]
+
+    @cached_property
+    def _image_encoder(self) -> ImageEncoder:
+        stated = (self.model.config, self.processor.image_processor, self.settings.attention)
+        return ImageEncoder(encode_images, self.model, self.processor, 16, stated, self.cache)
+
+    @torch.no_grad()
+    def encode_image(self, image: Image.Image) -> Regions:
+        """The regions of one image, which is not cached."""
+        return Regions(**encode_images(self.model, self.processor, [image]))
+
+    @torch.no_grad()
+    def detect(self, prompts: Prompts, parts: Iterable[Regions]) -> tuple[Tensor, Tensor]:
+        """The best T boxes [N, M, T, 4] for each prompt in each image, and their scores [N, M, T].
+
+        Args:
+            prompts: N.
+            parts: what `encode_images` made of M images.
+        """
+        found = [self._best(prompts.pooled_NE, regions) for regions in parts]
+        boxes, scores = zip(*found, strict=True)
+        return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
+
+    def _best(self, text_NE: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
+        cosine_NMR = torch.einsum("ne,mre->nmr", text_NE.to(regions.class_MRE), regions.class_MRE)
+        logit_NMR = (cosine_NMR + regions.shift_MR) * regions.scale_MR
+        top = logit_NMR.float().topk(min(self.settings.max_boxes, logit_NMR.shape[-1]), dim=-1)
+        index_NMT4 = top.indices[..., None].expand(-1, -1, -1, 4)
+        box_NMR4 = regions.box_MR4.expand(len(text_NE), -1, -1, -1)
+        return box_NMR4.gather(2, index_NMT4), top.values.sigmoid()
+
+
 @torch.no_grad()
-def see(model: Any, processor: Any, images: Sequence[Image.Image]) -> dict[str, Tensor]:
+def encode_images(model: Any, processor: Any, images: Sequence[Image.Image]) -> dict[str, Tensor]:
     """The `Regions` of images, by the model's own heads; tensors by the names of its fields.
 
     Args:

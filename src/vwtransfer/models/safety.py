@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from vwtransfer.config import models as config
 from vwtransfer.models.checkpoints import Checkpoint, MissingCheckpointError, pretrained, weights
 
 FILES = (
@@ -22,17 +23,13 @@ class SafetyChecker:
     """Flags images; it neither hides nor changes them.
 
     Args:
-        checkpoint: folder or hub id of a StableDiffusionSafetyChecker.
-        revision: of the hub's repository; None for its main branch.
-        dtype: precision of the model, such as "float32".
+        settings: see `config.models.SafetyChecker`; of a StableDiffusionSafetyChecker.
         device: where it runs.
     """
 
-    def __init__(
-        self, checkpoint: str, dtype: str, device: torch.device, revision: str | None = None
-    ) -> None:
-        self.checkpoint = Checkpoint("model.safety", checkpoint, revision, FILES)
-        self.dtype = dtype
+    def __init__(self, settings: config.SafetyChecker, device: torch.device) -> None:
+        self.checkpoint = Checkpoint("model.safety", settings.checkpoint, settings.revision, FILES)
+        self.dtype: torch.dtype = getattr(torch, settings.dtype)
         self.device = device
 
     @cached_property
@@ -50,7 +47,7 @@ class SafetyChecker:
         from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
 
         # the class declares no other attention than this one
-        options = {"dtype": getattr(torch, self.dtype), "attn_implementation": "eager"}
+        options = {"dtype": self.dtype, "attn_implementation": "eager"}
         with self.checkpoint.loading():
             return pretrained(StableDiffusionSafetyChecker, self.checkpoint, self.device, **options)
 
@@ -72,7 +69,7 @@ class SafetyChecker:
         if not self._there:
             return None
         pixels = self._processor(list(images), return_tensors="pt")["pixel_values"]
-        pixels = pixels.to(self.device, getattr(torch, self.dtype))
+        pixels = pixels.to(self.device, self.dtype)
         shown = np.zeros((len(images), 1, 1, 3))  # what it would blacken
         _, unsafe = self.model(clip_input=pixels, images=shown)
         return [bool(flag) for flag in unsafe]

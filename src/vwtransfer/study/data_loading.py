@@ -8,6 +8,7 @@ from vwtransfer.datasets import Dataset, descriptions_of, notes_of
 from vwtransfer.datasets.manifest import Manifest, read_manifest, write_manifest
 from vwtransfer.datasets.photos import ImageFileDataset
 from vwtransfer.errors import UserError
+from vwtransfer.models import Model
 from vwtransfer.models.suite import build_part
 from vwtransfer.tasks import Task
 
@@ -48,9 +49,9 @@ def descriptions(datasets: Mapping[str, Dataset]) -> list[str]:
     return [name for dataset in datasets.values() for name in descriptions_of(dataset)]
 
 
-def trains(task: Task, dataset: Dataset) -> bool:
+def trains(model: Model, dataset: Dataset) -> bool:
     """Whether the dataset has what training needs."""
-    return not set(task.trains_with) & set(notes_of(dataset).lacks)
+    return not set(model.trains_with) & set(notes_of(dataset).lacks)
 
 
 def measures(task: Task, dataset: Dataset) -> bool:
@@ -58,21 +59,23 @@ def measures(task: Task, dataset: Dataset) -> bool:
     return not set(task.measured_with) & set(notes_of(dataset).lacks)
 
 
-def left_out(tasks: Mapping[str, Task], datasets: Mapping[str, Dataset]) -> list[str]:
-    """A line for each task that a dataset lacks something for."""
+def left_out(
+    models: Mapping[str, Model], tasks: Mapping[str, Task], datasets: Mapping[str, Dataset]
+) -> list[str]:
+    """A line for each model that a dataset lacks something for."""
     lines = []
     for name, dataset in datasets.items():
         lacks = notes_of(dataset).lacks
-        for task_name, task in tasks.items():
-            what = []
-            if not trains(task, dataset):
-                what.append("no word is trained for it")
+        for model_name, model in models.items():
+            task, what = tasks[model.task], []
+            if not trains(model, dataset):
+                what.append("no word is trained in it")
             if not measures(task, dataset):
-                what.append("nothing is measured by it")
-            needs = dict.fromkeys([*task.trains_with, *task.measured_with])
+                what.append("nothing is measured in it")
+            needs = dict.fromkeys([*model.trains_with, *task.measured_with])
             reasons = "; ".join(lacks[need] for need in needs if need in lacks)
             if what:
-                lines.append(f"{name}: {task_name}: {' and '.join(what)}: {reasons}")
+                lines.append(f"{name}: {model_name}: {' and '.join(what)}: {reasons}")
     return lines
 
 

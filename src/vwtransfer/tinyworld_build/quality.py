@@ -23,7 +23,7 @@ from torchmetrics.detection import MeanAveragePrecision
 from transformers import CLIPModel, CLIPProcessor, Owlv2ForObjectDetection, Owlv2Processor
 
 from vwtransfer.config.composition import config_folder
-from vwtransfer.tinyworld.datasets import Rendered
+from vwtransfer.datasets.rendered import Rendered
 from vwtransfer.tinyworld.lexicon import nouns
 from vwtransfer.tinyworld.world import COMBINATIONS, FRAME, INDEX, Layout
 from vwtransfer.tinyworld_build.autoencoder import LATENT_CHANNELS, noise_ratio, signed
@@ -41,10 +41,10 @@ Measure = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Eye:
+class ImageReader:
     """A model that compares images with prompts: both map to unit features."""
 
-    see: Callable[[Sequence[Image.Image]], Tensor]
+    encode_images: Callable[[Sequence[Image.Image]], Tensor]
     read: Callable[[Sequence[str]], Tensor]
 
     def best(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
@@ -52,18 +52,18 @@ class Eye:
         with torch.no_grad():
             text_CE = self.read(prompts)
             parts = [
-                (self.see(images[i : i + 128]) @ text_CE.T).argmax(-1)
+                (self.encode_images(images[i : i + 128]) @ text_CE.T).argmax(-1)
                 for i in range(0, len(images), 128)
             ]
         return torch.cat(parts)
 
 
-def judge_eye(folder: Path) -> Eye:
+def judge_eye(folder: Path) -> ImageReader:
     """The judge of a weights folder."""
     model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
     processor = CLIPProcessor.from_pretrained(folder)
 
-    def see(images: Sequence[Image.Image]) -> Tensor:
+    def encode_images(images: Sequence[Image.Image]) -> Tensor:
         pixels = processor.image_processor(list(images), return_tensors="pt").pixel_values
         return F.normalize(model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
 
@@ -71,16 +71,16 @@ def judge_eye(folder: Path) -> Eye:
         ids = processor.tokenizer(list(prompts), padding=True, return_tensors="pt")
         return F.normalize(model.get_text_features(**ids).pooler_output, dim=-1)
 
-    return Eye(see, read)
+    return ImageReader(encode_images, read)
 
 
-def classifier_eye(folder: Path) -> Eye:
+def classifier_eye(folder: Path) -> ImageReader:
     """The classifier of a weights folder."""
     model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
     model = model.float().eval()
     words = open_clip.get_tokenizer(f"local-dir:{folder}")
 
-    def see(images: Sequence[Image.Image]) -> Tensor:
+    def encode_images(images: Sequence[Image.Image]) -> Tensor:
         pixels = torch.stack([transform(image) for image in images])
         features: Tensor = model.encode_image(pixels, normalize=True)
         return features
@@ -89,7 +89,7 @@ def classifier_eye(folder: Path) -> Eye:
         features: Tensor = model.encode_text(words(list(prompts)), normalize=True)
         return features
 
-    return Eye(see, read)
+    return ImageReader(encode_images, read)
 
 
 def world_names() -> list[str]:
@@ -117,7 +117,7 @@ def share(correct: Tensor) -> Measure:
     return {"value": p, "low": centre - half, "high": centre + half, "n": n}
 
 
-def eye_quality(eye: Eye, world: Pool, datasets: Sequence[Rendered]) -> dict[str, Measure]:
+def eye_quality(eye: ImageReader, world: Pool, datasets: Sequence[Rendered]) -> dict[str, Measure]:
     """256-way accuracy on a pool of scenes and ten-way accuracy on the held-out images."""
     found_M = eye.best(pictures(world.images_BCHW), world_names())
     quality = {"256-way": share(found_M == main_things(world))}
@@ -126,7 +126,7 @@ def eye_quality(eye: Eye, world: Pool, datasets: Sequence[Rendered]) -> dict[str
     return quality
 
 
-def ten_way(eye: Eye, dataset: Rendered, images: int | None = None) -> Measure:
+def ten_way(eye: ImageReader, dataset: Rendered, images: int | None = None) -> Measure:
     """Accuracy among a dataset's ten names, on so many held-out images of each concept."""
     examples = [e for c in dataset.concepts for e in dataset.held_out(c)[:images]]
     prompts = [TEMPLATE.format(name) for name in dataset.concepts.values()]
@@ -223,7 +223,7 @@ def _precision(
 
 
 def generator_quality(
-    folder: Path, eye: Eye, world: Pool, datasets: Sequence[Rendered], each: int = 5
+    folder: Path, eye: ImageReader, world: Pool, datasets: Sequence[Rendered], each: int = 5
 ) -> dict[str, Measure]:
     """What the judge sees in generations, and in renders that went through the autoencoder."""
     pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)

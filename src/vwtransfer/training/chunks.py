@@ -6,8 +6,8 @@ is kept: a job that is started again trains in the same chunks.
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from vwtransfer.words.cells import Cell, parse_key
 
 PARTITION = "partition.json"
 MOST_WORDS = 256
+_log = logging.getLogger(__name__)
 CPU_SHARE, GPU_SHARE = 0.25, 0.7  # of the free memory, for what a step takes at its peak
 
 
@@ -87,8 +88,10 @@ def halve(folder: Path, chunk: Chunk) -> list[Chunk]:
     halves = [Chunk(chunk.cells[:middle], note), Chunk(chunk.cells[middle:], note)]
     checkpoint = chunk.checkpoint(folder)
     if checkpoint.exists():
-        with suppress(SafetensorError):  # a damaged one; they begin anew
+        try:
             split(checkpoint, {half.checkpoint(folder): half.cells for half in halves}, note)
+        except SafetensorError as error:
+            _log.warning("%s is damaged (%s): its words are begun anew", checkpoint, error)
     path = folder / PARTITION
     record = json.loads(path.read_text(encoding="utf-8"))
     chunks = record["chunks"]

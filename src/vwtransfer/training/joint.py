@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
-from vwtransfer.models.text_encoder import TextEncoder
-from vwtransfer.tasks import Objective
+from vwtransfer.models import Objective
+from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.transfer import Map
 from vwtransfer.words.cells import Cell
 
@@ -24,30 +24,31 @@ class Joint:
     """The sum of a word's loss in its own model and of its image's in another.
 
     Args:
-        own: the task that the word is trained for; all but the loss is its.
-        other: the task whose model sees the word through the map.
-        carry: from the space of `own` into that of `other`.
+        own: the model that the word is trained for; all but the loss is its.
+        other: the model that sees the word through the map.
+        transfer: from the space of `own` into that of `other`.
 
     Raises:
         UserError: the map gives no gradient, as one that searches does not.
     """
 
-    def __init__(self, own: Objective, other: Objective, carry: Map) -> None:
-        self.own, self.other, self.carry = own, other, carry
-        self.name, self.training, self.template = own.name, own.training, own.template
+    def __init__(self, own: Objective, other: Objective, transfer: Map) -> None:
+        self.own, self.other, self.map = own, other, transfer
+        self.name, self.task = own.name, own.task
+        self.training, self.prompt_template = own.training, own.prompt_template
         probe_NKD = torch.zeros(1, 1, own.text.width, requires_grad=True)
         try:
-            has_gradient = carry(probe_NKD).requires_grad
+            has_gradient = transfer(probe_NKD, None).requires_grad
         except RuntimeError:  # of one that searches by gradient itself, or leaves torch
             has_gradient = False
         if not has_gradient:
             raise UserError(
-                "trainer.jointly_with: words are trained through a map that is a function with a "
+                "trainer.joint_model: words are trained through a map that is a function with a "
                 "gradient, such as transfer=least_squares; this one is none."
             )
 
     @property
-    def text(self) -> TextEncoder:
+    def text(self) -> EmbeddingSpace:
         """The text encoder of its own model."""
         return self.own.text
 
@@ -65,7 +66,7 @@ class Joint:
 
     def loss(
         self,
-        vectors_NKD: Tensor,
+        words_NKD: Tensor,
         features: tuple[Any, Any],
         images_NB: Tensor,
         cells: Sequence[Cell],
@@ -75,6 +76,6 @@ class Joint:
         own_NB, other_NB = images_NB.split(
             [self.training.batch_size, images_NB.shape[1] - self.training.batch_size], dim=1
         )
-        own_N = self.own.loss(vectors_NKD, features[0], own_NB, cells, step)
-        carried_NKD = self.carry(vectors_NKD)
-        return own_N + self.other.loss(carried_NKD, features[1], other_NB, cells, step)
+        own_N = self.own.loss(words_NKD, features[0], own_NB, cells, step)
+        mapped_NKD = self.map(words_NKD, [cell.anchor for cell in cells])
+        return own_N + self.other.loss(mapped_NKD, features[1], other_NB, cells, step)

@@ -1,26 +1,34 @@
-"""The ball a constrained word must stay in (section 5 of the paper).
+"""The ball a constrained word must stay in (section 5 of the paper): one for each text encoder.
 
-Shapes: N words, K vectors per word, D embedding width, S support.
+Letters: N words, K vectors per word, D width of the model's space, E text encoders.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 
-def radius(anchor_D: Tensor, support_SD: Tensor, delta: float) -> float:
-    """Delta * min over support words w != a of ||y(w) - y(a)||.
+def project(
+    words_NKD: Tensor, centre_ND: Tensor, radius_NE: Tensor, slices: Sequence[slice]
+) -> Tensor:
+    """Each vector's nearest point in the l2 balls around its word's centre.
 
     Args:
-        anchor_D: y(a), the anchor word's embedding.
-        support_SD: embeddings y(w) of the support. Rows equal to the anchor's are the anchor.
-        delta: share of the distance to the nearest word; inf for no constraint.
+        words_NKD: the words.
+        centre_ND: y(a), their anchors.
+        radius_NE: delta times the distance from the anchor to the nearest other token, in each
+            encoder's space; inf for no constraint.
+        slices: each encoder's part of D.
     """
-    distance_S = torch.linalg.vector_norm(support_SD.double() - anchor_D.double(), dim=1)
-    return delta * distance_S[distance_S > 0].min().item()
+    parts = [
+        _in_ball(words_NKD[..., part], centre_ND[:, part], radius_NE[:, e])
+        for e, part in enumerate(slices)
+    ]
+    return torch.cat(parts, dim=-1)
 
 
-def project(vectors_NKD: Tensor, centre_ND: Tensor, radius_N: Tensor) -> Tensor:
-    """Each vector's nearest point in the l2 ball around its word's centre."""
+def _in_ball(vectors_NKD: Tensor, centre_ND: Tensor, radius_N: Tensor) -> Tensor:
     offset_NKD = vectors_NKD - centre_ND[:, None]
     length_NK1 = torch.linalg.vector_norm(offset_NKD, dim=-1, keepdim=True)
     radius_N11 = radius_N[:, None, None]

@@ -1,7 +1,7 @@
-"""Words trained so that they transfer: what is held to hinder it is made dear.
+"""Transfer regularizers: added to the loss of words, against what is held to hinder transfer.
 
-All of it is off unless asked for (`trainer.outside_penalty`, `trainer.early_penalty`); what became
-of it is in docs/transfer.md.
+All are off unless asked for (`trainer.off_subspace_weight`, `trainer.early_layer_weight`); what
+became of them is in docs/transfer.md.
 
 Letters: N words, K vectors per word, D embedding width, S support.
 """
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from vwtransfer.config import TrainerConfig
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
-from vwtransfer.models.activations import behind
+from vwtransfer.models import Objective
+from vwtransfer.models.activations import behind, behind_texts
 from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.words.cells import Cell
 
@@ -26,16 +27,14 @@ KEPT = 0.9  # of the energy of the support
 class Regularizer(Protocol):
     """What is added to the loss of words."""
 
-    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+    def __call__(self, words_NKD: Tensor) -> Tensor:
         """The penalty [N] of each word; differentiable."""
         ...
 
 
 def regularizers(
     settings: TrainerConfig,
-    text: TextEncoder,
-    template: str,
-    support_SD: Tensor,
+    model: Objective,
     anchor_ND: Tensor,
     dataset: Dataset,
     cells: Sequence[Cell],
@@ -43,10 +42,8 @@ def regularizers(
     """Those that the settings ask for.
 
     Args:
-        settings: whose `outside_penalty` and `early_penalty` are the weights; 0 for none.
-        text: what reads the words.
-        template: the prompt that they are read in.
-        support_SD: rows of the support.
+        settings: whose `off_subspace_weight` and `early_layer_weight` are the weights; 0: none.
+        model: what reads the words.
         anchor_ND: where the words begin, on the model's device.
         dataset: what the words are to mean.
         cells: which words.
@@ -55,21 +52,24 @@ def regularizers(
         UserError: the text encoder shows no blocks, or a name is longer than it reads.
     """
     found: list[Regularizer] = []
-    if settings.outside_penalty:
-        found.append(OffSubspaceRegularizer.of(settings.outside_penalty, support_SD, anchor_ND))
-    if settings.early_penalty:
-        weight, vectors = settings.early_penalty, settings.vectors
+    if weight := settings.off_subspace_weight:
+        for name, encoder in model.text.encoders.items():
+            table_SD, part = encoder.rows(model.text.eligible[name]), model.text.slices[name]
+            found.append(OffSubspaceRegularizer.of(weight, table_SD, anchor_ND, part))
+    if weight := settings.early_layer_weight:
         names = [dataset.concepts[cell.concept] for cell in cells]
-        found.append(EarlyLayerRegularizer.of(weight, text, template, anchor_ND, vectors, names))
+        found.append(
+            EarlyLayerRegularizer.of(weight, model, anchor_ND, settings.num_vectors, names)
+        )
     return found
 
 
-def leading_directions(support_SD: Tensor, kept: float = KEPT) -> Tensor:
+def leading_directions(table_SD: Tensor, kept: float = KEPT) -> Tensor:
     """The principal directions [R, D] (float64) that hold `kept` of a centred table's energy.
 
     A map between tables is fitted on next to nothing in the others.
     """
-    centred_SD = (support_SD - support_SD.mean(dim=0)).double()
+    centred_SD = (table_SD - table_SD.mean(dim=0)).double()
     energy_D, directions_DD = torch.linalg.eigh(centred_SD.T @ centred_SD)  # ascending
     share_D = energy_D.flip(0).cumsum(0) / energy_D.sum()
     return directions_DD.T.flip(0)[: int((share_D < kept).sum()) + 1]
@@ -82,24 +82,29 @@ class OffSubspaceRegularizer:
     Attributes:
         weight: of the penalty in the loss.
         directions_RD: see `leading_directions`.
-        energy: mean square length of the support's rows, the unit of the penalty.
+        energy: mean square length of the table's rows, the unit of the penalty.
         anchor_ND: where the words begin.
+        part: the text encoder's slice of the space.
     """
 
     weight: float
     directions_RD: Tensor
     energy: float
     anchor_ND: Tensor
+    part: slice
 
     @classmethod
-    def of(cls, weight: float, support_SD: Tensor, anchor_ND: Tensor) -> "OffSubspaceRegularizer":
-        """The penalty for a model whose support has these rows."""
-        directions_RD = leading_directions(support_SD).float().to(anchor_ND.device)
-        return cls(weight, directions_RD, float(support_SD.square().sum(dim=1).mean()), anchor_ND)
+    def of(
+        cls, weight: float, table_SD: Tensor, anchor_ND: Tensor, part: slice = slice(None)
+    ) -> "OffSubspaceRegularizer":
+        """The penalty in a text encoder whose eligible tokens have these rows."""
+        directions_RD = leading_directions(table_SD).float().to(anchor_ND.device)
+        energy = float(table_SD.square().sum(dim=1).mean())
+        return cls(weight, directions_RD, energy, anchor_ND, part)
 
-    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+    def __call__(self, words_NKD: Tensor) -> Tensor:
         """The penalty [N] of each word, a mean over its vectors; differentiable."""
-        way_NKD = vectors_NKD - self.anchor_ND[:, None]
+        way_NKD = (words_NKD - self.anchor_ND[:, None])[..., self.part]
         inside_NKR = way_NKD @ self.directions_RD.T
         outside_NK = way_NKD.square().sum(dim=2) - inside_NKR.square().sum(dim=2)
         return self.weight * outside_NK.mean(dim=1) / self.energy
@@ -114,15 +119,17 @@ class EarlyLayerRegularizer:
 
     Attributes:
         weight: of the penalty in the loss.
-        text, template: how the model reads the words.
+        encoder, template: how the model reads the words: by its first text encoder.
+        part: its slice of the space.
         block: the block that is looked behind.
         name_ND: what stands there for the names.
         unit_N: square distances of the anchors from them.
     """
 
     weight: float
-    text: TextEncoder
+    encoder: TextEncoder
     template: str
+    part: slice
     block: nn.Module
     name_ND: Tensor
     unit_N: Tensor
@@ -131,10 +138,9 @@ class EarlyLayerRegularizer:
     def of(
         cls,
         weight: float,
-        text: TextEncoder,
-        template: str,
+        model: Objective,
         anchor_ND: Tensor,
-        vectors: int,
+        num_vectors: int,
         names: Sequence[str],
     ) -> "EarlyLayerRegularizer":
         """The penalty for words of so many vectors that begin at these anchors.
@@ -142,19 +148,22 @@ class EarlyLayerRegularizer:
         Raises:
             UserError: see `regularizers`.
         """
-        if text.blocks is None:
-            raise UserError("trainer.early_penalty: a text encoder shows no blocks to look behind.")
-        block = text.blocks[-(-len(text.blocks) // 3) - 1]
+        template = model.prompt_template
+        name, encoder = next(iter(model.text.encoders.items()))
+        part = model.text.slices[name]
+        if encoder.blocks is None:
+            raise UserError("trainer.early_layer_weight: a text encoder shows no blocks.")
+        block = encoder.blocks[-(-len(encoder.blocks) // 3) - 1]
         with torch.no_grad():
-            rows = [text.name_rows(name).to(anchor_ND.device) for name in names]
-            name_ND = torch.cat([behind(text, template, [block], row[None])[0] for row in rows])
-            start_NKD = anchor_ND[:, None].expand(-1, vectors, -1)
-            start_ND = behind(text, template, [block], start_NKD)[0]
+            name_ND = behind_texts(encoder, [block], [template.format(each) for each in names])[0]
+            start_NKD = anchor_ND[:, None, part].expand(-1, num_vectors, -1)
+            start_ND = behind(encoder, template, [block], start_NKD)[0]
         unit_N = (start_ND - name_ND).square().sum(dim=1)
         unit_N = unit_N.maximum(1e-6 * name_ND.square().sum(dim=1))  # the anchor may be the name
-        return cls(weight, text, template, block, name_ND, unit_N)
+        return cls(weight, encoder, template, part, block, name_ND, unit_N)
 
-    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+    def __call__(self, words_NKD: Tensor) -> Tensor:
         """The penalty [N] of each word; differentiable."""
-        early_ND = behind(self.text, self.template, [self.block], vectors_NKD)[0]
+        read_NKD = words_NKD[..., self.part]
+        early_ND = behind(self.encoder, self.template, [self.block], read_NKD)[0]
         return self.weight * (early_ND - self.name_ND).square().sum(dim=1) / self.unit_N

@@ -1,16 +1,18 @@
-"""Trains the words of one task and dataset, many at once, and survives being killed.
+"""Trains the words of one model and dataset, many at once, and survives being killed.
 
 All words of a job train as one batch, in as many chunks as memory allows. Words share no state:
 each has its own images, noise, loss and optimiser moments, so that a word comes out the same
 alone, in a pack or in another order.
 
-Shapes: N words, K vectors per word, D embedding width, B batch, S support.
+Shapes: N words, K vectors per word, D embedding width, B batch.
 """
 
+import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,18 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from vwtransfer.config import TrainerConfig
+from vwtransfer.config.origin import this_process
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
-from vwtransfer.models.devices import wait_for
-from vwtransfer.tasks import Objective
-from vwtransfer.tracking import NullTracker, Tracker
+from vwtransfer.models import Objective
+from vwtransfer.models.devices import device_name, wait_for
 from vwtransfer.training.chunks import Chunk, halve, job_folder, partition, words_that_fit
 from vwtransfer.training.regularizers import Regularizer, regularizers
 from vwtransfer.training.word_batches import NEVER, WordBatch
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import Failure, Word, WordStore
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,26 +40,26 @@ class Job:
     """What one call trains.
 
     Attributes:
-        task: the frozen model and its loss.
+        model: frozen, and its loss.
         dataset: whose training images the words see.
-        cells: the words, all of this task and dataset.
-        support_SD: embeddings of the support in the task's model, for the radius of the ball.
-        settings: what holds for words of every task.
+        cells: the words, all of this model and dataset.
+        settings: what holds for words of every model.
         store: where finished words lie; they are never trained again.
         folder: where checkpoints lie.
-        config_of: hash of everything that determines a word.
-        tracker: who is told how it goes.
+        fingerprint: hash of everything that determines a word.
+        on_step: told after each step: the words, and the loss [N] of each.
+        on_settled: told which words are finished or failed.
     """
 
-    task: Objective
+    model: Objective
     dataset: Dataset
     cells: Sequence[Cell]
-    support_SD: Tensor
     settings: TrainerConfig
     store: WordStore
     folder: Path
-    config_of: Callable[[Cell], str]
-    tracker: Tracker = field(default_factory=NullTracker)
+    fingerprint: Callable[[Cell], str]
+    on_step: Callable[[WordBatch, Tensor], None] = lambda batch, loss_N: None
+    on_settled: Callable[[Sequence[Cell]], None] = lambda cells: None
 
 
 def train(
@@ -78,17 +82,17 @@ def train(
     if not waiting:
         return
     folder = job_folder(job.folder, job.cells)
-    features = job.task.features(job.dataset)
+    features = job.model.features(job.dataset)
 
     def loss_of(count: int) -> Tensor:
         cells = waiting[:1] * count
         pack = _start(job, Chunk(tuple(cells)))
         images_NB = _batches(job, features, cells)[0]
-        loss_N = job.task.loss(pack.vectors_NKD, features, images_NB, cells, 0)
+        loss_N = job.model.loss(pack.vectors_NKD, features, images_NB, cells, 0)
         return loss_N + sum(penalty(pack.vectors_NKD) for penalty in _regularizers(job, pack))
 
     def fitting() -> int:
-        return words_that_fit(loss_of, job.task.text.embedding.weight.device)
+        return words_that_fit(loss_of, job.model.text.device)
 
     try:
         limit = job.settings.max_words_in_flight
@@ -96,9 +100,9 @@ def train(
             _train_in_parts(job, features, chunk, folder, advance, stopping)
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"the device's memory does not hold a single word of {job.task.name} in training "
-            f"({error}). Take a half type (model.{job.task.name}.dtype), what trades memory for "
-            "time (model.generation.memory) or a larger device."
+            f"the device's memory does not hold a single word of {job.model.name} in training "
+            f"({error}). Take a half type (model.{job.model.name}.dtype), what trades memory for "
+            "time (memory_savers) or a larger device."
         ) from error
     # another process of the same job, which a failing node left behind, may write here still
     shutil.rmtree(folder, ignore_errors=True)
@@ -146,19 +150,19 @@ def _train_chunk(
     cells = pack.cells
     advance(pack.step * len(cells))
     images_SNB = _batches(job, features, cells)
-    steps = job.task.training.steps
-    dear = _regularizers(job, pack)
+    steps = job.model.training.steps
+    added = _regularizers(job, pack)
     while pack.step < steps:
         began = time.perf_counter()
-        loss_N = job.task.loss(pack.vectors_NKD, features, images_SNB[pack.step], cells, pack.step)
-        for penalty in dear:
+        loss_N = job.model.loss(pack.vectors_NKD, features, images_SNB[pack.step], cells, pack.step)
+        for penalty in added:
             loss_N = loss_N + penalty(pack.vectors_NKD)
         pack.update(loss_N, in_tail=pack.step >= steps - _tail(steps))
         due = pack.step % job.settings.checkpoint_every == 0 or pack.step == steps
         if due:
-            wait_for(job.task.text.embedding.weight.device)
+            wait_for(job.model.text.device)
         pack.seconds += time.perf_counter() - began
-        job.tracker.step(pack, loss_N.detach())
+        job.on_step(pack, loss_N.detach())
         advance(len(cells))
         stop = stopping()
         if stop or due:
@@ -166,26 +170,22 @@ def _train_chunk(
         if stop:
             raise KeyboardInterrupt
     _finish(job, pack)
-    job.tracker.settled(cells)
+    job.on_settled(cells)
     checkpoint.unlink(missing_ok=True)
 
 
 def _regularizers(job: Job, pack: WordBatch) -> list[Regularizer]:
-    text, template = job.task.text, job.task.template
-    support_SD, anchor_ND = job.support_SD, pack.centre_ND
-    return regularizers(
-        job.settings, text, template, support_SD, anchor_ND, job.dataset, pack.cells
-    )
+    return regularizers(job.settings, job.model, pack.centre_ND, job.dataset, pack.cells)
 
 
 def _start(job: Job, chunk: Chunk) -> WordBatch:
     settings = job.settings
     optimiser = {
-        "lr": job.task.training.learning_rate,
+        "lr": job.model.training.learning_rate,
         "betas": tuple(settings.betas),
         "eps": settings.eps,
     }
-    pack = WordBatch.start(chunk.cells, job.task.text, job.support_SD, settings.vectors, optimiser)
+    pack = WordBatch.start(chunk.cells, job.model.text, settings.num_vectors, optimiser)
     pack.note = chunk.note
     return pack
 
@@ -194,14 +194,15 @@ def _resume(pack: WordBatch, checkpoint: Path) -> WordBatch | None:
     """The pack at its last checkpoint; None where there is none that can be read."""
     try:
         return pack if pack.restore(checkpoint) else None
-    except (SafetensorError, KeyError, ValueError, FileNotFoundError):
+    except (SafetensorError, KeyError, ValueError, FileNotFoundError) as error:
+        _log.warning("%s is damaged (%s): its words are begun anew", checkpoint, error)
         return None
 
 
 def _batches(job: Job, features: Any, cells: Sequence[Cell]) -> Tensor:
     """Which images [steps, N, B] each word sees at each step."""
-    batches = [job.task.batches(features, cell) for cell in cells]
-    return torch.stack(batches, dim=1).to(job.task.text.embedding.weight.device)
+    batches = [job.model.batches(features, cell) for cell in cells]
+    return torch.stack(batches, dim=1).to(job.model.text.device)
 
 
 def _tail(steps: int) -> int:
@@ -211,19 +212,23 @@ def _tail(steps: int) -> int:
 
 def _finish(job: Job, pack: WordBatch) -> None:
     """Writes the words of a trained pack, and the failures among them."""
-    tail_N = pack.tail_N / _tail(job.task.training.steps)
+    tail_N = pack.tail_N / _tail(job.model.training.steps)
     vectors_NKD = pack.vectors_NKD.detach()
+    text, made = job.model.text, this_process(device_name(job.model.text.device))
     for n, cell in enumerate(pack.cells):
         failed = int(pack.failed_N[n])
         if failed == NEVER and bool(vectors_NKD[n].isfinite().all()):
             word = Word(
                 cell=cell,
                 vectors_KD=vectors_NKD[n],
-                model=job.task.text.identity,
-                config=job.config_of(cell),
+                task=job.model.task,
+                table=text.identity,
+                fingerprint=job.fingerprint(cell),
                 loss=float(tail_N[n]),
                 seconds=pack.seconds / len(pack.cells),
                 note=pack.note,
+                anchor_tokens=json.dumps(text.anchor_tokens(cell.anchor), ensure_ascii=False),
+                made=made,
             )
             job.store.save(word)
         else:

@@ -1,6 +1,6 @@
 """Words that train as one batch, and the file they continue from.
 
-Shapes: N words, K vectors per word, D embedding width, B batch, S support.
+Letters: N words, K vectors per word, D width of the model's space, E text encoders, B batch.
 """
 
 import math
@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vwtransfer.files import write_atomically
-from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.training import projection
 from vwtransfer.words.cells import Cell
 
@@ -34,7 +34,7 @@ class WordBatch:
         cells: which words.
         vectors_NKD: the words, float32, a leaf of the graph.
         optimiser: Adam over the words; its arithmetic is elementwise, so no word sees another.
-        centre_ND, radius_N: the ball each word's vectors stay in.
+        centre_ND, radius_NE, slices: the balls each word's vectors stay in; see `projection`.
         loss_scale: what keeps gradients within the range of the frozen model's precision.
         failed_N: step at which a word stopped being finite, or NEVER.
         tail_N: sum of the losses over the last tenth of the steps.
@@ -48,7 +48,8 @@ class WordBatch:
     vectors_NKD: Tensor
     optimiser: torch.optim.Adam
     centre_ND: Tensor
-    radius_N: Tensor
+    radius_NE: Tensor
+    slices: Sequence[slice]
     failed_N: Tensor
     tail_N: Tensor
     projection_NKD: Tensor
@@ -61,26 +62,25 @@ class WordBatch:
     def start(
         cls,
         cells: Sequence[Cell],
-        text: TextEncoder,
-        support_SD: Tensor,
-        vectors: int,
+        text: EmbeddingSpace,
+        num_vectors: int,
         optimiser: dict[str, object],
     ) -> "WordBatch":
-        """Words at their anchors: each of the `vectors` vectors is the anchor's embedding."""
-        device = text.embedding.weight.device
-        centre_ND = torch.stack([text.word_row(cell.anchor) for cell in cells])
-        radii = _radii(cells, centre_ND, support_SD)
-        vectors_NKD = centre_ND[:, None].repeat(1, vectors, 1).to(device).requires_grad_()
+        """Words at their anchors: each of the `num_vectors` vectors is the anchor's embedding."""
+        device = text.device
+        centre_ND = text.anchor_rows([cell.anchor for cell in cells])
+        vectors_NKD = centre_ND[:, None].repeat(1, num_vectors, 1).to(device).requires_grad_()
         return cls(
             cells=cells,
             vectors_NKD=vectors_NKD,
             optimiser=torch.optim.Adam([vectors_NKD], **optimiser),  # type: ignore[arg-type]
             centre_ND=centre_ND.to(device),
-            radius_N=torch.tensor(radii, dtype=torch.float32, device=device),
+            radius_NE=radii(cells, text).to(device),
+            slices=list(text.slices.values()),
             failed_N=torch.full((len(cells),), NEVER, device=device),
             tail_N=torch.zeros(len(cells), device=device),
             projection_NKD=torch.zeros_like(vectors_NKD),
-            loss_scale=LOSS_SCALE.get(text.embedding.weight.dtype, 1.0),
+            loss_scale=LOSS_SCALE.get(text.dtype, 1.0),
         )
 
     def update(self, loss_N: Tensor, in_tail: bool) -> None:
@@ -100,7 +100,9 @@ class WordBatch:
         gradient.copy_(torch.where(running_N[:, None, None], gradient, 0.0))
         self.optimiser.step()
         with torch.no_grad():
-            projected_NKD = projection.project(self.vectors_NKD, self.centre_ND, self.radius_N)
+            projected_NKD = projection.project(
+                self.vectors_NKD, self.centre_ND, self.radius_NE, self.slices
+            )
             self.projection_NKD = projected_NKD - self.vectors_NKD
             self.vectors_NKD.copy_(projected_NKD)
         if in_tail:
@@ -173,10 +175,20 @@ def split(path: Path, parts: Mapping[Path, Sequence[Cell]], note: str) -> None:
         write_atomically(part, partial(save_file, theirs, metadata={**metadata, **share}))
 
 
-def _radii(cells: Sequence[Cell], centre_ND: Tensor, support_SD: Tensor) -> list[float]:
-    """Of each word's ball; the whole support is looked at once for each anchor, if at all."""
-    nearest: dict[str, float] = {}
-    for anchor_D, cell in zip(centre_ND, cells, strict=True):
-        if math.isfinite(cell.delta) and cell.anchor not in nearest:
-            nearest[cell.anchor] = projection.radius(anchor_D, support_SD, 1.0)
-    return [cell.delta * nearest.get(cell.anchor, math.inf) for cell in cells]
+def radii(cells: Sequence[Cell], text: EmbeddingSpace) -> Tensor:
+    """Of each word's balls [N, E], float32: delta * min over tokens w != a of ||y(w) - y(a)||.
+
+    Tokens are the model's own eligible ones, so that a word does not depend on other models.
+
+    Raises:
+        UserError: a text encoder splits the anchor of a word that is constrained.
+    """
+    free = torch.full((len(text.encoders),), torch.inf, dtype=torch.float64)
+    nearest = {
+        anchor: text.nearest_distance(anchor)
+        for anchor in {cell.anchor for cell in cells if math.isfinite(cell.delta)}
+    }
+    radius = [
+        cell.delta * nearest[cell.anchor] if math.isfinite(cell.delta) else free for cell in cells
+    ]
+    return torch.stack(radius).float()

@@ -15,7 +15,7 @@ class Cell:
 
     Attributes:
         dataset: the name of the dataset its images are from.
-        task: what it is trained for.
+        model: the model it is trained in, by its name in the study.
         concept: what it is to mean.
         anchor: the vocabulary word its vectors start at.
         delta: radius of the ball around the anchor, as a share of the distance to the nearest
@@ -24,7 +24,7 @@ class Cell:
     """
 
     dataset: str
-    task: str
+    model: str
     concept: str
     anchor: str
     delta: float
@@ -32,9 +32,16 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The cell as a relative path: tiny_shapes/generation/red_striped_star/zepu-0.5-0."""
+        """The cell as a relative path: tiny_shapes/tiny_sd/red_striped_star/zepu-0.5-0."""
+        return self.stream(self.model)
+
+    def stream(self, task: str) -> str:
+        """The name of the word's random numbers: its key with the task for the model's name.
+
+        So a model that is called otherwise trains the same words.
+        """
         end = f"{self.anchor}-{delta_text(self.delta)}-{self.seed}"
-        return "/".join((self.dataset, self.task, self.concept, end))
+        return "/".join((self.dataset, task, self.concept, end))
 
 
 def parse_key(key: str) -> Cell:
@@ -44,9 +51,9 @@ def parse_key(key: str) -> Cell:
         ValueError: the text is not a cell's key.
     """
     try:
-        dataset, task, concept, end = key.split("/")
+        dataset, model, concept, end = key.split("/")
         anchor, delta, seed = end.rsplit("-", 2)
-        return Cell(dataset, task, concept, anchor, float(delta), int(seed))
+        return Cell(dataset, model, concept, anchor, float(delta), int(seed))
     except ValueError as error:
         raise ValueError(f"not a cell's key: {key!r}") from error
 
@@ -57,16 +64,16 @@ def delta_text(delta: float) -> str:
 
 
 def cells(config: Config) -> list[Cell]:
-    """Every word of the study once, ordered by dataset, task, concept, anchor and delta."""
+    """Every word of the study once, ordered by dataset, model, concept, anchor and delta."""
     found = {
-        Cell(dataset.name, task, concept, anchor, delta, config.seed)
+        Cell(dataset.name, model, concept, anchor, delta, config.seed)
         for product in config.products
         for dataset in config.dataset.values()
         for concept, anchor in pairs(product, dataset)
-        for task in config.task
+        for model in config.trained
         for delta in product.deltas
     }
-    return sorted(found, key=attrgetter("dataset", "task", "concept", "anchor", "delta"))
+    return sorted(found, key=attrgetter("dataset", "model", "concept", "anchor", "delta"))
 
 
 def pairs(product: Product, dataset: DatasetConfig) -> Iterator[tuple[str, str]]:

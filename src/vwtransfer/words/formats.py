@@ -5,13 +5,16 @@
 | diffusers | learned_embeds.safetensors    | {token: [K, D]}, for `load_textual_inversion`   |
 | a1111     | NAME.safetensors              | {"emb_params": [K, D]}; NAME is typed in prompts |
 
+A word of a model with two text encoders, as SDXL, is {"clip_l": [K, D1], "clip_g": [K, D2]} in
+either, which `load_textual_inversion` takes one by one.
+
 Read are these, the same as .bin or .pt, and {"string_to_param": {"*": [K, D]}}, as AUTOMATIC1111
 and the first textual inversion save. Shapes: K vectors per word, D embedding width.
 """
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +29,9 @@ from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically
 from vwtransfer.words.store import load_word
 
+LONGEST_NAME = 80  # letters of a word's name that come from a file
 TEXTUAL_INVERSION = "generation"  # the task that other tools' words are trained for
+SDXL = ("clip_l", "clip_g")  # its text encoders, in the order in which it reads them
 
 
 @dataclass(frozen=True)
@@ -36,28 +41,55 @@ class LoadedWord:
     Attributes:
         name: what it means, or the token it goes by.
         vectors_KD: its vectors, float32.
-        task: the task it was trained for.
-        model: identity of the token table it was trained beside; None in other tools' files.
+        task: its model's.
+        model: the name that its model had; None in other tools' files, as what follows.
+        table: hash of the tokenizers and embedding tables that it was trained beside.
+        anchor: the token at which its vectors started.
     """
 
     name: str
     vectors_KD: Tensor
-    task: str
-    model: str | None
+    task: str = TEXTUAL_INVERSION
+    model: str | None = None
+    table: str | None = None
+    anchor: str | None = None
 
 
-def write_diffusers(vectors_KD: Tensor, name: str, folder: Path) -> Path:
-    """Writes what `pipeline.load_textual_inversion(folder)` reads; prompts then say <name>."""
+def write_diffusers(
+    vectors_KD: Tensor, name: str, folder: Path, widths: Sequence[int] = ()
+) -> Path:
+    """Writes what `pipeline.load_textual_inversion(folder)` reads; prompts then say <name>.
+
+    Args:
+        vectors_KD: the word.
+        name: what it is called.
+        folder: where the file goes.
+        widths: of its model's text encoders, where there are several.
+
+    Raises:
+        UserError: there are more than two of them.
+    """
     path = folder / "learned_embeds.safetensors"
-    _write({f"<{name}>": vectors_KD}, path)
+    _write(_by_encoder(f"<{name}>", vectors_KD, widths), path)
     return path
 
 
-def write_a1111(vectors_KD: Tensor, name: str, folder: Path) -> Path:
-    """Writes what goes into an `embeddings` folder; prompts then say the file's name."""
+def write_a1111(vectors_KD: Tensor, name: str, folder: Path, widths: Sequence[int] = ()) -> Path:
+    """Writes what goes into an `embeddings` folder; prompts then say the file's name.
+
+    Arguments and errors are those of `write_diffusers`.
+    """
     path = folder / f"{name}.safetensors"
-    _write({"emb_params": vectors_KD}, path)
+    _write(_by_encoder("emb_params", vectors_KD, widths), path)
     return path
+
+
+def _by_encoder(key: str, vectors_KD: Tensor, widths: Sequence[int]) -> dict[str, Tensor]:
+    if len(widths) < 2:
+        return {key: vectors_KD}
+    if len(widths) > len(SDXL):
+        raise UserError(f"format: no format holds a word of {len(widths)} text encoders.")
+    return dict(zip(SDXL, vectors_KD.split(list(widths), dim=1), strict=True))
 
 
 WRITERS = {"diffusers": write_diffusers, "a1111": write_a1111}
@@ -91,7 +123,10 @@ def read(path: Path) -> LoadedWord:
     except SafetensorError as error:
         raise UserError(f"word={path}: is not a whole safetensors file ({error}).") from error
     word = load_word(path)
-    return LoadedWord(word.cell.concept, word.vectors_KD, word.cell.task, word.model)
+    cell = word.cell
+    return LoadedWord(
+        _file_safe(cell.concept), word.vectors_KD, word.task, cell.model, word.table, cell.anchor
+    )
 
 
 def _unpickled(path: Path) -> Any:
@@ -121,24 +156,33 @@ def _found(path: Path, content: Any) -> LoadedWord:
             f"word={path}: holds a {type(tensors).__name__}, not the vectors of a word."
         )
     vectors = {str(key): value for key, value in tensors.items() if isinstance(value, Tensor)}
-    if {"clip_l", "clip_g"} & set(vectors):
-        raise UserError(
-            f"word={path}: is for the two text encoders of SDXL, which are not supported."
-        )
+    if set(vectors) == set(SDXL):
+        parts = [_matrix(path, encoder, vectors[encoder]) for encoder in SDXL]
+        if len(parts[0]) != len(parts[1]):
+            counts = " and ".join(
+                f"{len(part)} of {e}" for e, part in zip(SDXL, parts, strict=True)
+            )
+            raise UserError(f"word={path}: its text encoders have {counts} vectors, not as many.")
+        return LoadedWord(_file_safe(name), torch.cat(parts, dim=1))
     if len(vectors) != 1:
         keys = ", ".join(vectors) or "none"
         raise UserError(f"word={path}: one tensor is needed, and it holds {len(vectors)} ({keys}).")
     ((key, tensor),) = vectors.items()
+    spoken = name if key in ("*", "emb_params", *SDXL) else key
+    return LoadedWord(_file_safe(spoken), _matrix(path, key, tensor))
+
+
+def _matrix(path: Path, key: str, tensor: Tensor) -> Tensor:
+    """The vectors [K, D] of a tensor of a file."""
     vectors_KD = tensor.detach().float()
     vectors_KD = vectors_KD[None] if vectors_KD.ndim == 1 else vectors_KD
     if vectors_KD.ndim != 2 or not vectors_KD.isfinite().all():
         raise UserError(
             f"word={path}: {key} of shape {list(tensor.shape)} is not the finite vectors of a word."
         )
-    spoken = name if key in ("*", "emb_params") else key
-    return LoadedWord(_file_safe(spoken), vectors_KD, TEXTUAL_INVERSION, model=None)
+    return vectors_KD
 
 
 def _file_safe(token: str) -> str:
     """A token such as <cat-toy> as a name that prompts and files can have."""
-    return re.sub(r"[^\w.+-]+", "_", token).strip("_.") or "word"
+    return re.sub(r"[^\w.+-]+", "_", token).strip("_.")[:LONGEST_NAME] or "word"

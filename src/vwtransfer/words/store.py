@@ -1,10 +1,12 @@
 """The format of a trained word: its vectors, and where they come from, in one safetensors file.
 
-A word lies at words/<dataset>/<task>/<concept>/<anchor>-<delta>-<seed>.safetensors of its run.
-The tensor `vectors` is [K, D] float32; the metadata (strings) hold concept, anchor, delta, seed,
-dataset, task, the identity of the model and of the word's config, its last loss, the seconds it
-took and, where its bits may differ from those of an undisturbed job, a note that says why. A word
-that diverged leaves a .failed.json of the same name instead.
+A word lies at words/<dataset>/<model>/<concept>/<anchor>-<delta>-<seed>.safetensors of its run.
+The tensor `vectors` is [K, D] float32. The metadata (strings) hold its cell (dataset, model,
+concept, anchor, delta, seed), the model's task, the tokens that its anchor is read as, the hash of
+the model's tokenizers and embedding tables, the fingerprint of all that determined it, its last
+loss, the seconds it took, where it was made (device, host, commit, versions) and, where its bits
+may differ from those of an undisturbed job, a note that says why. A word that diverged leaves a
+.failed.json of the same name instead.
 """
 
 import json
@@ -16,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vwtransfer.config.origin import UNKNOWN, Origin
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_json, write_once
 from vwtransfer.words.cells import Cell
@@ -28,20 +31,26 @@ class Word:
     Attributes:
         cell: which word it is.
         vectors_KD: its vectors [K, D], float32.
-        model: identity of the token table the vectors live beside.
-        config: hash of everything that determined the word.
+        task: its model's.
+        table: hash of the tokenizers and embedding tables that the vectors live beside.
+        fingerprint: hash of everything that determined the word.
         loss: mean training loss over the last tenth of the steps.
         seconds: wall time of its training, its share of the pack it was trained in.
         note: why its bits may differ from those of an undisturbed job, where they may.
+        anchor_tokens: what each text encoder of its model reads its anchor as.
+        made: where: device, host, commit and versions of the process that trained it.
     """
 
     cell: Cell
     vectors_KD: Tensor
-    model: str
-    config: str
+    task: str
+    table: str
+    fingerprint: str
     loss: float
     seconds: float
     note: str = ""
+    anchor_tokens: str = ""
+    made: Origin = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -76,11 +85,14 @@ class WordStore:
             return
         metadata = {
             **{name: str(value) for name, value in asdict(word.cell).items()},
-            "model": word.model,
-            "config": word.config,
+            "task": word.task,
+            "table": word.table,
+            "fingerprint": word.fingerprint,
             "loss": repr(word.loss),
             "seconds": repr(word.seconds),
             **({"note": word.note} if word.note else {}),
+            "anchor_tokens": word.anchor_tokens,
+            **asdict(word.made),
             "format": "pt",
         }
         tensors = {"vectors": word.vectors_KD.float().contiguous().cpu()}
@@ -128,15 +140,16 @@ def load_word(path: Path, width: int | None = None) -> Word:
             vectors_KD = file.get_tensor("vectors")
         cell = Cell(
             metadata["dataset"],
-            metadata["task"],
+            metadata["model"],
             metadata["concept"],
             metadata["anchor"],
             float(metadata["delta"]),
             int(metadata["seed"]),
         )
-        rest = metadata["model"], metadata["config"]
+        rest = metadata["task"], metadata["table"], metadata["fingerprint"]
         numbers = float(metadata["loss"]), float(metadata["seconds"])
-        note = metadata.get("note", "")
+        texts = metadata.get("note", ""), metadata.get("anchor_tokens", "")
+        made = Origin(*(metadata.get(name, "") for name in Origin.__dataclass_fields__))
     except FileNotFoundError as error:
         raise UserError(f"there is no word at {path}") from error
     except (SafetensorError, KeyError, ValueError, OSError) as error:
@@ -148,4 +161,4 @@ def load_word(path: Path, width: int | None = None) -> Word:
             f"{path} holds vectors of width {vectors_KD.shape[1]}, but the model reads {width}. "
             "It was trained for another model: map it with a transfer, or name the model it is of."
         )
-    return Word(cell, vectors_KD.to(torch.float32), *rest, *numbers, note)
+    return Word(cell, vectors_KD.to(torch.float32), *rest, *numbers, *texts, made)

@@ -67,7 +67,7 @@ class Folder(_Photos):
     boxes: str | None
     allow_unverified: bool
     negatives: str | None
-    rivals: Mapping[str, Any] | None
+    distractors: Mapping[str, Any] | None
 
 
 SCHEMAS: Mapping[str, type] = {

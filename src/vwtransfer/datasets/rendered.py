@@ -33,6 +33,7 @@ class Rendered:
         things: Sequence[float] = (1.0,),
         radius: Sequence[float] = (15.0, 24.0),
         ratio: Sequence[float] = (0.55, 0.8),
+        drawn_as: str | None = None,
     ) -> None:
         """Describes a dataset; nothing is drawn yet.
 
@@ -46,8 +47,10 @@ class Rendered:
             things: how often an image holds one, two, three or four things.
             radius: least and largest radius of the main thing, in pixels of the 64 x 64 image.
             ratio: least and largest radius of the other things, relative to the main one.
+            drawn_as: the name that its images are drawn by; None: its name.
         """
         self.name = name
+        self._drawn_as = drawn_as or name
         self.concepts = dict(concepts)
         self.anchors = list(anchors)
         self._images = {"training": training_images, "held_out": held_out_images}
@@ -81,7 +84,7 @@ class Rendered:
         return [self._example(concept, main, split, i) for i in range(self._images[split])]
 
     def _example(self, concept: str, main: Combination, split: str, index: int) -> Example:
-        rng = random.Random(f"{self.name} {self._seed} {concept} {split} {index}")
+        rng = random.Random(f"{self._drawn_as} {self._seed} {concept} {split} {index}")
         scene = sample_scene(rng, main, self._layout, self._others)
         box = render([Scene(scene.things[:1], scene.background, scene.light, 0)]).boxes[0][0]
         return Example(

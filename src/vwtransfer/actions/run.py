@@ -1,0 +1,158 @@
+"""action=run: trains words, transfers them, measures all of it, and draws what came out."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from vwtransfer import results, tracking
+from vwtransfer.analysis.word_pictures import write_targets
+from vwtransfer.cluster.archive import restore
+from vwtransfer.config import Config, provenance
+from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec
+from vwtransfer.files import write_text
+from vwtransfer.interrupts import deferred
+from vwtransfer.models.devices import torch_device, use_threads
+from vwtransfer.models.suite import build
+from vwtransfer.progress import stages
+from vwtransfer.results.summary import WIDTH, print_summary, write_summary
+from vwtransfer.study import Study, data_loading, measure_words, measured, train_words
+from vwtransfer.tasks.registry import tasks_of
+from vwtransfer.words.cells import cells
+from vwtransfer.words.store import Failure, WordStore
+
+
+def run(config: Config) -> None:
+    """Does what the config says, or what of it is not yet done.
+
+    Raises:
+        UserError: input that cannot be used; see the message.
+        KeyboardInterrupt: Ctrl-C; the message says what was saved.
+    """
+    device = torch_device(config.device)
+    provenance.save(config)
+    use_threads(config.threads)
+    suite = build(config, device)
+    suite.check_anchors(cells(config))
+    datasets = data_loading.opened(config)
+    tasks = tasks_of(config, suite)
+    console = _console()
+    if line := restore(config):
+        console.print(line, highlight=False, soft_wrap=True)
+    for line in data_loading.left_out(suite.models, tasks, datasets):
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    todo = [
+        cell
+        for cell in cells(config)
+        if data_loading.trains(suite.models[cell.model], datasets[cell.dataset])
+    ]
+    store = WordStore(config.folder / "words")
+    with tracking.opened(config, todo, store) as tracker:
+        with deferred() as stopping, stages(console, config.progress) as bars:
+            study = Study(config, suite, datasets, todo, store, bars, stopping, tracker)
+            try:
+                train_words(study)
+                measure_words(study, measured(config.folder), config.folder)
+                if config.evaluation.save_images:
+                    for dataset in datasets.values():
+                        write_targets(config.folder, dataset)
+            except KeyboardInterrupt as interrupt:
+                raise KeyboardInterrupt(_saved(study)) from interrupt
+        _conclude(study, console)
+    if tracker.outcome:
+        console.print(tracker.outcome, highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    """The terminal; a file or a pipe is given the width that tables need."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
+def _saved(study: Study) -> str:
+    """What stands after Ctrl-C, and how to go on."""
+    finished = sum(cell in study.store for cell in study.cells)
+    return (
+        f"stopped; {finished} of {len(study.cells)} words are finished and everything measured is "
+        f"saved under {study.config.folder}. The same command goes on from there."
+    )
+
+
+def _conclude(study: Study, console: Console) -> None:
+    """Results in one table, pictures, and the summary a person reads first."""
+    folder = study.config.folder
+    failures = [failure for cell in study.cells if (failure := study.store.failure(cell))]
+    remarks = [
+        *data_loading.left_out(study.suite.models, study.tasks, study.datasets),
+        *data_loading.shortages(study.datasets),
+    ]
+    if not failures and not any((folder / "results").glob("*.parquet")):
+        write_text(folder / "summary.txt", "\n".join(["nothing was measured", *remarks]) + "\n")
+        console.print(f"nothing was measured; words: {folder / 'words'}", soft_wrap=True)
+        study.tracker.conclude(None)
+        return
+    frame = results.finish(folder, _without_value(study, failures))
+    study.tracker.conclude(frame)
+    write_summary(frame, folder / "summary.txt", study.cells, remarks)
+    print_summary(frame, console, study.cells, remarks)
+    if study.config.report:
+        _write_report(folder, console)
+    _report_failures(study, failures, console)
+    console.print(f"results, words and figures: {folder}", soft_wrap=True)
+
+
+def _write_report(folder: Path, console: Console) -> None:
+    """Figures and the report; a fault in drawing them loses no result."""
+    from vwtransfer.report import write_report  # its libraries take seconds that no job needs
+
+    try:
+        console.print(f"report: {write_report(folder)}", soft_wrap=True)
+    except Exception as error:
+        console.print(
+            f"[red]the report could not be written[/red] ({type(error).__name__}: {error}); all "
+            f"results are saved. To try again: vwtransfer action=report name={folder.name} "
+            f"outputs={folder.parent}",
+            soft_wrap=True,
+        )
+
+
+def _without_value(study: Study, failures: Sequence[Failure]) -> list[results.Record]:
+    """The rows of words that failed: what would have been measured, without a value."""
+    records = []
+    models = study.suite.models
+    for cell in (failure.cell for failure in failures):
+        targets = [target for source, target in study.config.direction if source == cell.model]
+        for name in (cell.model, *targets):
+            method = NO_TRANSFER if name == cell.model else study.config.transfer.name
+            spec = EvalSpec.of_word(cell, name, method)
+            for metric in study.tasks[models[name].task].metrics:
+                row = results.Record(
+                    experiment=study.config.name,
+                    **asdict(spec),
+                    source_task=models[cell.model].task,
+                    target_task=models[name].task,
+                    metric=metric,
+                    value=math.nan,
+                    num_images=0,
+                    eval_seconds=math.nan,
+                )
+                records.append(row)
+    return records
+
+
+def _report_failures(study: Study, failures: Sequence[Failure], console: Console) -> None:
+    path = study.config.folder / "failures.csv"
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    lines = [f"{f.cell.key},{f.step},{f.reason}" for f in failures]
+    write_text(path, "\n".join(["word,step,reason", *lines]) + "\n")
+    first = failures[0]
+    console.print(
+        f"[red]{len(failures)} of {len(study.cells)} words failed[/red], such as {first.cell.key} "
+        f"at step {first.step}: {first.reason}. All are in {path}; to try them again, delete "
+        f"{study.config.folder / 'words'}/**/*.failed.json and run the same command.",
+        soft_wrap=True,
+    )

@@ -1,0 +1,61 @@
+"""What the models of this package share: their settings, under the names of the contract."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from vwtransfer.config.models import ModelSettings
+from vwtransfer.models.cache import Cache
+from vwtransfer.models.checkpoints import Alternatives, Checkpoint
+from vwtransfer.seeds import generator
+from vwtransfer.words.cells import Cell
+
+
+class Frozen:
+    """A checkpoint that is not loaded before it is used.
+
+    Args:
+        settings: its keys in the config.
+        device: where it runs.
+        cache: keeps what it makes of images; None: every process computes it.
+        files: what loading it reads.
+    """
+
+    trains_with: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        device: torch.device,
+        cache: Cache | None,
+        files: Sequence[Alternatives],
+    ) -> None:
+        self.name, self.task = settings.name, settings.task
+        self.training, self.prompt_template = settings.training, settings.prompt_template
+        self.device = device
+        self.cache = cache
+        self.dtype: torch.dtype = getattr(torch, settings.dtype)
+        self.checkpoint = Checkpoint(
+            f"model.{settings.name}", settings.checkpoint, settings.revision, files
+        )
+        self.support = settings.support
+
+    def shuffled(self, images: Iterable[int], cell: Cell) -> Tensor:
+        """Indices [steps, B] drawn from `images` in shuffled epochs, from the word's own stream."""
+        steps, batch = self.training.steps, self.training.batch_size
+        stream = batch_stream(cell, self.task)
+        return shuffled_epochs(list(images), steps * batch, stream).view(steps, batch)
+
+
+def shuffled_epochs(images: Sequence[int], count: int, stream: torch.Generator) -> Tensor:
+    """`count` indices drawn from `images` the way a shuffling data loader goes through them."""
+    pool = torch.tensor(list(images))
+    epochs = -(-count // len(pool))
+    order = [torch.randperm(len(pool), generator=stream) for _ in range(epochs)]
+    return pool[torch.cat(order)[:count]]
+
+
+def batch_stream(cell: Cell, task: str) -> torch.Generator:
+    """The random stream that decides which images a word sees."""
+    return generator("batches", cell.stream(task))
