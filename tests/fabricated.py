@@ -1,18 +1,23 @@
 """Results that no model was asked for, in the shape of a study's, to test tables and figures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from vwtransfer.results import BASELINES, SCHEMA, Record
+
 TASKS = ["generation", "detection", "classification"]
+MODELS = {"tiny_sd": "generation", "tiny_owlv2": "detection", "tiny_clip": "classification"}
+TWO_GENERATORS = {"tiny_sd": "generation", "tiny_sd_b": "generation", "tiny_owlv2": "detection"}
 METRICS = {
     "generation": ["generation_accuracy"],
     "detection": ["mean_average_precision", "mean_average_precision_50_95"],
     "classification": ["classifier_accuracy", "classifier_balanced_accuracy"],
 }
-LEVELS = {  # rows: trained for; columns: evaluated on, in the order of TASKS
+LEVELS = {  # rows: task of the word's model, or kind; columns: target task, in the order of TASKS
     "generation": (0.90, 0.30, 0.50),
     "detection": (0.18, 0.80, 0.25),
     "classification": (0.60, 0.45, 0.98),
@@ -21,6 +26,7 @@ LEVELS = {  # rows: trained for; columns: evaluated on, in the order of TASKS
     "random": (0.10, 0.06, 0.10),
     "chance": (0.10, 0.02, 0.10),  # and 0.5 in the balanced accuracy
 }
+WITHIN_TASK = 0.6  # of words in another model of their task
 
 
 def study(
@@ -29,20 +35,30 @@ def study(
     deltas: Sequence[float] = (),
     words_at_deltas: int = 3,
     transfer: str = "least_squares",
+    models: Mapping[str, str] = MODELS,
 ) -> pd.DataFrame:
-    """A complete study: unconstrained words with baselines, and `deltas` for some of the words."""
+    """A complete study: unconstrained words with baselines, and `deltas` for some of the words.
+
+    Args:
+        datasets: their names.
+        words: of each model and dataset; there are at most ten concepts.
+        deltas: of further words.
+        words_at_deltas: how many of them.
+        transfer: the method.
+        models: name -> task.
+    """
     rng = np.random.default_rng(0)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for dataset in datasets:
         for delta in (math.inf, *deltas):
-            count = words if math.isinf(delta) else words_at_deltas
-            for trained_for, levels in LEVELS.items():
-                if trained_for not in TASKS and not math.isinf(delta):
-                    continue
-                for word in range(count):
-                    for evaluated_on, level in zip(TASKS, levels, strict=True):
-                        own = trained_for == evaluated_on or trained_for not in TASKS
-                        for metric in METRICS[evaluated_on]:
+            constrained = not math.isinf(delta)
+            for source in [*models, *([] if constrained else BASELINES)]:
+                for word in range(words_at_deltas if constrained else words):
+                    for target, task in models.items():
+                        for metric in METRICS[task]:
+                            value = _value(
+                                rng, _level(source, target, models), source, metric, delta
+                            )
                             rows.append(
                                 {
                                     "experiment": "demo",
@@ -50,27 +66,46 @@ def study(
                                     "concept": f"concept_{word % 10}",
                                     "anchor": f"anchor_{word}",
                                     "delta": delta,
-                                    "trained_for": trained_for,
-                                    "transfer": "none" if own else transfer,
-                                    "evaluated_on": evaluated_on,
-                                    "metric": metric,
-                                    "value": _value(rng, trained_for, metric, level, delta),
-                                    "examples": 1 if evaluated_on == "generation" else 200,
                                     "seed": 0,
-                                    "seconds": 0.5,
+                                    **of(source, target, transfer, models),
+                                    "metric": metric,
+                                    "value": value,
+                                    "num_images": 1 if task == "generation" else 200,
+                                    "eval_seconds": 0.5,
                                 }
                             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame([vars(Record(**row)) for row in rows])[SCHEMA.names]
 
 
-def _value(
-    rng: np.random.Generator, trained_for: str, metric: str, level: float, delta: float
-) -> float:
-    if trained_for != "chance":
+def of(
+    source: str, target: str, transfer: str = "least_squares", models: Mapping[str, str] = MODELS
+) -> dict[str, str]:
+    """The columns that say which words are measured where; a source may be a baseline."""
+    is_word = source in models
+    moved = is_word and source != target
+    return {
+        "kind": "word" if is_word else source,
+        "source_model": source if is_word else "",
+        "source_task": models.get(source, ""),
+        "transfer": transfer if moved else "none",
+        "target_model": target,
+        "target_task": models[target],
+        "support": "320 tokens" if moved else "",
+    }
+
+
+def _level(source: str, target: str, models: Mapping[str, str]) -> float:
+    if source in models and source != target and models[source] == models[target]:
+        return WITHIN_TASK
+    return LEVELS[models.get(source, source)][TASKS.index(models[target])]
+
+
+def _value(rng: np.random.Generator, level: float, source: str, metric: str, delta: float) -> float:
+    if source != "chance":
         level = 0.05 + (level - 0.05) * (1 if math.isinf(delta) else delta**1.5)
     if metric == "classifier_balanced_accuracy":
-        level = 0.5 if trained_for == "chance" else 0.5 + level / 2
-    if trained_for == "chance":
+        level = 0.5 if source == "chance" else 0.5 + level / 2
+    if source == "chance":
         return level
     if metric == "generation_accuracy":
         return float(rng.random() < level)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
-from vwtransfer.evaluation.saved_images import image_path
+from vwtransfer.evaluation.saved_images import COLUMNS, image_path
 from vwtransfer.models.suite import build
 from vwtransfer.results import Record, finish, write_part
 from vwtransfer.words.cells import cells
@@ -53,34 +53,38 @@ def make_up(folder: Path, *overrides: str, pictures: bool = False) -> Config:
 
 
 def rows_of(config: Config) -> pd.DataFrame:
-    """Results of all words and their anchors and names, complete."""
+    """Results of all words, their anchors and names in every model, complete."""
     rng = np.random.default_rng(0)
     words = pd.DataFrame(
-        [(c.dataset, c.concept, c.anchor, c.delta, c.task, c.seed) for c in cells(config)],
-        columns=["dataset", "concept", "anchor", "delta", "trained_for", "seed"],
+        [(c.dataset, c.concept, c.anchor, c.delta, c.seed, c.model) for c in cells(config)],
+        columns=["dataset", "concept", "anchor", "delta", "seed", "source_model"],
     )
+    words = words.assign(kind="word", source_task=words["source_model"].map(config.model.task_of))
     anchors = words[["dataset", "concept", "anchor", "seed"]].drop_duplicates()
-    anchors = anchors.assign(trained_for="anchor", delta=math.inf)
-    names = anchors.drop_duplicates(["dataset", "concept"]).assign(trained_for="name", anchor="")
+    anchors = anchors.assign(kind="anchor", delta=math.inf, source_model="", source_task="")
+    names = anchors.drop_duplicates(["dataset", "concept"]).assign(kind="name", anchor="")
     parts = []
-    for task, metrics in METRICS.items():
-        for metric in metrics:
+    for model in config.model.models:
+        task = config.model.task_of(model)
+        for metric in METRICS[task]:
             part = pd.concat([words, anchors, names], ignore_index=True)
-            parts.append(part.assign(evaluated_on=task, metric=metric))
+            parts.append(part.assign(target_model=model, target_task=task, metric=metric))
     frame = pd.concat(parts, ignore_index=True)
-    own = frame["trained_for"] == frame["evaluated_on"]
-    baseline = frame["trained_for"].isin(["anchor", "name"])
+    own = frame["source_model"] == frame["target_model"]
+    moved = (frame["kind"] == "word") & ~own
     level = np.where(own, OWN, MOVED) * np.where(np.isinf(frame["delta"]), 1, frame["delta"])
-    level = np.where(baseline, np.where(frame["trained_for"] == "anchor", ANCHOR, NAME), level)
+    for kind, reached in (("anchor", ANCHOR), ("name", NAME)):
+        level = np.where(frame["kind"] == kind, reached, level)
     spread = np.clip(rng.normal(level, 0.1), 0, 1)
     drawn = (rng.random(len(frame)) < level).astype(float)
     value = np.where(frame["metric"] == "generation_accuracy", drawn, spread)
     return frame.assign(
         experiment="made-up",
-        transfer=np.where(own | baseline, "none", "least_squares"),
+        transfer=np.where(moved, "least_squares", "none"),
+        support=np.where(moved, "320 tokens", ""),
         value=value,
-        examples=20,
-        seconds=0.5,
+        num_images=20,
+        eval_seconds=0.5,
     )
 
 
@@ -89,12 +93,13 @@ def make_up_words(config: Config) -> None:
     suite = build(config, torch.device("cpu"))
     store = WordStore(config.folder / "words")
     for cell in cells(config):
-        text = suite.tasks[cell.task].text
+        model = suite.models[cell.model]
         name = config.dataset[cell.dataset].concepts[cell.concept].split()
-        anchor_D = text.word_row(cell.anchor)
+        anchor_D, *rows = model.text.anchor_rows([cell.anchor, *name])
         part = min(1.0, cell.delta)
-        vectors = [anchor_D, *(anchor_D + part * (text.word_row(w) - anchor_D) for w in name)]
-        store.save(Word(cell, torch.stack(vectors), text.identity, "made-up", 0.0, 1.0))
+        vectors = torch.stack([anchor_D, *(anchor_D + part * (row_D - anchor_D) for row_D in rows)])
+        word = Word(cell, vectors, model.task, model.text.identity, "made-up", 0.0, 1.0)
+        store.save(word)
 
 
 def _pictures(folder: Path, rows: pd.DataFrame, side: int = 64) -> None:
@@ -104,28 +109,24 @@ def _pictures(folder: Path, rows: pd.DataFrame, side: int = 64) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (side, side), "white").save(path)
     rng = np.random.default_rng(1)
-    drawn = rows[(rows["metric"] == "generation_accuracy") & (rows["trained_for"] != "name")]
+    drawn = rows[(rows["metric"] == "generation_accuracy") & (rows["kind"] != "name")]
     ramp = np.linspace(0, 200, side)
     for row in drawn.itertuples():
         colours = rng.integers(0, 256, 3)
         pixels = (ramp[:, None, None] + colours + rng.integers(0, 40, (side, side, 3))) % 256
-        path = image_path(
-            folder / "images",
-            row.dataset,
-            row.concept,
-            row.trained_for,
-            row.transfer,
-            row.anchor,
-            row.delta,
-            row.seed,
-            0,
-        )
+        of_row = {name: getattr(row, name) for name in COLUMNS[:-1]}
+        path = image_path(folder / "images", **of_row, number=0)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.astype(np.uint8)).save(path)
 
 
 def made_up_activations(
-    dataset: str, concepts: Sequence[str], anchors: Sequence[str], layers: int = 3
+    dataset: str,
+    concepts: Sequence[str],
+    anchors: Sequence[str],
+    layers: int = 3,
+    source: str = "tiny_clip",
+    target: str = "tiny_clip",
 ) -> dict[str, list[object]]:
     """Columns as in activations/: words lie by anchor in the first layer, by concept at last."""
     rng = np.random.default_rng(2)
@@ -138,13 +139,16 @@ def made_up_activations(
         rows.append(
             {
                 "dataset": dataset,
-                "trained_for": "classification",
-                "transfer": "none",
-                "evaluated_on": "classification",
+                "source_model": source,
+                "transfer": "none" if source == target else "least_squares",
+                "target_model": target,
                 "delta": math.inf,
                 "seed": 0,
                 "concept": concept,
                 "anchor": anchor,
+                "encoder": "text",
+                "place": 0,
+                "encoders": 1,
                 "layer": layer,
                 "layers": layers,
                 "x": 10 * place + rng.normal(),

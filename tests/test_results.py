@@ -4,6 +4,7 @@ import dataclasses
 import math
 import textwrap
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from fabricated import study
 from vwtransfer import results
 from vwtransfer.errors import UserError
-from vwtransfer.results import Record, parts
+from vwtransfer.results import Record, merge, schema
 
 ROW = Record(
     experiment="demo",
@@ -22,14 +23,18 @@ ROW = Record(
     concept="red_striped_star",
     anchor="mipo",
     delta=math.inf,
-    trained_for="generation",
+    seed=0,
+    kind="word",
+    source_model="tiny_sd",
+    source_task="generation",
     transfer="least_squares",
-    evaluated_on="detection",
+    target_model="tiny_owlv2",
+    target_task="detection",
     metric="mean_average_precision",
     value=0.25,
-    examples=200,
-    seed=0,
-    seconds=1.5,
+    num_images=200,
+    eval_seconds=1.5,
+    support="320 tokens",
 )
 
 
@@ -54,40 +59,41 @@ def test_the_csv_holds_the_same_with_inf_and_nan_read_back(tmp_path: Path) -> No
     failed = dataclasses.replace(ROW, concept="star, red", value=math.nan)
     results.write_part(tmp_path, [*rows(delta=[0.1, math.inf]), failed], "a")
     finished = results.finish(tmp_path)
-    csv = pd.read_csv(tmp_path / "results.csv")
-    pd.testing.assert_frame_equal(csv, finished)
+    csv = pd.read_csv(tmp_path / "results.csv", keep_default_na=False, na_values={"value": ""})
+    for name in results.SCHEMA.names:
+        assert csv[name].tolist() == finished[name].tolist() or finished[name].isna().any()
+    assert csv["value"].isna().tolist() == finished["value"].isna().tolist()
     assert ",inf," in (tmp_path / "results.csv").read_text()
 
 
 def test_the_first_three_questions_are_answered_as_documented(tmp_path: Path) -> None:
     frame = study(deltas=[0.5])
-    lost = (frame["trained_for"] == "detection") & (frame["concept"] == "concept_2")
+    lost = (frame["source_model"] == "tiny_owlv2") & (frame["concept"] == "concept_2")
     frame["value"] = frame["value"].mask(lost)
     results.write_part(tmp_path, [Record(**row) for row in frame.to_dict("records")], "all")
     code = str(results.__doc__).partition("The three questions asked first:")[2]
     answers: dict[str, Any] = {}
     exec(textwrap.dedent(code).replace("outputs/demo", str(tmp_path)), answers)
 
-    moved = frame[(frame["trained_for"] == "generation") & (frame["delta"] == math.inf)]
+    moved = frame[(frame["source_model"] == "tiny_sd") & (frame["delta"] == math.inf)]
     expected = moved.loc[moved["metric"] == "classifier_accuracy", "value"].mean()
-    place = ("tiny_shapes", "generation", "least_squares")
+    place = ("tiny_shapes", "tiny_sd", "least_squares")
     assert answers["reached"].loc[place, "classifier_accuracy"] == pytest.approx(expected)
-    table = answers["table"].set_index(["trained_for", "metric", "delta"])
-    mean, low, high = table.loc[("generation", "classifier_accuracy", math.inf)][
+    table = answers["table"].set_index(["source_model", "metric", "delta"])
+    mean, low, high = table.loc[("tiny_sd", "classifier_accuracy", math.inf)][
         ["mean", "low", "high"]
     ]
     assert mean == pytest.approx(expected)
     assert low < mean < high
-    share, pairs = answers["kept"]["least_squares"]
-    assert 0 < share < 1
-    assert pairs == 6
+    assert 0 < answers["kept"].overall.value < 1
+    assert answers["kept"].defined == 6
     assert answers["best"]["value"].is_monotonic_decreasing
     assert set(answers["failed"]["concept"]) == {"concept_2"}
 
 
 def test_every_column_is_documented() -> None:
     for column in results.SCHEMA.names:
-        assert f"\n    {column} " in str(results.__doc__)
+        assert f"\n    {column} " in str(schema.__doc__)
 
 
 def test_the_first_whole_part_of_a_unit_of_work_stands(tmp_path: Path) -> None:
@@ -147,30 +153,30 @@ def test_an_empty_and_a_missing_folder_are_told_apart(tmp_path: Path) -> None:
         results.read(tmp_path / "nowhere")
 
 
-def test_results_from_before_the_safety_checker_say_not_checked(tmp_path: Path) -> None:
-    part = results.write_part(tmp_path, rows(value=[0.25]), "a")
-    pq.write_table(pq.read_table(part).drop_columns("unsafe"), tmp_path / "results.parquet")
-    part.unlink()
-    assert results.read(tmp_path)["unsafe"].tolist() == ["not checked"]
+def test_a_row_says_when_it_was_written(tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    results.write_part(tmp_path, [ROW], "a")
+    (written,) = results.finish(tmp_path)["written_at"]
+    assert before <= datetime.fromisoformat(written) <= datetime.now(UTC)
+    results.write_part(tmp_path / "restored", results_of(tmp_path), "a")
+    assert results.read(tmp_path / "restored")["written_at"].tolist() == [written]
 
 
-def test_results_from_before_there_were_causes_have_none(tmp_path: Path) -> None:
-    caused = dataclasses.replace(ROW, anchor="zepu", turning_block=2.0)
-    results.write_part(tmp_path, [caused], "new")
-    old = results.write_part(tmp_path, [ROW], "old")
-    pq.write_table(pq.read_table(old).drop_columns(list(results.DIAGNOSTICS)), old)
-    for frame in (results.read(tmp_path), results.finish(tmp_path)):
-        assert frame["turning_block"].isna().tolist() == [True, False]
-        assert frame["outside_table"].isna().all()
+def results_of(folder: Path) -> list[Record]:
+    return [Record(**row) for row in results.read(folder).to_dict("records")]
 
 
-def test_every_row_that_the_repository_keeps_is_read() -> None:
-    paths = sorted(Path("kept").rglob("*.parquet"))
-    assert paths
-    for path in paths:
-        frame = results.read(path)
-        assert len(frame) == pq.read_metadata(path).num_rows
-        assert list(frame.columns) == results.SCHEMA.names
+def test_a_failed_word_gives_way_to_a_measured_one(tmp_path: Path) -> None:
+    results.write_part(tmp_path, rows(concept=["blue_ring"]), "a")
+    failed = rows(concept=["blue_ring", "red_ring"])
+    failed = [dataclasses.replace(row, value=math.nan) for row in failed]
+    assert results.finish(tmp_path, failed)["value"].isna().tolist() == [False, True]
+
+
+def test_models_of_one_task_have_rows_of_their_own(tmp_path: Path) -> None:
+    results.write_part(tmp_path, rows(target_model=["owlv2_base", "owlv2_large"]), "a")
+    results.write_part(tmp_path, rows(source_model=["sd15", "tiny_sd"]), "b")
+    assert len(results.read(tmp_path)) == 4
 
 
 def test_another_table_is_refused_with_the_columns_it_lacks(tmp_path: Path) -> None:
@@ -211,24 +217,23 @@ def test_a_part_states_its_columns_to_any_reader_of_parquet(tmp_path: Path) -> N
 def test_a_table_is_the_same_in_whatever_batches_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_of_a_batch: int
 ) -> None:
-    monkeypatch.setattr(parts, "_ROWS", rows_of_a_batch)
-    frame = study(datasets=["scenes", "shapes"], words=5)
-    for number, (_, part) in enumerate(frame.groupby(["dataset", "concept", "trained_for"])):
+    monkeypatch.setattr(merge, "_ROWS", rows_of_a_batch)
+    frame = study(datasets=["scenes", "shapes"], words=3)
+    for number, (_, part) in enumerate(frame.groupby(["dataset", "concept"])):
         records = [Record(**row) for row in part.to_dict("records")]
         results.write_part(tmp_path, records, f"shard {number}")
         again = [dataclasses.replace(record, value=-1.0) for record in records[: number % 3]]
         results.write_part(tmp_path, again or records, f"once more {number}")
-    lost = dataclasses.replace(ROW, dataset="shapes", concept="concept_4", value=math.nan)
+    lost = dataclasses.replace(ROW, dataset="shapes", concept="concept_2", value=math.nan)
     finished = results.finish(tmp_path, [lost])
     expected = pd.concat([frame, pd.DataFrame([dataclasses.asdict(lost)])])
-    expected = expected.fillna({"unsafe": "not checked"}).sort_values(parts.IDENTITY)
-    pd.testing.assert_frame_equal(finished, expected.reset_index(drop=True), check_dtype=False)
+    expected = expected.sort_values(results.IDENTITY).reset_index(drop=True)
+    undated = finished.assign(written_at="")
+    pd.testing.assert_frame_equal(undated, expected, check_dtype=False)
     pd.testing.assert_frame_equal(results.read(tmp_path), finished)
-    pd.testing.assert_frame_equal(
-        pd.read_csv(tmp_path / "results.csv"),
-        finished.assign(anchor=finished["anchor"].replace("", None)),
-        check_dtype=False,
-    )
+    csv = pd.read_csv(tmp_path / "results.csv")
+    assert csv["value"].tolist() == pytest.approx(finished["value"].tolist(), nan_ok=True)
+    assert csv["target_model"].tolist() == finished["target_model"].tolist()
     groups = pq.read_metadata(tmp_path / "results.parquet").num_row_groups
     assert (groups > 1) == (rows_of_a_batch < len(frame))
 
@@ -236,7 +241,7 @@ def test_a_table_is_the_same_in_whatever_batches_it_is_made(
 def test_batches_of_many_and_of_few_names_are_one_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "_ROWS", 1)
+    monkeypatch.setattr(merge, "_ROWS", 1)
     for concept, anchors in (("harp", 300), ("throne", 5)):
         rows = [
             dataclasses.replace(ROW, concept=concept, anchor=f"a{number}")

@@ -2,7 +2,8 @@
 
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,40 +14,44 @@ from rich.text import Text
 
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_text
-from vwtransfer.results.intervals import bootstrap_mean
+from vwtransfer.results.schema import BASELINES, WORD
+from vwtransfer.results.statistics import LEAST_GAIN, Unit, means_by, retention
 from vwtransfer.words.cells import Cell
 
 TASKS = ("generation", "detection", "classification")
 DATASETS = ("imagenet", "dreambooth", "coco", "pascal")
-BASELINES = {
-    "anchor": "anchor word",
-    "name": "concept's name",
-    "random": "random vector",
-    "chance": "chance",
-}
 HEADLINES = {
     "generation_accuracy": "accuracy",
     "mean_average_precision": "mAP, IoU 0.5",
     "classifier_accuracy": "accuracy",
     "classifier_balanced_accuracy": "balanced accuracy",
 }
-GROUP = ["dataset", "delta", "trained_for"]
-KEYS = [*GROUP, "transfer", "evaluated_on", "metric"]
-WORD = ["concept", "anchor", "seed"]
+"""Metric -> its name, for those that are shown."""
+GROUP = ["dataset", "delta", "kind", "source_model"]
+KEYS = [*GROUP, "source_task", "transfer", "target_model", "target_task", "metric"]
 WIDTH = 112  # holds the longest name of a transfer beside four intervals
+COLUMNS = 4  # panels side by side
+
+Panel = tuple[str, str]
+"""(target model, metric)"""
+Words = tuple[str, float, str]
+"""(dataset, delta, model) of words."""
 
 
-def means(frame: pd.DataFrame, planned: Sequence[Cell] = ()) -> pd.DataFrame:
-    """A row for each dataset, delta, trained_for, transfer, evaluated_on and metric.
+def means(
+    frame: pd.DataFrame, planned: Sequence[Cell] = (), *, unit: Unit = "concept"
+) -> pd.DataFrame:
+    """A row for each of KEYS: dataset, delta, kind, source and target model, transfer and metric.
 
-    Beside these: `mean`, `low` and `high` (95 % percentile bootstrap over words), `trials` (words
-    in the mean), `failed` (words without a value) and `missing` (words of the study that have no
-    row). Mean and ends are nan where every word failed.
+    Beside these: `mean`, `low` and `high` (the 95 % interval), `trials` (words in the mean),
+    `failed` (words without a value) and `missing` (words of the study that have no row). Mean and
+    ends are nan where every word failed.
 
     Args:
         frame: results as `results.read` gives them.
         planned: the study's cells. Without them what is missing is told from the words that were
-            trained for the other tasks.
+            trained in the other models.
+        unit: what the intervals resample first; "word" is for comparisons with published values.
 
     Raises:
         UserError: the results mix several experiments, whose means would mean nothing.
@@ -57,30 +62,29 @@ def means(frame: pd.DataFrame, planned: Sequence[Cell] = ()) -> pd.DataFrame:
             f"the results mix {len(experiments)} experiments ({', '.join(experiments)}): take one, "
             'for instance frame[frame["experiment"] == "' + experiments[0] + '"].'
         )
+    table = means_by(frame, KEYS, unit=unit)
     words = _planned_words(frame, planned)
-    rows = []
-    for key, group in frame.groupby(KEYS, observed=True)["value"]:
-        values = group.dropna()
-        mean, low, high, trials = (
-            bootstrap_mean(values) if len(values) else (math.nan, math.nan, math.nan, 0)
-        )
-        missing = max(0, words.get(key[: len(GROUP)], len(group)) - len(group))
-        rows.append((*key, mean, low, high, trials, len(group) - trials, missing))
-    return pd.DataFrame(rows, columns=[*KEYS, "mean", "low", "high", "trials", "failed", "missing"])
+    there = table["trials"] + table["failed"]
+    of_row = zip(table["dataset"], table["delta"], table["source_model"], there, strict=True)
+    table["missing"] = [
+        max(0, words.get((dataset, delta, model), count) - count)
+        for dataset, delta, model, count in of_row
+    ]
+    return table
 
 
 def shortfalls(frame: pd.DataFrame, planned: Sequence[Cell] = ()) -> list[str]:
-    """What is missing or failed, in a line for each dataset and task; empty when all is there.
+    """What is missing or failed, in a line for each dataset and model; empty when all is there.
 
     Args:
         frame: results.
         planned: as for `means`.
     """
     said: dict[tuple[str, str], list[str]] = {}
-    for (dataset, delta, task), words, missing, failed in _gaps(frame, planned):
+    for (dataset, delta, model), words, missing, failed in _gaps(frame, planned):
         for count, what in ((missing, "missing"), (failed, "failed")):
             if count > 0:
-                line = f"{count} of {words} words trained for {task} {what}"
+                line = f"{count} of {words} words of {model} {what}"
                 said.setdefault((dataset, line), []).append(delta_name(delta))
     return [f"{dataset}: {line} ({', '.join(at)})" for (dataset, line), at in said.items()]
 
@@ -98,56 +102,84 @@ def incomplete(frame: pd.DataFrame, planned: Sequence[Cell] = ()) -> str:
     return f"{lacking:,} of {words:,} words are missing or failed" if lacking else ""
 
 
-def _gaps(
-    frame: pd.DataFrame, planned: Sequence[Cell]
-) -> list[tuple[tuple[str, float, str], int, int, int]]:
-    """(dataset, delta, task), how many words there should be, how many miss and how many failed."""
-    rows = frame.groupby(KEYS, observed=True)["value"].agg(["size", "count"])
-    fewest = rows.groupby(GROUP, observed=True).min()["size"]
-    failures = (rows["size"] - rows["count"]).groupby(GROUP, observed=True).max()
+def _gaps(frame: pd.DataFrame, planned: Sequence[Cell]) -> list[tuple[Words, int, int, int]]:
+    """Which words, how many there should be, how many miss and how many failed."""
+    trained = frame[frame["kind"] == WORD]
+    rows = trained.groupby(KEYS, observed=True)["value"].agg(["size", "count"])
+    of = ["dataset", "delta", "source_model"]
+    fewest = rows.groupby(of, observed=True)["size"].min()
+    failures = (rows["size"] - rows["count"]).groupby(of, observed=True).max()
+    order = models_in_order(tasks_of(frame))
+
+    def rank(words: Words) -> tuple[object, ...]:
+        dataset, delta, model = words
+        return dataset, delta_rank(delta), [*order, model].index(model), model
+
+    planned_words = _planned_words(frame, planned)
     return [
-        (key, words, words - int(fewest.get(key, 0)), int(failures.get(key, 0)))
-        for key, words in sorted(_planned_words(frame, planned).items(), key=_rank)
+        (key, count, count - int(fewest.get(key, 0)), int(failures.get(key, 0)))
+        for key, count in ((key, planned_words[key]) for key in sorted(planned_words, key=rank))
     ]
 
 
-def kept(table: pd.DataFrame) -> dict[str, tuple[float, int]]:
-    """Share of in-domain performance that transferred words keep, for each transfer method.
-
-    The mean over datasets and directions of (mean of the transferred words) / (mean of the words
-    trained in the evaluated model), unconstrained, in each task's first headline metric. The
-    paper's figure 3 comes to 0.30.
-
-    Args:
-        table: from `means`.
-
-    Returns:
-        method -> (share, number of cells it is the mean of).
-    """
-    first = dict(reversed(panels(table)))
-    chosen = table[(table["metric"] == table["evaluated_on"].map(first)) & (table["trials"] > 0)]
-    chosen = chosen[chosen["delta"] == math.inf]
-    own = chosen[chosen["trained_for"] == chosen["evaluated_on"]]
-    own = own.set_index(["dataset", "evaluated_on"])["mean"]
-    moved = chosen[chosen["transfer"] != "none"].join(
-        own.rename("own"), on=["dataset", "evaluated_on"]
-    )
-    moved = moved[moved["own"] > 0]
-    shares = (moved["mean"] / moved["own"]).groupby(moved["transfer"])
-    return {method: (share.mean(), len(share)) for method, share in shares}
+def retention_lines(frame: pd.DataFrame) -> list[str]:
+    """What unconstrained words keep of their performance, a line for each transfer method."""
+    lines = []
+    for method in sorted(set(frame["transfer"]) - {"none"}):
+        found = retention(frame, method)
+        undefined = len(found.undefined)
+        left = (
+            f"; undefined in {undefined} more, where training in the target gains less than "
+            f"{LEAST_GAIN} over the anchor or was not measured"
+        )
+        pairs = f"{found.defined} pair{'s' * (found.defined != 1)} of direction and dataset"
+        value = (
+            f"retention {found.overall}, capped {found.capped} (unconstrained; mean over {pairs}"
+            if found.defined
+            else f"retention is not defined (unconstrained; {pairs}"
+        )
+        lines.append(f"{method}: {value}{left * bool(undefined)}).")
+    return lines
 
 
-def panels(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """(evaluated_on, metric) pairs to show: the headline metrics, in the paper's order of tasks.
+def panels(table: pd.DataFrame) -> list[Panel]:
+    """(target model, metric) pairs to show: the headline metrics, models in order.
 
-    A task with no headline metric among its own is shown by its first metric.
+    A model with no headline metric among its own is shown by its first metric.
     """
     shown = []
-    for task in in_order(table["evaluated_on"].unique()):
-        metrics = set(table.loc[table["evaluated_on"] == task, "metric"])
+    tasks = tasks_of(table)
+    held = set(table["target_model"])
+    for model in [model for model in models_in_order(tasks) if model in held]:
+        metrics = set(table.loc[table["target_model"] == model, "metric"])
         headlines = [metric for metric in HEADLINES if metric in metrics]
-        shown += [(task, metric) for metric in headlines or sorted(metrics)[:1]]
+        shown += [(model, metric) for metric in headlines or sorted(metrics)[:1]]
     return shown
+
+
+def tasks_of(frame: pd.DataFrame) -> dict[str, str]:
+    """Model -> its task, of all models that results or their means name."""
+    pairs: set[tuple[str, str]] = set()
+    for end in ("source", "target"):
+        named = frame[[f"{end}_model", f"{end}_task"]].drop_duplicates()
+        pairs |= set(named.itertuples(index=False, name=None))
+    return dict(sorted(pairs - {("", "")}))
+
+
+def models_in_order(tasks: Mapping[str, str]) -> list[str]:
+    """Models by their task, in the paper's order, and then by name.
+
+    Args:
+        tasks: model -> its task.
+    """
+    order = in_order(tasks.values())
+    return sorted(tasks, key=lambda model: (order.index(tasks[model]), model))
+
+
+def label_of(model: str, tasks: Mapping[str, str]) -> str:
+    """A model's name with its task, unless that is its name: `tiny_sd (generation)`."""
+    task = tasks.get(model, model)
+    return model if model == task else f"{model} ({task})"
 
 
 def in_order(names: Iterable[str], first: Sequence[str] = TASKS) -> list[str]:
@@ -177,10 +209,11 @@ def print_summary(
     """
     table = means(frame, planned)
     shown = panels(table)
+    tasks = tasks_of(table)
     methods = " or ".join(sorted(set(table["transfer"]) - {"none"}))
     console.print(
-        "Mean [95 % interval] over words. Rows: the task a word was trained for; columns: the "
-        "model it was evaluated in"
+        "Mean [95 % interval, resampling concepts, then anchors] over words. Rows: the model a "
+        "word was trained in; columns: the model it was evaluated in"
         + (f", transferred by {methods} unless it is the word's own." if methods else "."),
         highlight=False,
     )
@@ -188,13 +221,11 @@ def print_summary(
         of_dataset = table[table["dataset"] == dataset]
         for delta in sorted(of_dataset["delta"].unique(), key=delta_rank):
             part = of_dataset[of_dataset["delta"] == delta]
-            console.print(_drawn(part, f"{dataset}, {delta_name(delta)}", shown))
-    for method, (share, cells) in kept(table).items():
-        console.print(
-            f"Transferred by {method}, words keep {share:.0%} of in-domain performance "
-            f"(unconstrained; mean over {cells} pairs of dataset and direction).",
-            highlight=False,
-        )
+            for start in range(0, len(shown), COLUMNS):
+                beside = shown[start : start + COLUMNS]
+                console.print(_drawn(part, f"{dataset}, {delta_name(delta)}", beside, tasks))
+    for line in retention_lines(frame):
+        console.print(line, highlight=False)
     for line in [*shortfalls(frame, planned), *remarks]:
         console.print(line, style="yellow", highlight=False)
 
@@ -208,35 +239,38 @@ def write_summary(
     write_text(path, text.getvalue())
 
 
-def _drawn(part: pd.DataFrame, title: str, shown: Sequence[tuple[str, str]]) -> Table:
+def _drawn(
+    part: pd.DataFrame, title: str, shown: Sequence[Panel], tasks: Mapping[str, str]
+) -> Table:
     """The table of one dataset and delta; in-domain means are bold."""
     drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    drawn.add_column("trained for", no_wrap=True)
-    for task, metric in shown:
-        drawn.add_column(f"{task}\n{HEADLINES.get(metric, metric)}", justify="right")
+    drawn.add_column("words of", no_wrap=True)
+    for model, metric in shown:
+        task = [tasks[model]] * (tasks[model] != model)
+        head = "\n".join([model, *task, HEADLINES.get(metric, metric)])
+        drawn.add_column(head, justify="right")
     drawn.add_column("words", justify="right")
-    trained = part[~part["trained_for"].isin(BASELINES)]
-    for task in in_order(trained["trained_for"].unique()):
-        words = trained[trained["trained_for"] == task]
+    targets = {model for model, _ in shown}
+    for model in models_in_order(tasks):
+        words = part[(part["kind"] == WORD) & (part["source_model"] == model)]
+        name = model if model in targets else label_of(model, tasks)
         methods = sorted(set(words["transfer"]) - {"none"})
-        for method in methods or ["none"]:
-            label = task if len(methods) < 2 else f"{task}\n{method}"
+        for method in methods or ["none"] * bool(len(words)):
+            label = name if len(methods) < 2 else f"{name}\n{method}"
             _add_row(drawn, label, words[words["transfer"].isin(["none", method])], shown)
     drawn.add_section()
     for baseline, label in BASELINES.items():
-        words = part[part["trained_for"] == baseline]
+        words = part[part["kind"] == baseline]
         if len(words):
             _add_row(drawn, label, words, shown)
     return drawn
 
 
-def _add_row(
-    drawn: Table, label: str, words: pd.DataFrame, shown: Sequence[tuple[str, str]]
-) -> None:
+def _add_row(drawn: Table, label: str, words: pd.DataFrame, shown: Sequence[Panel]) -> None:
     cells = []
-    for task, metric in shown:
-        row = words[(words["evaluated_on"] == task) & (words["metric"] == metric)]
-        style = "bold" if len(row) and row["trained_for"].iat[0] == task else ""
+    for model, metric in shown:
+        row = words[(words["target_model"] == model) & (words["metric"] == metric)]
+        style = "bold" if len(row) and row["source_model"].iat[0] == model else ""
         cells.append(Text(_cell(row), style=style))
     fewest, most = words["trials"].min(), words["trials"].max()
     drawn.add_row(label, *cells, f"{most}" if fewest == most else f"{fewest}-{most}")
@@ -250,7 +284,7 @@ def _cell(row: pd.DataFrame) -> str:
     if not trials:
         return "failed"
     # chance is computed: it is the same for every word
-    alone = trials == 1 or row["trained_for"].iat[0] == "chance"
+    alone = trials == 1 or row["kind"].iat[0] == "chance"
     return f"{mean:.2f}" if alone else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
@@ -259,20 +293,12 @@ def delta_rank(delta: float) -> tuple[bool, float]:
     return not math.isinf(delta), delta
 
 
-def _rank(item: tuple[tuple[str, float, str], int]) -> tuple[object, ...]:
-    (dataset, delta, task), _ = item
-    return dataset, delta_rank(delta), in_order([*TASKS, task]).index(task)
-
-
-def _planned_words(
-    frame: pd.DataFrame, planned: Sequence[Cell]
-) -> dict[tuple[str, float, str], int]:
-    """How many words there should be for each (dataset, delta, task)."""
+def _planned_words(frame: pd.DataFrame, planned: Sequence[Cell]) -> dict[Words, int]:
+    """How many words there should be of each model at each delta of each dataset."""
     if planned:
-        cells = pd.Series([(cell.dataset, cell.delta, cell.task) for cell in planned])
-        return cells.value_counts().to_dict()
-    trained = frame[~frame["trained_for"].isin(BASELINES)]
-    tasks = trained["trained_for"].unique()
-    words = trained[["dataset", "delta", *WORD]].drop_duplicates()
+        return dict(Counter((cell.dataset, cell.delta, cell.model) for cell in planned))
+    trained = frame[frame["kind"] == WORD]
+    models = trained["source_model"].unique()
+    words = trained[["dataset", "delta", "concept", "anchor", "seed"]].drop_duplicates()
     counts = words.groupby(["dataset", "delta"], observed=True).size()
-    return {(*key, task): int(count) for key, count in counts.items() for task in tasks}
+    return {(*key, model): int(count) for key, count in counts.items() for model in models}

@@ -5,22 +5,24 @@ Source: Trabucco, Gurinas, Doherty, Salakhutdinov, "Understanding Visual Concept
 graphics, to within 0.0002. Its columns:
 
     figure                 3 (unconstrained) or 6 (constrained)
-    dataset, metric, trained_for, delta, mean     as in `vwtransfer.results.summary.means`
-    ci_low, ci_high        ends of the 95 % interval over 100 trials
+    dataset, metric, source_task, delta, mean     as in `vwtransfer.results.summary.means`
+    ci_low, ci_high        ends of the 95 % interval over 100 trials, each resampled by itself
     interpolated           1 where the value was interpolated, as no marker could be read
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from vwtransfer.results.summary import BASELINES
+from vwtransfer.results.schema import WORD
+from vwtransfer.results.summary import means
+from vwtransfer.words.cells import Cell
 
-KEY = ["dataset", "metric", "trained_for", "delta"]
+KEY = ["dataset", "metric", "source_task", "delta"]
 TASK = {
     "generation_accuracy": "generation",
     "mean_average_precision": "detection",
@@ -39,17 +41,18 @@ def values() -> pd.DataFrame:
 
 def _own() -> pd.DataFrame:
     """In-domain means: a row for each dataset and metric, a column for each delta."""
-    own = values()[values()["trained_for"] == values()["metric"].map(TASK)]
+    own = values()[values()["source_task"] == values()["metric"].map(TASK)]
     return own.pivot(index=["dataset", "metric"], columns="delta", values="mean")
 
 
 def kept() -> float:
     """Share of in-domain performance that transferred words keep, unconstrained, as in figure 3.
 
-    The mean over the 24 pairs of dataset and direction of (transferred) / (in-domain).
+    The mean over the 24 pairs of dataset and direction of (transferred) / (in-domain): no anchors
+    were published. Ours is `statistics.retention` with `over_anchor=False`.
     """
     free = values()[np.isinf(values()["delta"])]
-    moved = free[free["trained_for"] != free["metric"].map(TASK)]
+    moved = free[free["source_task"] != free["metric"].map(TASK)]
     both = moved.join(_own()[math.inf].rename("own"), on=["dataset", "metric"])
     return float((both["mean"] / both["own"]).mean())
 
@@ -72,26 +75,36 @@ def of_study(world: str, datasets: Iterable[str]) -> pd.DataFrame | None:
     return found.reset_index(drop=True) if len(found) else None
 
 
-def compared(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Ours beside theirs, a row for each published value that the study has too.
+def compared(
+    frame: pd.DataFrame, published: pd.DataFrame, planned: Sequence[Cell] = ()
+) -> pd.DataFrame:
+    """Ours beside theirs, a row for each published value and each of our models that has it too.
+
+    Both intervals resample every word by itself, as the paper does, and so are narrower than ours
+    elsewhere.
 
     Args:
-        table: from `summary.means`, with one transfer method.
+        frame: results, with one transfer method.
         published: from `of_study`.
+        planned: as for `summary.means`.
 
     Returns:
-        The columns of KEY, `ours`, `low`, `high`, `trials`, `planned` (words there are to be),
-        `theirs`, `ci_low`, `ci_high`, `difference` (ours - theirs) and `overlap`: whether the two
-        intervals share a value.
+        The columns of KEY, `source_model`, `target_model`, `ours`, `low`, `high`, `trials`,
+        `planned` (words there are to be), `theirs`, `ci_low`, `ci_high`, `difference` (ours -
+        theirs) and `overlap`: whether the two intervals share a value.
     """
-    ours = table[~table["trained_for"].isin(BASELINES) & (table["trials"] > 0)]
+    table = means(frame, planned, unit="word")
+    ours = table[(table["kind"] == WORD) & (table["trials"] > 0)]
+    # the paper has one model for each task: it transfers between tasks only
+    own = ours["source_model"] == ours["target_model"]
+    ours = ours[own | (ours["source_task"] != ours["target_task"])]
     ours = ours.assign(planned=ours["trials"] + ours["failed"] + ours["missing"])
-    ours = ours[[*KEY, "mean", "low", "high", "trials", "planned"]].rename(columns={"mean": "ours"})
+    ours = ours.rename(columns={"mean": "ours"})
     theirs = published[[*KEY, "mean", "ci_low", "ci_high"]].rename(columns={"mean": "theirs"})
-    both = theirs.merge(ours, on=KEY, validate="one_to_one")
+    both = theirs.merge(ours, on=KEY, validate="one_to_many")
     both["difference"] = both["ours"] - both["theirs"]
     # a single trial has no interval: then its value itself is looked at
     low, high = both["low"].fillna(both["ours"]), both["high"].fillna(both["ours"])
     both["overlap"] = (low <= both["ci_high"]) & (both["ci_low"] <= high)
-    order = ["ours", "low", "high", "trials", "planned", "theirs", "ci_low", "ci_high"]
-    return both[[*KEY, *order, "difference", "overlap"]]
+    order = ["source_model", "target_model", "ours", "low", "high", "trials", "planned", "theirs"]
+    return both[[*KEY, *order, "ci_low", "ci_high", "difference", "overlap"]]
