@@ -31,7 +31,7 @@ from vwtransfer.cluster.status import status
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 
-WORDS_OF_A_CONCEPT = 3 * 4 * 10 * 4  # tasks, datasets, anchors, deltas
+WORDS_OF_A_CONCEPT = 3 * 4 * 10 * 4  # models, datasets, anchors, deltas
 METRICS = {
     "generation": ["generation_accuracy"],
     "detection": ["mean_average_precision", "mean_average_precision_50_95"],
@@ -66,31 +66,36 @@ def fabricate(config: Config, done: list[Shard]) -> None:
 
 def rows(config: Config, shard: Shard, rng: np.random.Generator) -> pa.Table:
     """Random results in the shape of a shard's."""
+    task_of = config.model.task_of
     trials = [
         (cell, model, metric)
         for cell in shard.cells
-        for model, metrics in METRICS.items()
-        for metric in metrics
+        for model in config.model.models
+        for metric in METRICS[task_of(model)]
     ]
     count = len(trials)
-    columns = {
+    known = {
         "experiment": [config.name] * count,
         "dataset": [shard.dataset] * count,
         "concept": [shard.concept] * count,
         "anchor": [cell.anchor for cell, _, _ in trials],
         "delta": [cell.delta for cell, _, _ in trials],
-        "trained_for": [shard.task] * count,
-        "transfer": ["none" if m == shard.task else "least_squares" for _, m, _ in trials],
-        "evaluated_on": [model for _, model, _ in trials],
+        "seed": [0] * count,
+        "kind": [results.WORD] * count,
+        "source_model": [shard.model] * count,
+        "source_task": [task_of(shard.model)] * count,
+        "transfer": ["none" if m == shard.model else "least_squares" for _, m, _ in trials],
+        "target_model": [model for _, model, _ in trials],
+        "target_task": [task_of(model) for _, model, _ in trials],
         "metric": [metric for _, _, metric in trials],
         "value": rng.random(count),
-        "examples": [200] * count,
-        "seed": [0] * count,
-        "seconds": [0.1] * count,
+        "num_images": [200] * count,
+        "eval_seconds": [0.1] * count,
         "unsafe": [results.NOT_CHECKED] * count,
-        **{cause: rng.random(count) for cause in results.DIAGNOSTICS},
+        **{name: rng.random(count) for name in results.DIAGNOSTICS},
     }
-    return pa.table(columns, schema=results.SCHEMA)
+    unknown = {name: [""] * count for name in results.SCHEMA.names if name not in known}
+    return pa.table(known | unknown, schema=results.SCHEMA)
 
 
 def measured(work: Callable[[], object]) -> tuple[float, float]:

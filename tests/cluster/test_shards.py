@@ -43,9 +43,9 @@ def test_a_shard_can_be_smaller(section5: Config) -> None:
 
 
 def test_what_a_dataset_cannot_train_has_no_shard(section5: Config) -> None:
-    found = shards(section5, {("detection", "tiny_small")})
+    found = shards(section5, {("tiny_owlv2", "tiny_small")})
     assert len(found) == 110
-    assert not [s for s in found if (s.task, s.dataset) == ("detection", "tiny_small")]
+    assert not [s for s in found if (s.model, s.dataset) == ("tiny_owlv2", "tiny_small")]
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,12 @@ def test_a_cluster_that_takes_enough_jobs_gives_each_shard_its_own() -> None:
 
 def test_options_of_sbatch_and_measured_times_can_be_given_on_the_command_line() -> None:
     cluster = compose(
-        ["cluster.sbatch={exclude: node7}", "cluster.seconds_per_word={generation: 9}"]
+        [
+            "cluster.additional_parameters={exclude: node7}",
+            "cluster.seconds_per_word={generation: 9}",
+        ]
     ).cluster
-    assert cluster.sbatch == {"exclude": "node7"}
+    assert cluster.additional_parameters == {"exclude": "node7"}
     assert cluster.seconds_per_word == {"generation": 9}
 
 

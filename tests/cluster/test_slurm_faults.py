@@ -62,12 +62,14 @@ class Battered:
 @pytest.fixture(scope="module")
 def battered(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Battered:
     place = tmp_path_factory.mktemp("faults")
-    apart = ["cluster.sbatch={nodelist: node4}", "cluster.signal_seconds=60"]
+    apart = ["cluster.additional_parameters={nodelist: node4}", "cluster.signal_delay_s=60"]
     reported = ["wandb.mode=offline" if line == "wandb=off" else line for line in LONG]
     apart.append('cluster.setup=["export WANDB_MODE=offline"]')  # elsewhere in tests it is disabled
-    apart.append("wandb.patience=60")  # on a busy machine nothing is to be given up
+    apart.append("wandb.finish_timeout_s=60")  # on a busy machine nothing is to be given up
     limited = study(place, "limited", reported, f"concept={LIMITED}", *apart)
-    disturbed = study(place, "faults", LONG, concepts(BATTERED), "cluster.sbatch={exclude: node4}")
+    disturbed = study(
+        place, "faults", LONG, concepts(BATTERED), "cluster.additional_parameters={exclude: node4}"
+    )
     for each in (limited, disturbed):
         each.run("submit")
     slow, *held = hold_all(limited, disturbed)
@@ -133,7 +135,7 @@ def test_a_job_that_is_started_again_goes_on_in_its_wandb_run(battered: Battered
     assert others, "the job was started again"
     assert {found.run["run_id"] for found in others} == {first.run["run_id"]}
     assert first.run["display_name"] == f"limited/{battered.by['limited'].key}"
-    steps = {s for f in (first, *others) for s in f.values("tiny_shapes/classification/step")}
+    steps = {s for f in (first, *others) for s in f.values("tiny_shapes/tiny_clip/step")}
     assert max(steps) == STEPS
     rows = others[-1].table("rows")
     assert len(rows["data"]) == 4 * 2

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.cluster
 def test_cancel_ends_the_jobs_of_this_study_alone(cluster: Path, tmp_path: Path) -> None:
     waiting, other = (study(tmp_path, name, LONG, concepts(CONCEPTS[:2])) for name in "ab")
     for each in (waiting, other):
-        each.run("submit", "cluster.sbatch={hold: true}")
+        each.run("submit", "cluster.additional_parameters={hold: true}")
     assert "cancelled: 2 jobs" in waiting.run("cancel")
     assert waiting.survey().words[MISSING] == 8
     assert other.survey().words[QUEUED] == 8

@@ -22,18 +22,19 @@ from vwtransfer.cluster import archive, history, plan, status, submit, survey, w
 from vwtransfer.cluster.claims import take
 from vwtransfer.cluster.scheduler import Entry
 from vwtransfer.cluster.shards import shards
-from vwtransfer.cluster.status import look
-from vwtransfer.cluster.status_table import table
+from vwtransfer.cluster.status import snapshot
+from vwtransfer.cluster.status_table import status_table
 from vwtransfer.cluster.submissions import write_submission
 from vwtransfer.cluster.survey import DONE, FAILED, MISSING, QUEUED, RUNNING
-from vwtransfer.cluster.time_estimates import expectations
-from vwtransfer.config import Config, provenance
+from vwtransfer.cluster.time_estimates import time_estimates
+from vwtransfer.config import ArchiveConfig, Config, provenance
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.progress import stages
 from vwtransfer.study import Study, data_loading, train_words
-from vwtransfer.tracking import NullTracker
-from vwtransfer.words.store import Failure, WordStore, load_word
+from vwtransfer.study.callbacks import NullTracker
+from vwtransfer.study.fingerprints import Fingerprints
+from vwtransfer.words.store import Failure, Word, WordStore, load_word
 
 SMALL = [
     "wandb=off",
@@ -50,18 +51,23 @@ SMALL = [
     "threads=1",
     "device=cpu",
     "progress=false",
+    "report=false",
 ]
 
-LEFT = "4 words of another config or other photos were left there"
+LEFT = "4 words of another config or other images were left there"
 
 
 def config(folder: Path, *more: str) -> Config:
     return compose([*SMALL, f"outputs={folder / 'outputs'}", f"kept={folder / 'kept'}", *more])
 
 
+def merged(study: Config) -> Config:
+    return replace(study, archive=ArchiveConfig(merge=True))
+
+
 def shown(study: Config) -> str:
     console = Console(width=200, file=io.StringIO(), record=True)
-    console.print(look(study)[0])
+    console.print(snapshot(study)[0])
     return console.export_text()
 
 
@@ -87,8 +93,8 @@ def test_work_trains_and_measures_every_shard(done: Config) -> None:
     assert len(words(done)) == 4
     frame = results.read(done.folder)
     assert len(list((done.folder / "results").iterdir())) == 2  # one part for each shard
-    assert set(frame.trained_for) == {"classification", "anchor", "chance"}
-    assert len(frame[frame.trained_for == "classification"]) == 4 * 2
+    assert set(frame.kind) == {"word", "anchor", "chance"}
+    assert len(frame[frame.kind == "word"]) == 4 * 2
     assert not list((done.folder / "checkpoints").iterdir())
     assert not [p for p in (done.folder / "cluster/claims").iterdir() if p.suffix == ".json"]
     for shard in shards(done):
@@ -110,16 +116,16 @@ def test_status_and_plan_count_them(done: Config, capsys: pytest.CaptureFixture[
     assert "blue_dotted_heart" not in printed
     plan.plan(config(done.outputs.parent, "submit.list_shards=true"))
     printed = capsys.readouterr().out
-    assert "tiny_shapes/classification/blue_dotted_heart  2 words, 2 done, done" in printed
+    assert "tiny_shapes/tiny_clip/blue_dotted_heart  2 words, 2 done, done" in printed
 
 
 def test_what_status_shows_fits_a_terminal_of_80_columns(done: Config) -> None:
     console = Console(width=80, file=io.StringIO(), record=True, color_system=None)
-    console.print(table(survey.survey(done, ask=False).states))
+    console.print(status_table(survey.survey(done, ask=False).states, done.model))
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == [
-        "task",
+        "model",
         "dataset",
         "shards",
         "done",
@@ -182,7 +188,7 @@ def test_an_image_that_goes_bad_fails_what_needs_it_alone_and_is_tried_again_onc
         worker.work(study)
     found = survey.survey(study, ask=False)
     assert found.words == {DONE: 2, RUNNING: 0, QUEUED: 0, FAILED: 4, MISSING: 0}
-    assert f"failed folder/classification/lime: {study.folder}/manifests/" in shown(study)
+    assert f"failed folder/tiny_clip/lime: {study.folder}/manifests/" in shown(study)
     before = {p: p.stat().st_mtime_ns for p in study.folder.rglob("words/**/*.safetensors")}
     image.write_bytes(whole)
     submit._forget(study, submit._failed(study, found))
@@ -214,7 +220,7 @@ def test_what_failed_can_be_tried_again_with_other_resources(
 
 
 def test_a_study_of_which_every_word_diverged_says_so_and_ends(tmp_path: Path) -> None:
-    from vwtransfer import study as plain
+    from vwtransfer.actions import run as plain
 
     lost = config(tmp_path, "model.classification.training.learning_rate=1e30")
     worker.work(lost)
@@ -241,7 +247,7 @@ def test_a_diverged_word_is_never_counted_as_done_and_can_be_tried_again(tmp_pat
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert store.load(first.cells[0]).note == "trained apart from 1 of the 2 words of its job"
     frame = results.read(study.folder)
-    assert len(frame[frame.trained_for == "classification"]) == 4 * 2
+    assert len(frame[frame.kind == "word"]) == 4 * 2
 
 
 class Heard(NullTracker):
@@ -262,19 +268,17 @@ def test_a_tracker_is_given_all_rows_of_a_shard_whose_last_word_was_tried_again(
     store.save_failure(Failure(first.cells[0], 2, "loss or vectors stopped being finite"))
     worker.work(study)
     submit._forget(study, [survey.survey(study, ask=False).states[0]])
-    workshop, heard = worker.LoadedStudy(study), Heard()
-    datasets = {"tiny_shapes": workshop.dataset("tiny_shapes")}
+    loaded, heard = worker.LoadedStudy(study), Heard()
+    datasets = {"tiny_shapes": loaded.dataset("tiny_shapes")}
     with stages(Console(quiet=True), False) as bars:
-        again = Study(
-            study, workshop.suite, datasets, first.cells, store, bars, lambda: False, heard
-        )
+        again = Study(study, loaded.suite, datasets, first.cells, store, bars, lambda: False, heard)
         train_words(again)
         worker._measure(again, first)
     assert heard.rows is not None
-    own = heard.rows[heard.rows["trained_for"] == "classification"]
+    own = heard.rows[heard.rows["kind"] == "word"]
     assert set(own["anchor"]) == {"zepu", "muli"}
     assert set(own["concept"]) == {first.concept}
-    assert "anchor" in set(heard.rows["trained_for"])
+    assert "anchor" in set(heard.rows["kind"])
     assert survey.survey(study, ask=False).words[DONE] == 4
 
 
@@ -288,9 +292,9 @@ def test_what_is_asked_for_later_is_measured_and_nothing_is_done_twice(tmp_path:
     assert survey.survey(more, ask=False).words[DONE] == 4
     assert {p: p.stat().st_mtime_ns for p in before} == before
     frame = results.read(study.folder)
-    carried = frame[frame["transfer"] == "least_squares"]
-    assert set(carried["evaluated_on"]) == {"detection"}
-    assert len(carried.drop_duplicates(["concept", "anchor"])) == 4
+    mapped = frame[frame["transfer"] == "least_squares"]
+    assert set(mapped["target_model"]) == {"tiny_owlv2"}
+    assert len(mapped.drop_duplicates(["concept", "anchor"])) == 4
     for less in ("anchor=[muli]", "submit.words_per_shard=1", "direction=none"):
         found = survey.survey(config(tmp_path, "direction=classification_to_detection", less))
         assert found.words[MISSING] == 0, less
@@ -299,7 +303,7 @@ def test_what_is_asked_for_later_is_measured_and_nothing_is_done_twice(tmp_path:
 def test_kept_words_whose_rows_are_not_all_there_are_measured_again(
     done: Config, tmp_path: Path
 ) -> None:
-    archive.keep(done)
+    archive.archive(done)
     kept = shutil.copytree(done.kept, tmp_path / "kept")
     path = next((kept / "small" / "shards").glob("*red_striped_star.parquet"))
     frame = pd.read_parquet(path)
@@ -345,7 +349,7 @@ def test_work_trains_nothing_that_a_dataset_lacks_the_images_for(tmp_path: Path)
     )
     worker.work(study)
     assert {name.split("/")[1] for name in words(study) if name.startswith("folder/")} == {
-        "classification"
+        "tiny_clip"
     }
     assert survey.survey(study, ask=False).words[MISSING] == 0
 
@@ -353,20 +357,20 @@ def test_work_trains_nothing_that_a_dataset_lacks_the_images_for(tmp_path: Path)
 def test_kept_shards_are_read_like_outputs(
     done: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archive.keep(done)
+    archive.archive(done)
     files = sorted(path.name for path in (done.kept / "small" / "shards").iterdir())
     assert len(files) == 4
     capsys.readouterr()
-    archive.keep(done)
+    archive.archive(done)
     said = " ".join(capsys.readouterr().out.split())
     assert "0 shards were added" in said
     assert "of the 2 that this command asks for, 2 are finished" in said
     expected, rows = words(done), results.read(done.folder)
-    for publish in (False, True):
-        if publish:
-            archive.publish(done)
+    for merge in (False, True):
+        if merge:
+            archive.archive(merged(done))
             names = {path.name for path in (done.kept / "small").iterdir() if path.is_file()}
-            assert names == {"classification.safetensors", "results.parquet"}
+            assert names == {"tiny_clip.safetensors", "results.parquet"}
         shutil.rmtree(done.folder / "words")
         shutil.rmtree(done.folder / "results")
         assert survey.survey(done, ask=False).words[MISSING] == 4
@@ -404,7 +408,12 @@ def test_all_that_is_known_of_a_word_is_kept(done: Config, tmp_path: Path) -> No
     packed = [replace(first, seconds=1.2345), replace(second, note="trained alone")]
     archive.pack(packed, tmp_path / "words.safetensors")
     one, other = archive.unpack(tmp_path / "words.safetensors")
-    assert (one.loss, one.config, one.model) == (first.loss, first.config, first.model)
+    assert one.vectors_KD.equal(first.vectors_KD)
+    left = ("vectors_KD", "seconds", "note")
+    known = [name for name in Word.__dataclass_fields__ if name not in left]
+    assert [getattr(one, n) for n in known] == [getattr(first, n) for n in known]
+    assert one.made.device == "cpu"
+    assert "torch " in one.made.versions
     assert (one.seconds, one.note) == (1.234, "")
     assert other.note == "trained alone"
 
@@ -412,7 +421,7 @@ def test_all_that_is_known_of_a_word_is_kept(done: Config, tmp_path: Path) -> No
 def test_a_fresh_clone_knows_what_is_kept_and_what_it_took(
     done: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archive.keep(done)
+    archive.archive(done)
     clone = config(tmp_path, f"kept={done.kept}")
     status.status(clone)
     assert survey.survey(clone, ask=False).words[DONE] == 4
@@ -422,7 +431,7 @@ def test_a_fresh_clone_knows_what_is_kept_and_what_it_took(
     printed = capsys.readouterr().out
     assert f"4 words were taken from {clone.kept / 'small'}" in printed
     assert "to do now: 0 words in 0 shards" in printed
-    expected = expectations(clone, survey.survey(clone, ask=False).states)["classification"]
+    expected = time_estimates(clone, survey.survey(clone, ask=False).states)["tiny_clip"]
     assert expected.source == "measured on 2 finished shards"
     store = WordStore(clone.folder / "words")
     training = [store.load(cell).seconds for shard in shards(clone) for cell in shard.cells]
@@ -436,46 +445,60 @@ def test_a_fresh_clone_knows_what_is_kept_and_what_it_took(
 def test_a_plan_of_another_config_takes_nothing_and_claims_no_folder(
     done: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archive.keep(done)
+    archive.archive(done)
     plan.plan(config(tmp_path, f"kept={done.kept}", "trainer.eps=1e-6"))
     assert LEFT in capsys.readouterr().out
     assert not (tmp_path / "outputs").exists()
 
 
 def test_rows_that_were_measured_otherwise_are_left_there(done: Config, tmp_path: Path) -> None:
-    archive.keep(done)
+    archive.archive(done)
     other = config(tmp_path, f"kept={done.kept}", "model.generation.denoising_steps=3")
     said = archive.restore(other)
     assert said.startswith("4 words were taken")
-    assert "measured otherwise: model.generation.denoising_steps was" in said
+    assert "measured otherwise: model.tiny_sd.denoising_steps was" in said
     assert survey.survey(other, ask=False).words[MISSING] == 4  # to be measured
     with pytest.raises(UserError, match="holds rows of another config"):
-        archive.publish(other)
+        archive.archive(merged(other))
 
 
-def test_words_of_other_photos_are_left_there(done: Config, tmp_path: Path) -> None:
-    done = replace(done, kept=tmp_path / "kept")
-    archive.keep(done)
-    same, other = (config(tmp_path / name, f"kept={done.kept}") for name in "ab")
-    for folder, pixels in ((done.kept / "small", "1"), (same.folder, "1"), (other.folder, "2")):
-        image = {"concept": "red_striped_star", "split": "training", "sha256": pixels}
-        (folder / "manifests").mkdir(parents=True)
-        (folder / "manifests" / "tiny_shapes.json").write_text(json.dumps({"images": [image]}))
+def test_words_of_other_photos_are_left_there(tmp_path: Path) -> None:
+    def of(photo_folder: Path, name: str) -> Config:
+        chosen = ["dataset=[tiny_shapes,folder]", f"dataset.folder.root={photo_folder}"]
+        chosen += ["concept=[red_striped_star,red,lime]", f"kept={tmp_path / 'kept'}"]
+        study = config(tmp_path / name, *chosen)
+        data_loading.opened(study)  # the images are chosen
+        return study
+
+    photos(tmp_path / "photos", {"red": 4, "lime": 4})
+    photos(tmp_path / "others", {"red": 4, "blue": 4})
+    (tmp_path / "others" / "blue").rename(tmp_path / "others" / "lime")
+    first, same = (of(tmp_path / "photos", name) for name in "ab")
+    other = of(tmp_path / "others", "c")
+    kept, fingerprint = first.kept / "small", Fingerprints(first)
+    made_up = [
+        Word(cell, torch.zeros(4, 3), "classification", "", fingerprint(cell), 0.0, 1.0)
+        for shard in shards(first)
+        if shard.dataset == "folder"
+        for cell in shard.cells
+    ]
+    archive.pack(made_up, kept / "tiny_clip.safetensors")
+    shutil.copytree(first.folder / "manifests", kept / "manifests")
     assert archive.restore(other).endswith(LEFT)
     assert not words(other)
-    assert archive.restore(same).startswith("4 words were taken")
+    assert archive.restore(same) == f"4 words were taken from {kept}"
 
 
 def test_what_was_measured_since_is_kept_too(done: Config, tmp_path: Path) -> None:
     done = replace(done, kept=tmp_path / "kept")
-    archive.keep(done)
+    archive.archive(done)
     path = next((done.kept / "small" / "shards").glob("*red_striped_star.parquet"))
     rows = pd.read_parquet(path)
     archive._write_rows(rows[rows["anchor"] != "zepu"], path, {})
-    archive.publish(done)
-    archive.keep(done)
+    archive._merge(done)
+    archive.archive(done)
     assert len(list((done.kept / "small" / "shards").iterdir())) == 2  # that shard alone
-    archive.publish(done)
+    archive.archive(merged(done))
     kept = pd.read_parquet(done.kept / "small" / "results.parquet")
     measured = results.read(done.folder)
     order = list(results.IDENTITY)
@@ -484,7 +507,7 @@ def test_what_was_measured_since_is_kept_too(done: Config, tmp_path: Path) -> No
 
 
 def test_kept_words_of_another_config_are_left_there(done: Config) -> None:
-    archive.keep(done)
+    archive.archive(done)
     other = config(done.outputs.parent, "trainer.eps=1e-6", f"outputs={done.outputs / 'other'}")
     assert archive.restore(other).endswith(LEFT)
     assert survey.survey(other, ask=False).words[MISSING] == 4
@@ -493,7 +516,7 @@ def test_kept_words_of_another_config_are_left_there(done: Config) -> None:
 def test_a_plain_run_s_words_count_as_done_and_kept_ones_as_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from vwtransfer import study as plain
+    from vwtransfer.actions import run as plain
 
     study = config(tmp_path)
     plain.run(study)
@@ -501,7 +524,7 @@ def test_a_plain_run_s_words_count_as_done_and_kept_ones_as_its_own(
     assert found.words[DONE] == 4
     assert json.loads((study.folder / "provenance.json").read_text())["seeds"]["study"] == 0
     assert not math.isnan(results.read(study.folder).value.sum())
-    archive.keep(study)
+    archive.archive(study)
     trained, rows = words(study), results.read(study.folder)
     shutil.rmtree(study.folder)
     capsys.readouterr()
@@ -538,8 +561,8 @@ def test_a_dry_run_writes_what_would_be_submitted(
         "cluster.partition=gpu",
         "cluster.account=lab",
         "cluster.setup=[module load cuda]",
-        "cluster.sbatch={exclude: node7}",
-        "cluster.running=1",
+        "cluster.additional_parameters={exclude: node7}",
+        "cluster.max_running_jobs=1",
         "submit.dry_run=true",
     )
     submit.submit(study)

@@ -1,21 +1,22 @@
-"""action=keep and action=publish: finished words and rows in few files, for git to track.
+"""action=archive: finished words and rows in few files, for git to track.
 
-    kept/<name>/shards/<shard>.safetensors, .parquet     a finished shard's words and rows (keep)
-    kept/<name>/<task>.safetensors, results.parquet      the same of all shards together (publish)
-    kept/<name>/manifests/<dataset>.json                 which photos they are of
+    kept/<name>/shards/<shard>.safetensors, .parquet     a finished shard's words and rows
+    kept/<name>/<model>.safetensors, results.parquet     all shards together (archive.merge=true)
+    kept/<name>/manifests/<dataset>.json                 which images they are of
 
-What lies there is read like outputs/: before anything is submitted or worked on, words that were
-trained with the very config of the study are put where the study looks for them.
+What lies there is read like outputs/: before anything is submitted or worked on, words whose
+fingerprint is the one that this study would give them are put where the study looks for them.
 
 A file of words holds a tensor [K, D], float32, for each word under the word's key, and in the
-metadata's `words` (JSON) what else is known of each: model, config, loss, seconds and, if there is
-one, its note. A file of rows says in its metadata's `identity` (JSON) with which config they were
-measured; under another one they are not taken.
+metadata's `words` (JSON) what else is known of each, under the names that `words.store` has for
+it; what is empty is left out. A file of rows says in its metadata's `identity` (JSON) with which
+config they were measured; under another one they are not taken.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,80 +31,31 @@ from vwtransfer.cluster import survey
 from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.cluster.status_table import terminal
 from vwtransfer.config import Config, provenance
-from vwtransfer.config.identity import differences, identity, word_identity
+from vwtransfer.config.identity import differences, identity
+from vwtransfer.config.origin import Origin
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.specs import EvalSpec
 from vwtransfer.files import write_atomically, write_text
 from vwtransfer.results import Record
+from vwtransfer.study.fingerprints import MANIFESTS, Fingerprints
 from vwtransfer.words.cells import parse_key
 from vwtransfer.words.store import Word, WordStore
 
 ROWS = "results.parquet"
-MANIFESTS = "manifests"
-REST = ("model", "config", "loss", "seconds", "note")
+TEXTS = ("task", "table", "fingerprint", "note", "anchor_tokens")
+NUMBERS = ("loss", "seconds")
+"""What a file says of a word beside its vectors and its origin."""
 
 
-def keep(config: Config) -> None:
-    """action=keep: packs every finished shard of which words or rows are not kept yet."""
-    folder = config.kept / config.name
-    store = WordStore(config.folder / "words")
-    known = {word.cell.key: word.config for word in _words(folder)}
-    kept_rows, _ = _rows(folder, identity(config))
-    kept = set() if kept_rows is None else set(_queries(kept_rows))
-    of_concept: dict[tuple[str, str], pd.DataFrame] = {}
-    count = finished = 0
-    asked = survey.survey(config, ask=False).states
-    for state in asked:
-        if not state.is_complete:
-            continue
-        finished += 1
-        shard = state.shard
-        if not of_concept:
-            measured = results.read(config.folder)
-            groups = measured.groupby(["dataset", "concept"])
-            of_concept = {(str(name[0]), str(name[1])): rows for name, rows in groups}
-            nothing = measured.iloc[:0]  # of a shard whose words all diverged
-        rows = of_concept.get((shard.dataset, shard.concept), nothing)
-        rows = rows[[is_of(config, shard, query) for query in _queries(rows)]]
-        words = [store.load(cell) for cell in shard.cells if cell in store]
-        same = all(known.get(word.cell.key) == word.config for word in words)
-        if same and kept.issuperset(_queries(rows)):
-            continue
-        place = folder / "shards" / shard.file_name
-        _write_rows(rows, place.with_name(f"{place.name}.parquet"), identity(config))
-        pack(words, place.with_name(f"{place.name}.safetensors"))
-        count += 1
-        photos = config.folder / MANIFESTS / f"{shard.dataset}.json"
-        if photos.is_file():
-            write_text(folder / MANIFESTS / photos.name, photos.read_text(encoding="utf-8"))
-    terminal().print(
-        f"{count} shards were added to {folder}; "
-        f"of the {len(asked)} that this command asks for, {finished} are finished"
-    )
-
-
-def publish(config: Config) -> None:
-    """action=publish: one file of words for each task, and one of rows.
+def archive(config: Config) -> None:
+    """Packs every finished shard of which words or rows are not kept yet; merges them if asked.
 
     Raises:
-        UserError: some rows were measured with another config.
+        UserError: they are to be merged, and some rows were measured with another config.
     """
-    folder = config.kept / config.name
-    words = {word.cell: word for word in _words(folder)}
-    frame, other = _rows(folder, identity(config))
-    if other:
-        raise UserError(f"{folder} holds rows of another config: {'; '.join(other)}.")
-    shards_of = list((folder / "shards").glob("*"))
-    for task in sorted({cell.task for cell in words}):
-        pack([words[c] for c in sorted(words) if c.task == task], folder / f"{task}.safetensors")
-    if frame is not None:
-        _write_rows(frame, folder / ROWS, identity(config))
-    for path in shards_of:
-        path.unlink()
-    with suppress(OSError):
-        (folder / "shards").rmdir()
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    terminal().print(f"{folder}: {len(words):,} words, {size / 1e6:.1f} MB")
+    _pack_finished(config)
+    if config.archive.merge:
+        _merge(config)
 
 
 def restore(config: Config) -> str:
@@ -111,6 +63,9 @@ def restore(config: Config) -> str:
 
     Returns:
         A line that says what was done; empty where nothing was to do.
+
+    Raises:
+        UserError: a kept file cannot be read.
     """
     folder = config.kept / config.name
     if not any(folder.rglob("*.safetensors")):
@@ -124,29 +79,30 @@ def restore(config: Config) -> str:
     store = WordStore(config.folder / "words")
     kept = {word.cell: word for word in _words(folder) if word.cell in wanted}
     kept = {cell: word for cell, word in kept.items() if cell not in store}
-    datasets = {name for name in config.dataset if _are_of_its_photos(config, name)}
+    datasets = {name for name in config.dataset if _are_of_its_images(config, name)}
+    fingerprint = Fingerprints(config)
     found = [
         word
         for word in kept.values()
-        if word.cell.dataset in datasets and word.config == word_identity(config, word.cell)
+        if word.cell.dataset in datasets and word.fingerprint == fingerprint(word.cell)
     ]
     others: list[str] = []
     if found:
-        provenance.save(config)  # from here on the folder is this study's
+        provenance.claim(config)
         for word in found:
             store.save(word)
         for name in datasets:
-            photos, own = folder / MANIFESTS / f"{name}.json", config.folder / MANIFESTS
-            if photos.is_file() and not (own / photos.name).exists():
-                write_text(own / photos.name, photos.read_text(encoding="utf-8"))
+            manifest, own = folder / MANIFESTS / f"{name}.json", config.folder / MANIFESTS
+            if manifest.is_file() and not (own / manifest.name).exists():
+                write_text(own / manifest.name, manifest.read_text(encoding="utf-8"))
         frame, others = _rows(folder, identity(config))
         if frame is not None:
             frame = frame[frame["dataset"].isin(datasets)]
-            queries = _queries(frame)
+            specs = _specs(frame)
             for shard in missing:
-                _restore_rows(config, shard, frame, queries)
+                _restore_rows(config, shard, frame, specs)
     other = len(kept) - len(found)
-    left = f"; {other:,} words of another config or other photos were left there" if other else ""
+    left = f"; {other:,} words of another config or other images were left there" if other else ""
     if others:
         left += f"; rows were left there, as they were measured otherwise: {'; '.join(others)}"
     return f"{len(found):,} words were taken from {folder}{left}" if kept else ""
@@ -154,31 +110,86 @@ def restore(config: Config) -> str:
 
 def pack(words: Sequence[Word], path: Path) -> None:
     """Writes words into one file, whole or not at all."""
-    known = {word.cell.key: _rest(word) for word in words}
+    known = {word.cell.key: _metadata(word) for word in words}
     tensors = {word.cell.key: word.vectors_KD.float().contiguous() for word in words}
     metadata = {"format": "pt", "words": json.dumps(known, separators=(",", ":"))}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 
 def unpack(path: Path) -> list[Word]:
-    """The words of a file that `pack` wrote."""
+    """The words of a file that `pack` wrote.
+
+    Raises:
+        UserError: it lacks something that is to be known of each word.
+    """
     with safe_open(path, framework="pt") as file:
         known = json.loads(file.metadata()["words"])
-        return [Word(parse_key(key), file.get_tensor(key), **rest) for key, rest in known.items()]
+        try:
+            return [_word(key, file.get_tensor(key), values) for key, values in known.items()]
+        except TypeError as error:
+            raise UserError(
+                f"{path}: was kept by another version of vwtransfer ({error}). Move it away, or "
+                "choose another name: name=..."
+            ) from error
 
 
-def is_of(config: Config, shard: Shard, query: EvalSpec) -> bool:
-    """Whether a row is one of a shard's: its words everywhere, baselines in its own model."""
-    if (query.dataset, query.concept) != (shard.dataset, shard.concept):
-        return False
-    if query.trained_for in config.model.tasks:
-        return query.trained_for == shard.task and query.cell.key.split("/")[-1] in shard.ends
-    home = query.evaluated_on if query.evaluated_on in config.task else config.task[0]
-    return home == shard.task
+def _pack_finished(config: Config) -> None:
+    folder = config.kept / config.name
+    store = WordStore(config.folder / "words")
+    known = {word.cell: word.fingerprint for word in _words(folder)}
+    kept_rows, _ = _rows(folder, identity(config))
+    kept = set() if kept_rows is None else set(_specs(kept_rows))
+    asked = survey.survey(config, ask=False).states
+    finished = [state.shard for state in asked if state.is_complete]
+    of_concept: dict[tuple[str, str], pd.DataFrame] = {}
+    if finished:
+        measured = results.read(config.folder)
+        groups = measured.groupby(["dataset", "concept"])
+        of_concept = {(str(name[0]), str(name[1])): rows for name, rows in groups}
+    count = 0
+    for shard in finished:
+        # there are none of a shard whose words all diverged
+        rows = of_concept.get((shard.dataset, shard.concept), measured.iloc[:0])
+        rows = rows[[shard.holds(spec) for spec in _specs(rows)]]
+        words = [store.load(cell) for cell in shard.cells if cell in store]
+        same = all(known.get(word.cell) == word.fingerprint for word in words)
+        if same and kept.issuperset(_specs(rows)):
+            continue
+        place = folder / "shards" / shard.file_name
+        _write_rows(rows, place.with_name(f"{place.name}.parquet"), identity(config))
+        pack(words, place.with_name(f"{place.name}.safetensors"))
+        count += 1
+        manifest = config.folder / MANIFESTS / f"{shard.dataset}.json"
+        if manifest.is_file():
+            write_text(folder / MANIFESTS / manifest.name, manifest.read_text(encoding="utf-8"))
+    terminal().print(
+        f"{count} shards were added to {folder}; "
+        f"of the {len(asked)} that this command asks for, {len(finished)} are finished"
+    )
 
 
-def _are_of_its_photos(config: Config, dataset: str) -> bool:
-    """Whether what is kept is of the photos that the study has chosen, if it has."""
+def _merge(config: Config) -> None:
+    """One file of words for each model, and one of rows."""
+    folder = config.kept / config.name
+    words = {word.cell: word for word in _words(folder)}
+    frame, other = _rows(folder, identity(config))
+    if other:
+        raise UserError(f"{folder} holds rows of another config: {'; '.join(other)}.")
+    merged = list((folder / "shards").glob("*"))
+    for model in sorted({cell.model for cell in words}):
+        pack([words[c] for c in sorted(words) if c.model == model], folder / f"{model}.safetensors")
+    if frame is not None:
+        _write_rows(frame, folder / ROWS, identity(config))
+    for path in merged:
+        path.unlink()
+    with suppress(OSError):
+        (folder / "shards").rmdir()
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    terminal().print(f"{folder}: {len(words):,} words, {size / 1e6:.1f} MB")
+
+
+def _are_of_its_images(config: Config, dataset: str) -> bool:
+    """Whether what is kept is of the images that the study has chosen, if it has."""
     kept = config.kept / config.name / MANIFESTS / f"{dataset}.json"
     own = config.folder / MANIFESTS / kept.name
     if not (kept.is_file() and own.is_file()):
@@ -189,28 +200,36 @@ def _are_of_its_photos(config: Config, dataset: str) -> bool:
 
 
 def _restore_rows(
-    config: Config, shard: Shard, frame: pd.DataFrame, queries: Sequence[EvalSpec]
+    config: Config, shard: Shard, frame: pd.DataFrame, specs: Sequence[EvalSpec]
 ) -> None:
     """Writes the shard's part of the results, if all of its words and their rows are there."""
     trained, failed = survey.settled(config.folder, shard)
     if not trained or len(trained) + failed < len(shard.ends):
         return
     unmeasured = survey.left_out(config.folder)[1]
-    if not survey.rows_wanted(config, shard, trained, unmeasured) <= set(queries):
+    if not survey.required_rows(config, shard, trained, unmeasured) <= set(specs):
         return
-    own = frame[[is_of(config, shard, query) for query in queries]]
+    own = frame[[shard.holds(spec) for spec in specs]]
     rows = [Record(**row) for row in own.to_dict("records")]
     results.write_part(config.folder, rows, shard.part_key(trained))
 
 
-def _rest(word: Word) -> dict[str, str | float]:
-    """What a file says of a word beside its vectors: seconds to the millisecond, no empty note."""
-    rest = {name: getattr(word, name) for name in REST if getattr(word, name) != ""}
-    return rest | {"seconds": round(word.seconds, 3)}
+def _metadata(word: Word) -> dict[str, str | float]:
+    """What a file says of a word beside its vectors; seconds to the millisecond."""
+    values = {name: getattr(word, name) for name in (*TEXTS, *NUMBERS)}
+    values["seconds"] = round(word.seconds, 3)
+    return {name: value for name, value in (values | asdict(word.made)).items() if value != ""}
+
+
+def _word(key: str, vectors_KD: Any, values: Mapping[str, Any]) -> Word:
+    made = {name: values.get(name, "") for name in Origin.__dataclass_fields__}
+    texts = dict.fromkeys(TEXTS, "")
+    rest = texts | {name: value for name, value in values.items() if name not in made}
+    return Word(parse_key(key), vectors_KD, **rest, made=Origin(**made))
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
-    """What was published, then what was kept since: of two of the same the latter counts."""
+    """What was merged, then what was kept since: of two of the same the latter counts."""
     return [*sorted(folder.glob(f"*{suffix}")), *sorted(folder.glob(f"shards/*{suffix}"))]
 
 
@@ -219,7 +238,7 @@ def _words(folder: Path) -> Iterator[Word]:
         yield from unpack(path)
 
 
-def _queries(frame: pd.DataFrame) -> list[EvalSpec]:
+def _specs(frame: pd.DataFrame) -> list[EvalSpec]:
     columns = list(EvalSpec.__dataclass_fields__)
     return [EvalSpec(*row) for row in frame[columns].itertuples(index=False)]
 

@@ -16,7 +16,7 @@ from submitit.slurm import slurm
 
 from vwtransfer.cluster import scheduler
 from vwtransfer.cluster.submissions import write_submission
-from vwtransfer.cluster.worker import Work
+from vwtransfer.cluster.worker import OpenTracker, Work
 from vwtransfer.config import Config
 from vwtransfer.config.composition import plain
 from vwtransfer.errors import UserError
@@ -60,7 +60,9 @@ def arrays(
     return found
 
 
-def send(config: Config, keys: Sequence[str], console: Console) -> Path | None:
+def send(
+    config: Config, keys: Sequence[str], open_tracker: OpenTracker, console: Console
+) -> Path | None:
     """Submits shards through submitit to SLURM, or writes down what would be.
 
     Returns:
@@ -69,7 +71,7 @@ def send(config: Config, keys: Sequence[str], console: Console) -> Path | None:
     Raises:
         UserError: SLURM refuses, or the user's jobs are as many as it takes.
     """
-    found = arrays(keys, config.cluster.running, _room(config), _array_size(config))
+    found = arrays(keys, config.cluster.max_running_jobs, _room(config), _array_size(config))
     if config.submit.dry_run:
         _write_scripts(config, found, console)
         return None
@@ -77,11 +79,14 @@ def send(config: Config, keys: Sequence[str], console: Console) -> Path | None:
     for number, array in enumerate(found):
         with _refusals_explained(), _without_record(folder, taken=number > 0):
             executor = submitit.SlurmExecutor(
-                _jobs(folder), config.cluster.restarts, python=_python()
+                _jobs(folder), config.cluster.max_num_timeout, python=_python()
             )
             executor.update_parameters(**_parameters(config, folder, number, array))
             with executor.batch():
-                jobs = [executor.submit(Work(plain(config), shards)) for shards in array.jobs]
+                jobs = [
+                    executor.submit(Work(plain(config), each, open_tracker, tuple(sys.argv)))
+                    for each in array.jobs
+                ]
         console.print(
             f"submitted job {jobs[0].job_id.partition('_')[0]}: {len(array.jobs)} tasks, at most "
             f"{min(array.running, len(array.jobs))} at once",
@@ -105,9 +110,9 @@ def _parameters(config: Config, folder: Path, number: int, array: Array) -> dict
         "job_name": f"{config.name}.{folder.name}.{number}",
         "time": max(1, round(cluster.hours * 60)),
         "cpus_per_task": cluster.cpus,
-        "signal_delay_s": cluster.signal_seconds,
+        "signal_delay_s": cluster.signal_delay_s,
         "array_parallelism": array.running,
-        "additional_parameters": {"requeue": True, **(cluster.sbatch or {})},
+        "additional_parameters": {"requeue": True, **(cluster.additional_parameters or {})},
         **{name: value for name, value in given.items() if value is not None},
     }
 
@@ -179,4 +184,4 @@ def _refusals_explained() -> Iterator[None]:
         reason = "; ".join(line.split("error:", 1)[1].strip() for line in said) or str(error)
         raise UserError(f"SLURM refuses the job: {reason} (see the keys of cluster).") from error
     except ValueError as error:
-        raise UserError(f"cluster.sbatch: {error}") from error
+        raise UserError(f"cluster.additional_parameters: {error}") from error

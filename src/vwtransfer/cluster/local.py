@@ -23,13 +23,13 @@ def start(folder: Path) -> None:
     """Starts a process for each job of the submission, and records which they are."""
     # it is what `submit` has just written
     order = pickle.loads((folder / "order.pickle").read_bytes())
-    executor = submitit.LocalExecutor(folder / "jobs", max_num_timeout=order["restarts"])
+    executor = submitit.LocalExecutor(folder / "jobs", max_num_timeout=order["max_num_timeout"])
     controllers = []
     for number, job in enumerate(order["jobs"]):
         gpus = [order["gpus"][number % len(order["gpus"])]] if order["gpus"] else []
         executor.update_parameters(
             timeout_min=order["minutes"],
-            signal_delay_s=order["signal_seconds"],
+            signal_delay_s=order["signal_delay_s"],
             gpus_per_node=len(gpus),
             visible_gpus=gpus,
             setup=order["setup"],

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vwtransfer.cluster.archive import restore
-from vwtransfer.cluster.status_table import duration, table, terminal
+from vwtransfer.cluster.status_table import duration, status_table, terminal
 from vwtransfer.cluster.survey import FAILED, MISSING, State, Survey, survey
-from vwtransfer.cluster.time_estimates import Expectation, expectations, hours
+from vwtransfer.cluster.time_estimates import TimeEstimate, time_estimates, total_hours
 from vwtransfer.config import Config
 
 
@@ -28,56 +28,56 @@ def print_plan(config: Config, found: Survey, chosen: Sequence[State], console: 
             done = len(state.trained) if state.measured else 0
             size = len(state.shard.ends)
             console.print(f"{state.shard.key}  {size} words, {done} done, {state.standing}")
-    console.print(table(found.states))
+    console.print(status_table(found.states, config.model))
     largest = max((len(state.shard.ends) for state in found.states), default=0)
     console.print(
         f"{len(found.states):,} shards, each the work of one job: {largest} words of a concept "
         "that train as one batch"
     )
-    words = dict.fromkeys(config.task, 0)
+    words = dict.fromkeys(config.trained, 0)
     for state in chosen:
         counts = state.words
-        words[state.shard.task] += counts[MISSING] + counts[FAILED]
+        words[state.shard.model] += counts[MISSING] + counts[FAILED]
     console.print(f"to do now: {sum(words.values()):,} words in {len(chosen):,} shards")
-    expected = expectations(config, found.states)
+    estimates = time_estimates(config, found.states)
     if chosen:
-        console.print(_prices(words, expected))
-        _print_hours(config, words, expected, len(chosen), console)
+        console.print(_estimates_table(words, estimates))
+        _print_hours(config, words, estimates, len(chosen), console)
 
 
-def _prices(words: dict[str, int], expected: dict[str, Expectation]) -> Table:
-    """What a word of each task takes, and from where that is known."""
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    shown.add_column("task")
+def _estimates_table(words: dict[str, int], estimates: dict[str, TimeEstimate]) -> Table:
+    """What a word of each model takes, and from where that is known."""
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    drawn.add_column("model")
     for name in ("words", "seconds each", "hours"):
-        shown.add_column(name, justify="right")
-    shown.add_column("")
-    for task, count in words.items():
-        each = expected[task]
+        drawn.add_column(name, justify="right")
+    drawn.add_column("")
+    for model, count in words.items():
+        each = estimates[model]
         known = each.seconds is not None
         seconds = f"{each.seconds:.1f}" if known else "?"
         needed = f"{count * (each.seconds or 0.0) / 3600:.2f}" if known or not count else "?"
-        shown.add_row(task, f"{count:,}", seconds, needed, each.source)
-    return shown
+        drawn.add_row(model, f"{count:,}", seconds, needed, each.source)
+    return drawn
 
 
 def _print_hours(
     config: Config,
     words: dict[str, int],
-    expected: dict[str, Expectation],
+    estimates: dict[str, TimeEstimate],
     shards: int,
     console: Console,
 ) -> None:
     unit = "GPU-hours" if config.cluster.gpus and config.device != "cpu" else "hours of jobs"
-    needed = hours(words, expected)
+    needed = total_hours(words, estimates)
     if needed is None:
-        lacking = [task for task, count in words.items() if count and not expected[task].seconds]
+        unknown = [name for name, count in words.items() if count and not estimates[name].seconds]
         console.print(
-            f"{unit} expected: not known before a shard of each task is done; or say what you\n"
-            f"measured: 'cluster.seconds_per_word={{{lacking[0]}: SECONDS}}'",
+            f"{unit} expected: not known before a shard of each model is done; or say what you\n"
+            f"measured: 'cluster.seconds_per_word={{{unknown[0]}: SECONDS}}'",
             markup=False,
         )
         return
-    at_once = min(config.cluster.running, shards)
+    at_once = min(config.cluster.max_running_jobs, shards)
     taken = duration(3600 * needed / at_once)
     console.print(f"{unit} expected: {needed:.2f}; with at most {at_once} jobs at once, {taken}")

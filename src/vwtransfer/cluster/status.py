@@ -1,18 +1,17 @@
-"""action=status: how the words of a study stand, per task and dataset, at the terminal."""
+"""action=status: how the words of a study stand, per model and dataset, at the terminal."""
 
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import yaml
-from omegaconf import OmegaConf
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 
 from vwtransfer.cluster import scheduler
 from vwtransfer.cluster.archive import restore
-from vwtransfer.cluster.status_table import duration, table, terminal
+from vwtransfer.cluster.status_table import duration, status_table, terminal
 from vwtransfer.cluster.submissions import sent_to_slurm
 from vwtransfer.cluster.survey import (
     FAILED,
@@ -23,13 +22,13 @@ from vwtransfer.cluster.survey import (
     interrupted,
     survey,
 )
-from vwtransfer.cluster.time_estimates import expectations, hours, rate
-from vwtransfer.config import Config
-from vwtransfer.config.validation import validated
+from vwtransfer.cluster.time_estimates import rate, time_estimates, total_hours
+from vwtransfer.config import Config, provenance
+from vwtransfer.config.validation import checked
 from vwtransfer.errors import UserError
 from vwtransfer.words.store import WordStore
 
-SHOWN = 10  # failures named one by one
+MOST_FAILURES = 10  # named one by one
 
 
 def status(config: Config) -> None:
@@ -39,25 +38,30 @@ def status(config: Config) -> None:
     with suppress(UserError):  # who may only look sees what is there
         restore(config)
     if not config.status.watch:
-        console.print(look(config)[0], soft_wrap=True)
+        console.print(snapshot(config)[0], soft_wrap=True)
         return
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            shown, found = look(config)
-            live.update(shown, refresh=True)
+            view, found = snapshot(config)
+            live.update(view, refresh=True)
             if not found.words[RUNNING] + found.words[QUEUED]:
                 return
             time.sleep(config.status.every)
 
 
 def submitted(config: Config) -> Config:
-    """The config of the latest submission under this name; `config` where there was none."""
+    """The config of the latest submission under this name; `config` where there was none.
+
+    Raises:
+        UserError: the study is of a former version.
+    """
+    provenance.refuse_former(config)
     path = _submission(config)
     if not path.is_file():
         return config
     kept = yaml.safe_load(path.read_text(encoding="utf-8"))
     now = {name: config.composed[name] for name in ("outputs", "name", "status")}
-    return validated(OmegaConf.create({**kept, **now}))
+    return checked({**kept, **now})
 
 
 def _submission(config: Config) -> Path:
@@ -65,10 +69,13 @@ def _submission(config: Config) -> Path:
     return config.folder / "cluster" / "config.yaml"
 
 
-def look(config: Config) -> tuple[RenderableType, Survey]:
+def snapshot(config: Config) -> tuple[RenderableType, Survey]:
     """What is shown, and what it was made of."""
     found = survey(config)
-    lines: list[RenderableType] = [f"{config.name}: {config.folder}", table(found.states)]
+    lines: list[RenderableType] = [
+        f"{config.name}: {config.folder}",
+        status_table(found.states, config.model),
+    ]
     if not _submission(config).is_file():
         lines.append("nothing was submitted under this name; shown is what this command describes")
     lines += _pace(config, found)
@@ -87,12 +94,12 @@ def _pace(config: Config, found: Survey) -> list[str]:
     if pace:
         eta = "" if not found.words[RUNNING] else f"; about {duration(left / pace)} left"
         return [f"{pace * 3600:,.0f} words an hour{eta}"]
-    expected = expectations(config, found.states)
-    words = dict.fromkeys(config.task, 0)
+    estimates = time_estimates(config, found.states)
+    words = dict.fromkeys(config.trained, 0)
     for state in found.states:
         counts = state.words
-        words[state.shard.task] += counts[RUNNING] + counts[QUEUED] + counts[MISSING]
-    taken = hours(words, expected)
+        words[state.shard.model] += counts[RUNNING] + counts[QUEUED] + counts[MISSING]
+    taken = total_hours(words, estimates)
     if taken is None:
         return ["no rate yet: it takes two finished shards"]
     return [f"{duration(3600 * taken)} of jobs expected; no rate yet: it takes two finished shards"]
@@ -112,8 +119,8 @@ def _failures(config: Config, found: Survey) -> list[str]:
                     reason = f"{cell.key}: step {failure.step}: {failure.reason}"
                     lines.append(f"[red]failed[/] {escape(reason)}")
     ended = [state for state in found.states if interrupted(state)]
-    shown = ended[: max(0, SHOWN - len(lines))]
-    said = scheduler.ended([s.last.job for s in shown if s.last and s.last.job])
+    asked = ended[: max(0, MOST_FAILURES - len(lines))]
+    said = scheduler.ended([s.last.job for s in asked if s.last and s.last.job])
     for state in ended:
         last = state.last
         assert last is not None
@@ -125,8 +132,8 @@ def _failures(config: Config, found: Survey) -> list[str]:
         )
         lines.append(f"[yellow]interrupted[/] {escape(what)}")
     lines += _silent(config.folder, found)
-    more = len(lines) - SHOWN
-    return lines[:SHOWN] + ([f"... and {more} more"] if more > 0 else [])
+    more = len(lines) - MOST_FAILURES
+    return lines[:MOST_FAILURES] + ([f"... and {more} more"] if more > 0 else [])
 
 
 def _silent(folder: Path, found: Survey) -> list[str]:

@@ -7,6 +7,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from vwtransfer.cluster.survey import DONE, FAILED, MISSING, QUEUED, RUNNING, State, total
+from vwtransfer.config import ModelConfig
 
 STANDINGS = {DONE: "green", RUNNING: "cyan", QUEUED: "blue", FAILED: "red", MISSING: "yellow"}
 BAR = 20
@@ -19,21 +20,31 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(width=WIDTH, soft_wrap=True, highlight=False)
 
 
-def table(states: Iterable[State]) -> Table:
-    """A row of counts for each task and dataset, and one for all; fits 80 columns."""
+def status_table(states: Iterable[State], models: ModelConfig) -> Table:
+    """A row of counts for each model and dataset, and one for all; fits 80 columns.
+
+    Where several models have one task, each task's models stand below its name.
+    """
     groups: dict[tuple[str, str], list[State]] = {}
     for state in states:
-        groups.setdefault((state.shard.task, state.shard.dataset), []).append(state)
-    shown = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("task", "dataset"):
-        shown.add_column(name, no_wrap=True)
-    shown.add_column("", max_width=BAR)
+        groups.setdefault((state.shard.model, state.shard.dataset), []).append(state)
+    drawn = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("model", "dataset"):
+        drawn.add_column(name, no_wrap=True)
+    drawn.add_column("", max_width=BAR)
     for name in ("shards", *STANDINGS, "words"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    for (task, dataset), members in groups.items():
-        shown.add_row(task, dataset, *_row(members))
-    shown.add_row("all", "", *_row([s for members in groups.values() for s in members]))
-    return shown
+        drawn.add_column(name, justify="right", no_wrap=True)
+    shared = len({model for model, _ in groups}) > len({models.task_of(m) for m, _ in groups})
+    for task in models.tasks:
+        of_task = [name for name in models.of_task(task) if any(name == m for m, _ in groups)]
+        if shared and of_task:
+            drawn.add_row(f"{task}:")
+        for name in of_task:
+            for (model, dataset), members in groups.items():
+                if model == name:
+                    drawn.add_row("  " * shared + model, dataset, *_row(members))
+    drawn.add_row("all", "", *_row([s for members in groups.values() for s in members]))
+    return drawn
 
 
 def duration(seconds: float) -> str:

@@ -29,7 +29,7 @@ from vwtransfer.cluster.survey import (
     settled,
     survey,
 )
-from vwtransfer.cluster.worker import Work, look_at_datasets
+from vwtransfer.cluster.worker import OpenTracker, Work, look_at_datasets, untracked
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import plain
 from vwtransfer.errors import UserError
@@ -41,18 +41,22 @@ from vwtransfer.words.store import WordStore
 PATIENCE = 120.0  # seconds to wait for another submission of the same study
 
 
-def submit(config: Config) -> None:
+def submit(config: Config, open_tracker: OpenTracker = untracked) -> None:
     """action=submit and action=resume: has what is missing done, and returns at once.
+
+    Args:
+        config: of the study.
+        open_tracker: opens, in each job, what is told of its shards.
 
     Raises:
         UserError: there is no scheduler, it refuses, or the study's folder is another's.
     """
-    _submit(config, again=False)
+    _submit(config, open_tracker, again=False)
 
 
-def retry(config: Config) -> None:
+def retry(config: Config, open_tracker: OpenTracker = untracked) -> None:
     """action=retry: the same for what has failed, with the resources of this config."""
-    _submit(config, again=True)
+    _submit(config, open_tracker, again=True)
 
 
 def cancel(config: Config) -> None:
@@ -77,7 +81,7 @@ def cancel(config: Config) -> None:
         raise UserError("squeue does not answer, so that jobs may be left; try again later.")
 
 
-def _submit(config: Config, again: bool) -> None:
+def _submit(config: Config, open_tracker: OpenTracker, again: bool) -> None:
     console = terminal()
     slurm_here = scheduler.is_here()
     if config.cluster.executor == "slurm" and not slurm_here and not config.submit.dry_run:
@@ -86,10 +90,10 @@ def _submit(config: Config, again: bool) -> None:
             "login node of the cluster, or run the study in processes of this machine with "
             "cluster=local."
         )
-    provenance.save(config)
+    provenance.claim(config)
     look_at_datasets(config, build(config, torch_device("cpu")), console)
     path = config.folder / "cluster" / "submitting.json"
-    claim = claims.wait_for(path, config.cluster.claim_seconds, PATIENCE)
+    claim = claims.wait_for(path, config.cluster.heartbeat_timeout_s, PATIENCE)
     if claim is None:
         owner = claims.owner_of(path)
         who = f" ({owner.host}, process {owner.pid}, since {owner.since})" if owner else ""
@@ -109,9 +113,9 @@ def _submit(config: Config, again: bool) -> None:
             _forget(config, chosen)
         keys = [state.shard.key for state in chosen]
         if config.cluster.executor == "local":
-            folder = _start_here(config, keys, console)
+            folder = _start_here(config, keys, open_tracker, console)
         else:
-            folder = send(config, keys, console)
+            folder = send(config, keys, open_tracker, console)
         if folder is not None:
             _say_how_to_go_on(config, folder, console)
 
@@ -141,19 +145,21 @@ def _why_not(found: Survey, again: bool) -> str:
     return f": words are {', '.join(said)}{hint}"
 
 
-def _start_here(config: Config, keys: Sequence[str], console: Console) -> Path | None:
+def _start_here(
+    config: Config, keys: Sequence[str], open_tracker: OpenTracker, console: Console
+) -> Path | None:
     """Starts processes that each go through all shards and do what no other does."""
-    count = min(config.cluster.running, len(keys))
+    count = min(config.cluster.max_running_jobs, len(keys))
     orders = [(*keys[i:], *keys[:i]) for i in range(count)]
     if config.submit.dry_run:
         console.print(f"processes that would share the shards: {count}; nothing was started")
         return None
     folder = write_submission(config, [orders])
     order = {
-        "jobs": [Work(plain(config), keys) for keys in orders],
+        "jobs": [Work(plain(config), each, open_tracker, tuple(sys.argv)) for each in orders],
         "minutes": config.cluster.hours * 60,
-        "signal_seconds": config.cluster.signal_seconds,
-        "restarts": config.cluster.restarts,
+        "signal_delay_s": config.cluster.signal_delay_s,
+        "max_num_timeout": config.cluster.max_num_timeout,
         "gpus": _gpus() if config.cluster.gpus else [],
         "setup": list(config.cluster.setup),
     }

@@ -131,7 +131,7 @@ def survey(config: Config, ask: bool = True) -> Survey:
     parts = _parts(folder)
     elsewhere = _Elsewhere(config, parts, measures)
     begun = _listed(folder / "cluster" / "history")
-    owners = _owners(folder / "cluster" / "claims", config.cluster.claim_seconds)
+    owners = _owners(folder / "cluster" / "claims", config.cluster.heartbeat_timeout_s)
     entries = queue(submitters(folder)) if ask else None
     mine, by_shard = jobs_of(folder, entries or ())
     waiting = waiting_here(folder)
@@ -191,12 +191,12 @@ def claim_path(folder: Path, shard: Shard) -> Path:
 
 
 def left_out(folder: Path) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-    """(task, dataset) pairs that cannot be trained, and that cannot be measured."""
+    """(model, dataset) pairs that cannot be trained, and that cannot be measured."""
     try:
         record = json.loads((folder / "cluster" / "left_out.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return set(), set()
-    trains, measures = ({(t, d) for t, d in record[name]} for name in ("train", "measure"))
+    trains, measures = ({(m, d) for m, d in record[name]} for name in ("train", "measure"))
     return trains, measures
 
 
@@ -230,7 +230,7 @@ def earlier_parts(folder: Path, shard: Shard) -> list[Path]:
     return [folder / "results" / name for name in chosen]
 
 
-def rows_wanted(
+def required_rows(
     config: Config, shard: Shard, trained: tuple[str, ...], unmeasured: Collection[tuple[str, str]]
 ) -> set[EvalSpec]:
     """The rows without which a shard's finished words are not measured.
@@ -239,11 +239,10 @@ def rows_wanted(
         config: of the study.
         shard: whose words.
         trained: the ends of the finished ones.
-        unmeasured: (task, dataset) pairs that cannot be measured.
+        unmeasured: (model, dataset) pairs that cannot be measured.
     """
-    method = config.transfer["name"]
-    targets = [b for a, b in config.direction if a == shard.task]
-    where = [(shard.task, NO_TRANSFER), *((target, method) for target in targets)]
+    targets = [target for source, target in config.direction if source == shard.model]
+    where = [(shard.model, NO_TRANSFER), *((each, config.transfer.name) for each in targets)]
     where = [each for each in where if (each[0], shard.dataset) not in unmeasured]
     done = set(trained)
     cells = [cell for cell, end in zip(shard.cells, shard.ends, strict=True) if end in done]
@@ -272,7 +271,7 @@ class _Elsewhere:
         paths = [self._config.folder / "results" / name for name in own]
         if not paths and not self._of_runs:
             return False
-        return rows_wanted(self._config, shard, trained, self._unmeasured) <= (
+        return required_rows(self._config, shard, trained, self._unmeasured) <= (
             self._rows | rows_in(paths)
         )
 

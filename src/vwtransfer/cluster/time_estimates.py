@@ -11,12 +11,12 @@ from vwtransfer.cluster.survey import DONE, State
 from vwtransfer.config import Config
 from vwtransfer.words.store import WordStore
 
-SAMPLE = 20  # finished shards of a task that are looked at
+SAMPLE = 20  # finished shards of a model that are looked at
 WINDOW = 3600.0  # seconds that the rate is measured over
 
 
 @dataclass(frozen=True)
-class Expectation:
+class TimeEstimate:
     """What a word takes.
 
     Attributes:
@@ -28,29 +28,35 @@ class Expectation:
     source: str
 
 
-def expectations(config: Config, states: Sequence[State]) -> dict[str, Expectation]:
-    """Task -> what one of its words takes, training and measuring."""
+def time_estimates(config: Config, states: Sequence[State]) -> dict[str, TimeEstimate]:
+    """Model -> what one of its words takes, training and measuring."""
     found = {}
-    elsewhere = config.cluster.seconds_per_word or {}
-    for task in config.task:
-        finished = [s for s in states if s.shard.task == task and s.standing == DONE]
+    for model in config.trained:
+        finished = [s for s in states if s.shard.model == model and s.standing == DONE]
         every = max(1, len(finished) // SAMPLE)
         chosen = [_seconds_per_word(config.folder, state) for state in finished[::every]]
         known = [seconds for seconds in chosen if seconds is not None]
+        given = _given(config, model)
         if known:
-            found[task] = Expectation(median(known), f"measured on {len(known)} finished shards")
-        elif task in elsewhere:
-            found[task] = Expectation(elsewhere[task], "cluster.seconds_per_word")
+            found[model] = TimeEstimate(median(known), f"measured on {len(known)} finished shards")
+        elif given is not None:
+            found[model] = TimeEstimate(given, "cluster.seconds_per_word")
         else:
-            found[task] = Expectation(None, "not measured yet")
+            found[model] = TimeEstimate(None, "not measured yet")
     return found
 
 
-def hours(words: Mapping[str, int], expected: Mapping[str, Expectation]) -> float | None:
-    """Hours of all jobs together for so many words of each task; None where one is not known."""
+def _given(config: Config, model: str) -> float | None:
+    """What the config says of a model, else of its task."""
+    given = config.cluster.seconds_per_word or {}
+    return given.get(model, given.get(config.model.task_of(model)))
+
+
+def total_hours(words: Mapping[str, int], estimates: Mapping[str, TimeEstimate]) -> float | None:
+    """Hours of all jobs together for so many words of each model; None where one is not known."""
     total = 0.0
-    for task, count in words.items():
-        seconds = expected[task].seconds
+    for model, count in words.items():
+        seconds = estimates[model].seconds
         if count and seconds is None:
             return None
         total += count * (seconds or 0.0)
@@ -97,5 +103,5 @@ def _of_files(folder: Path, state: State) -> float:
     path = results.part_path(folder, state.shard.part_key(state.trained))
     if not path.exists():
         return training
-    rows = results.read(path).drop(columns=["metric", "value"]).drop_duplicates()
-    return training + float(rows.seconds.sum())
+    rows = results.read(path).drop_duplicates([n for n in results.IDENTITY if n != "metric"])
+    return training + float(rows["eval_seconds"].sum())

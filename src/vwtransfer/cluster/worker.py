@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,9 +17,9 @@ import torch
 from rich.console import Console
 from submitit.helpers import DelayedSubmission
 
-from vwtransfer import results, tracking
+from vwtransfer import results
 from vwtransfer.cluster import history, survey
-from vwtransfer.cluster.archive import is_of, restore
+from vwtransfer.cluster.archive import restore
 from vwtransfer.cluster.claims import Claim, owner_of, take
 from vwtransfer.cluster.scheduler import is_gone
 from vwtransfer.cluster.shards import Shard, shards
@@ -33,7 +34,20 @@ from vwtransfer.models.suite import Suite, build
 from vwtransfer.progress import Stages, stages
 from vwtransfer.results import Record
 from vwtransfer.study import Study, data_loading, measure_words, measured, train_words
+from vwtransfer.study.callbacks import Callbacks, NullTracker
+from vwtransfer.tasks.registry import tasks_of
+from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore
+
+OpenTracker = Callable[[Config, Sequence[Cell], WordStore], AbstractContextManager[Callbacks]]
+"""Opens what is told of the work on a shard's words."""
+
+
+def untracked(
+    config: Config, cells: Sequence[Cell], store: WordStore
+) -> AbstractContextManager[Callbacks]:
+    """Nobody is told."""
+    return nullcontext(NullTracker())
 
 
 @dataclass(frozen=True)
@@ -43,10 +57,14 @@ class Work:
     Attributes:
         composed: the config, as plain values.
         keys: of its shards.
+        open_tracker: opens what is told of them.
+        command: of the submission.
     """
 
     composed: Mapping[str, Any]
     keys: tuple[str, ...]
+    open_tracker: OpenTracker
+    command: tuple[str, ...]
 
     def __call__(self) -> int:
         """Does the work.
@@ -60,18 +78,19 @@ class Work:
         prepare()
         config = from_plain(self.composed)
         provenance.check(config)
+        provenance.save_process(config, self.command)
         given = config.cluster.executor == "slurm" and config.cluster.gpus
         if given and config.device == "auto" and not torch.cuda.is_available():
             raise UserError(
                 "device=auto: this job was given a GPU, and torch finds none on this node. Leave "
-                "the node out with cluster.sbatch={exclude: NODE}, or compute with device=cpu."
+                "the node out with cluster.additional_parameters={exclude: NODE}, or compute with "
+                "device=cpu."
             )
         console = Console(width=100)
-        wanted = set(self.keys)
-        by_key = {shard.key: shard for shard in shards(config) if shard.key in wanted}
-        todo = [by_key[key] for key in self.keys]
+        by_key = {shard.key: shard for shard in _planned(config)}
+        todo = [by_key[key] for key in self.keys if key in by_key]
         try:
-            failed = do(config, todo, console)
+            failed = do(config, todo, console, self.open_tracker)
         except KeyboardInterrupt:
             raise SystemExit("stopped; what was finished is kept") from None
         if failed:
@@ -83,21 +102,24 @@ class Work:
         return DelayedSubmission(self)
 
 
-def work(config: Config) -> None:
+def work(config: Config, open_tracker: OpenTracker = untracked) -> None:
     """action=work: does here what no other process does; started on many machines, they share it.
+
+    Args:
+        config: of the study.
+        open_tracker: opens what is told of each shard.
 
     Raises:
         UserError: shards failed, after the others were done.
         KeyboardInterrupt: Ctrl-C.
     """
     provenance.save(config)
-    console, workshop = Console(), LoadedStudy(config)
+    console, loaded = Console(), LoadedStudy(config)
     with contextlib.suppress(UserError):  # a dataset that is not whole fails its own shards below
-        look_at_datasets(config, workshop.suite, console)
+        look_at_datasets(config, loaded.suite, console)
     if line := restore(config):
         print(line, flush=True)
-    todo = shards(config, survey.left_out(config.folder)[0])
-    failed = do(config, todo, console, workshop)
+    failed = do(config, _planned(config), console, open_tracker, loaded)
     if failed:
         raise UserError(f"{len(failed)} shards failed: {'; '.join(failed)}")
 
@@ -110,19 +132,25 @@ def look_at_datasets(config: Config, suite: Suite, console: Console) -> None:
         suite: its models, which need not be on the device that trains.
         console: takes what a person should know of the images.
     """
-    datasets = data_loading.opened(config)
-    for line in [*data_loading.left_out(suite.tasks, datasets), *data_loading.shortages(datasets)]:
+    datasets, tasks = data_loading.opened(config), tasks_of(config, suite)
+    for line in data_loading.left_out(suite.models, tasks, datasets):
         console.print(line, style="yellow")
-    pairs = [(task, dataset) for task in suite.tasks.values() for dataset in datasets.values()]
+    for line in data_loading.shortages(datasets):
+        console.print(line, style="yellow")
+    pairs = [(model, dataset) for model in suite.models.values() for dataset in datasets.values()]
     survey.write_left_out(
         config.folder,
-        [(task.name, data.name) for task, data in pairs if not data_loading.trains(task, data)],
-        [(task.name, data.name) for task, data in pairs if not data_loading.measures(task, data)],
+        [(m.name, d.name) for m, d in pairs if not data_loading.trains(m, d)],
+        [(m.name, d.name) for m, d in pairs if not data_loading.measures(tasks[m.task], d)],
     )
 
 
 def do(
-    config: Config, todo: Sequence[Shard], console: Console, workshop: "LoadedStudy | None" = None
+    config: Config,
+    todo: Sequence[Shard],
+    console: Console,
+    open_tracker: OpenTracker = untracked,
+    loaded: "LoadedStudy | None" = None,
 ) -> list[str]:
     """Completes shards that nobody else is at.
 
@@ -130,7 +158,8 @@ def do(
         config: of the study.
         todo: the shards.
         console: takes what a person should know.
-        workshop: where the models are already loaded.
+        open_tracker: opens what is told of each shard.
+        loaded: the models and datasets, where they are loaded already.
 
     Returns:
         A line for each shard that failed here.
@@ -139,9 +168,9 @@ def do(
         KeyboardInterrupt: a signal asked to stop; work goes on from its checkpoint.
     """
     use_threads(config.threads or config.cluster.cpus)
-    workshop = workshop or LoadedStudy(config)
+    loaded = loaded or LoadedStudy(config)
     failed = []
-    patience = max(1, config.cluster.signal_seconds // 2)
+    patience = max(1, config.cluster.signal_delay_s // 2)
     with deferred(patience) as asked, stages(console, config.progress) as bars:
         for shard in todo:
             if asked():
@@ -150,7 +179,7 @@ def do(
                 continue
             path = survey.claim_path(config.folder, shard)
             try:
-                claim = take(path, config.cluster.claim_seconds, is_gone)
+                claim = take(path, config.cluster.heartbeat_timeout_s, is_gone)
             except OSError as error:  # a file server in trouble; another shard may fare better
                 failed.append(f"{shard.key}: {error}")
                 continue
@@ -161,7 +190,7 @@ def do(
                 continue
             began = time.monotonic()
             with claim:
-                reason = _attempt(workshop, shard, claim, bars, asked, began)
+                reason = _attempt(loaded, shard, claim, open_tracker, bars, asked, began)
             # once the claim's own bytes on the disk are free; what befalls an orphan says nothing
             if reason and not claim.lost:
                 failed.append(f"{shard.key}: {reason}")
@@ -194,19 +223,20 @@ class LoadedStudy:
 
 
 def _attempt(
-    workshop: LoadedStudy,
+    loaded: LoadedStudy,
     shard: Shard,
     claim: Claim,
+    open_tracker: OpenTracker,
     bars: Stages,
     asked: Callable[[], bool],
     began: float,
 ) -> str:
     """Works on a shard under its claim; the reason why it failed, if it did."""
-    config = workshop.config
+    config = loaded.config
     note = partial(history.record, config.folder, shard)
     try:
         note(history.event(history.STARTED, began, _count(config, shard)))
-        _complete(workshop, shard, bars, lambda: asked() or claim.lost)
+        _complete(loaded, shard, open_tracker, bars, lambda: asked() or claim.lost)
         note(history.event(history.FINISHED, began, _count(config, shard)))
     except KeyboardInterrupt:
         reason = "" if asked() else "another process took it over"
@@ -230,18 +260,22 @@ def _log(text: str) -> None:
 
 
 def _complete(
-    workshop: LoadedStudy, shard: Shard, bars: Stages, stopping: Callable[[], bool]
+    loaded: LoadedStudy,
+    shard: Shard,
+    open_tracker: OpenTracker,
+    bars: Stages,
+    stopping: Callable[[], bool],
 ) -> None:
-    config, folder = workshop.config, workshop.config.folder
-    cells = shard.cells
-    workshop.suite.check_anchors(cells)
-    store = WordStore(folder / "words")
-    datasets = {shard.dataset: workshop.dataset(shard.dataset)}
-    task = workshop.suite.tasks[shard.task]
-    if not data_loading.trains(task, datasets[shard.dataset]):
-        raise UserError("; ".join(data_loading.left_out({shard.task: task}, datasets)))
-    with tracking.opened(config, cells, store) as tracker:
-        study = Study(config, workshop.suite, datasets, cells, store, bars, stopping, tracker)
+    config, suite, cells = loaded.config, loaded.suite, shard.cells
+    suite.check_anchors(cells)
+    store = WordStore(config.folder / "words")
+    dataset, model = loaded.dataset(shard.dataset), suite.models[shard.model]
+    datasets = {dataset.name: dataset}
+    if not data_loading.trains(model, dataset):
+        lines = data_loading.left_out({model.name: model}, tasks_of(config, suite), datasets)
+        raise UserError("; ".join(lines))
+    with open_tracker(config, cells, store) as tracker:
+        study = Study(config, suite, datasets, cells, store, bars, stopping, tracker)
         train_words(study)
         _measure(study, shard)
     if tracker.outcome:
@@ -258,17 +292,17 @@ def _measure(study: Study, shard: Shard) -> None:
     parts = folder / "checkpoints" / f"measured~{shard.file_name}"
     earlier = survey.earlier_parts(folder, shard)
     before = survey.rows_in(earlier) | measured(parts)
-    measure_words(study, before, parts, partial(is_of, config, shard))
+    measure_words(study, before, parts, shard.holds)
     new = results.read(parts) if any((parts / "results").glob("*.parquet")) else None
     # before the part is there that makes the shard a finished one: a job killed here does it again
-    study.tracker.conclude(_of_shard(study, shard, earlier, new))
+    study.tracker.conclude(_of_shard(shard, earlier, new))
     rows = [] if new is None else [Record(**row) for row in new.to_dict("records")]
     results.write_part(folder, rows, shard.part_key(trained))
     shutil.rmtree(parts, ignore_errors=True)  # an orphan of this job may write there still
 
 
 def _of_shard(
-    study: Study, shard: Shard, earlier: Sequence[Path], new: pd.DataFrame | None
+    shard: Shard, earlier: Sequence[Path], new: pd.DataFrame | None
 ) -> pd.DataFrame | None:
     """The new rows of a shard, and those that earlier parts of the results hold of it."""
     frames = [results.read(path) for path in earlier if results.is_whole(path)]
@@ -277,8 +311,13 @@ def _of_shard(
         return None
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(results.IDENTITY)
     columns = list(EvalSpec.__dataclass_fields__)
-    queries = [EvalSpec(*row) for row in frame[columns].itertuples(index=False)]
-    return frame[[is_of(study.config, shard, query) for query in queries]]
+    specs = [EvalSpec(*row) for row in frame[columns].itertuples(index=False)]
+    return frame[[shard.holds(spec) for spec in specs]]
+
+
+def _planned(config: Config) -> list[Shard]:
+    """The shards of what the datasets have the images for."""
+    return shards(config, survey.left_out(config.folder)[0])
 
 
 def _has_failed(config: Config, shard: Shard) -> bool:
