@@ -2,10 +2,11 @@
 
 import json
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from wandb.util import get_core_path
 
 SMALL = [
     "dataset=tiny_shapes",
@@ -20,8 +21,9 @@ SMALL = [
     "device=cpu",
     "threads=1",
     "progress=false",
-    "wandb.every=1",
-    "wandb.patience=60",  # on a busy machine nothing is to be given up
+    "report=false",
+    "wandb.log_every_n_steps=1",
+    "wandb.finish_timeout_s=60",  # on a busy machine nothing is to be given up
 ]
 
 
@@ -92,6 +94,8 @@ def recorded(folder: Path, kind: str = "offline-run") -> list[Recorded]:
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(path)]
+    # what `wandb leet inspect --json` runs, without the second that its own start takes
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json"]
+    command += ["--run-file", str(path), str(path.parent)]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [json.loads(line) for line in lines.splitlines()]

@@ -3,7 +3,7 @@
 import pytest
 
 from offline import SMALL, Recorded, recorded
-from vwtransfer import study
+from vwtransfer.actions.run import run as run_study
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 
@@ -15,9 +15,11 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """Of six words, all three tasks."""
+    """Of six words, in all three models."""
     outputs = tmp_path_factory.mktemp("outputs")
-    return compose([*SMALL, "concept=red_striped_star", "wandb.words=true", f"outputs={outputs}"])
+    return compose(
+        [*SMALL, "concept=red_striped_star", "wandb.log_per_word=true", f"outputs={outputs}"]
+    )
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +27,6 @@ def run(config: Config) -> Recorded:
     """Its one run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
-        study.run(config)
+        run_study(config)
     (found,) = recorded(config.folder)
     return found

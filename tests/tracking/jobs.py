@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from offline import recorded
-from vwtransfer.tracking.messages import Opening, Row, Run
 from vwtransfer.tracking.outbox import Outbox
 
 PATIENCE = 120.0
@@ -53,14 +53,14 @@ class Job:
 
 
 def started(
-    folder: Path, variables: Mapping[str, str], patience: float = 60, began: float | None = None
+    folder: Path, variables: Mapping[str, str], timeout_s: float = 60, began: float | None = None
 ) -> Job:
     """A job whose process for wandb has these variables, and no key from elsewhere.
 
     Args:
         folder: of its study.
         variables: of the environment.
-        patience: seconds that it waits at its end.
+        timeout_s: how long it waits at its end.
         began: when its study was first tracked; now.
     """
     with pytest.MonkeyPatch.context() as patch:
@@ -68,13 +68,17 @@ def started(
             patch.delenv(name)
         for name, value in {"HOME": str(folder), **variables}.items():
             patch.setenv(name, value)
-        outbox = Outbox(folder, patience)
+        outbox = Outbox(folder, timeout_s)
         until(lambda: outbox.process is not None or not outbox.thread.is_alive())
     now = time.time()
-    opening = Opening(str(folder), "auto", "p", None, patience, began or now, os.getpid())
-    run = Run("job", folder.name, "a run", "group", "task", (), {}, {}, False)
+    named = {"project": "p", "run_id": folder.name, "run_name": "a run", "run_group": "group"}
+    settings = {**named, "finish_timeout": timeout_s, "x_disable_stats": True}
+    start: tuple[Any, ...] = (
+        *("start", str(folder), "auto", began or now, {}),
+        {"job": ({}, settings)},
+    )
     moments = [time.monotonic()]
-    outbox.send(lambda: [opening, run])
+    outbox.send(lambda: [start])
     for step in range(ROWS):
         outbox.send(partial(loss, step, now))
         moments.append(time.monotonic())
@@ -82,9 +86,9 @@ def started(
     return Job(folder, outbox, longest)
 
 
-def loss(step: int, now: float) -> list[Row]:
+def loss(step: int, now: float) -> list[tuple[Any, ...]]:
     """A report."""
-    return [Row("job", {"loss": float(step)}, now)]
+    return [("log", "job", {"loss": float(step)}, now)]
 
 
 def until(true: Callable[[], object], every: float = 0.05) -> None:

@@ -16,7 +16,8 @@ from jobs import KEY, ROWS, Job, loss, started, until
 from lab import ENTITY, KeptRun, Lab, laboratory
 
 from offline import SMALL, Recorded, recorded
-from vwtransfer import results, study
+from vwtransfer import results
+from vwtransfer.actions.run import run as run_study
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.tracking import names
@@ -24,6 +25,7 @@ from vwtransfer.tracking.outbox import GRACE_S
 from vwtransfer.tracking.wandb_sync import mended
 
 WANDB = Path(sys.executable).with_name("wandb")
+pytestmark = pytest.mark.integration
 AT_ONCE = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}  # every 15 s it sends rows, else
 ONE = ["concept=red_striped_star", "task=detection", "direction=none", "evaluation.baselines=[]"]
 
@@ -54,7 +56,7 @@ def said(lab: Lab, config: Config) -> str:
         patch.delenv("WANDB_MODE")
         for name, value in environment(lab, config.folder.parent).items():
             patch.setenv(name, value)
-        study.run(config)
+        run_study(config)
     return printed.getvalue().splitlines()[-1]
 
 
@@ -75,14 +77,14 @@ def test_the_run_is_there_and_said_to_be(
     lab: Lab, said: str, written: Recorded, kept: KeptRun
 ) -> None:
     assert said == f"wandb: {lab.address}/{ENTITY}/vwtransfer/runs/{written.run['run_id']}"
-    assert (kept.opened["groupName"], kept.opened["jobType"]) == ("study", "detection")
+    assert (kept.opened["groupName"], kept.opened["jobType"]) == ("study", "tiny_owlv2")
     assert kept.opened["tags"] == ["tiny_shapes", "red_striped_star"]
-    assert kept.config["trainer"]["vectors"] == 4
+    assert kept.config["trainer"]["num_vectors"] == 4
     assert kept.exit_codes == [0]
 
 
 def test_all_that_was_logged_is_there(kept: KeptRun, written: Recorded) -> None:
-    assert kept.values("tiny_shapes/detection/step") == list(range(1, 5))
+    assert kept.values("tiny_shapes/tiny_owlv2/step") == list(range(1, 5))
     moments = [row["_step"] for row in kept.history]
     assert moments == [item["_step"] for item in written.history]
     assert all(name in kept.summary for name in ("progress/measured", *means(written)))
@@ -94,7 +96,7 @@ def means(written: Recorded) -> set[str]:
 
 
 def test_pictures_are_there_with_their_boxes(kept: KeptRun) -> None:
-    name = names.images("tiny_shapes", "detection", "detection")
+    name = names.images("tiny_shapes", "tiny_owlv2", "tiny_owlv2")
     (logged,) = (row for row in kept.history if name in row)
     shown = logged[name]
     pictures = [kept.uploads[file] for file in shown["filenames"]]
@@ -137,7 +139,7 @@ def test_a_job_that_was_killed_goes_on_in_its_run(lab: Lab, tmp_path: Path) -> N
 
 def test_what_a_server_that_goes_away_missed_is_uploaded_later(tmp_path: Path) -> None:
     with laboratory() as gone:
-        job = started(tmp_path, {**KEY, **AT_ONCE, "WANDB_BASE_URL": gone.address}, patience=1)
+        job = started(tmp_path, {**KEY, **AT_ONCE, "WANDB_BASE_URL": gone.address}, timeout_s=1)
         until(lambda: tmp_path.name in gone.runs and gone.runs[tmp_path.name].values("loss"))
     for step in range(ROWS, 2 * ROWS):
         job.outbox.send(partial(loss, step, time.time()))
@@ -154,12 +156,12 @@ def test_what_a_server_that_goes_away_missed_is_uploaded_later(tmp_path: Path) -
 
 
 def uploaded(lab: Lab, folder: Path) -> subprocess.CompletedProcess[str]:
-    """action=sync of a study, as if some time had passed."""
+    """action=wandb_sync of a study, as if some time had passed."""
     for log in folder.glob("wandb/offline-run-*/*.wandb"):
         os.utime(log, (time.time() - 100,) * 2)
     command = [sys.executable, "-m", "vwtransfer", f"outputs={folder.parent}"]
     return subprocess.run(
-        [*command, f"name={folder.name}", "action=sync"],
+        [*command, f"name={folder.name}", "action=wandb_sync"],
         env={**environment(lab, folder), "WANDB_MODE": "offline"},  # as for jobs
         check=False,
         capture_output=True,
@@ -170,7 +172,7 @@ def uploaded(lab: Lab, folder: Path) -> subprocess.CompletedProcess[str]:
 def killed(folder: Path, began: float) -> Recorded:
     """What a job leaves that is killed with wandb's own processes."""
     job = started(folder, {"WANDB_MODE": "offline"}, began=began)
-    until(lambda: any(found.values("loss") for found in recorded(folder)), every=1)
+    until(lambda: any(found.values("loss") for found in recorded(folder)), every=0.3)
     recorder = job.recorder()
     for process in (*recorder.children(recursive=True), recorder):
         process.kill()

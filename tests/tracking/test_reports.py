@@ -18,8 +18,8 @@ from servers import refusing
 from wandb_workspaces.workspaces import Workspace, internal
 
 from offline import SMALL, Recorded, recorded
-from vwtransfer import study
-from vwtransfer.cluster import worker
+from vwtransfer.actions import jobs
+from vwtransfer.actions.run import run as run_study
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
@@ -29,7 +29,7 @@ from vwtransfer.tracking.dashboard import dashboard, make
 from vwtransfer.words.cells import cells
 from vwtransfer.words.store import WordStore
 
-TASKS = ("generation", "detection", "classification")
+MODELS = ("tiny_sd", "tiny_owlv2", "tiny_clip")
 CONCEPTS = "concept=[red_striped_star,blue_dotted_heart]"
 
 
@@ -38,30 +38,30 @@ def test_the_run_says_what_it_is_of(run: Recorded, config: Config) -> None:
     assert run.run["job_type"] == "study"
     assert run.run["project"] == "vwtransfer"
     assert run.run["tags"] == ["tiny_shapes", "red_striped_star"]
-    assert run.config["trainer"]["vectors"] == config.trainer.vectors
+    assert run.config["trainer"]["num_vectors"] == config.trainer.num_vectors
     assert run.config["words"] == [cell.key for cell in cells(config)]
     assert run.exit_code == 0
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("model", MODELS)
 def test_training_is_told_as_mean_and_spread_of_the_words(
-    run: Recorded, config: Config, task: str
+    run: Recorded, config: Config, model: str
 ) -> None:
-    steps = config.model.tasks[task]["training"]["steps"]
-    assert run.values(f"tiny_shapes/{task}/step") == list(range(1, steps + 1))
-    words = [f"words/{cell.key}" for cell in cells(config) if cell.task == task]
+    steps = config.model.models[model]["training"]["steps"]
+    assert run.values(f"tiny_shapes/{model}/step") == list(range(1, steps + 1))
+    words = [f"words/{cell.key}" for cell in cells(config) if cell.model == model]
     assert len(words) == 2
     for quantity in ("loss", "anchor_distance", "projection_distance"):
         single = list(zip(*(run.values(f"{name}/{quantity}") for name in words), strict=True))
-        means = run.values(f"tiny_shapes/{task}/{quantity}_mean")
-        spreads = run.values(f"tiny_shapes/{task}/{quantity}_std")
+        means = run.values(f"tiny_shapes/{model}/{quantity}_mean")
+        spreads = run.values(f"tiny_shapes/{model}/{quantity}_std")
         assert len(single) == len(means) == steps
         assert means == pytest.approx([fmean(values) for values in single], abs=1e-6)
         assert spreads == pytest.approx([pstdev(values) for values in single], abs=1e-6)
 
 
 def test_only_words_in_a_ball_are_projected_and_stay_within(run: Recorded, config: Config) -> None:
-    free, within = [f"words/{c.key}/" for c in reversed(cells(config)) if c.task == "detection"]
+    free, within = [f"words/{c.key}/" for c in reversed(cells(config)) if c.model == "tiny_owlv2"]
     assert ("inf" in free) and ("0.02" in within)
     assert set(run.values(f"{free}projection_distance")) == {0}
     assert max(run.values(f"{within}anchor_distance")) < max(run.values(f"{free}anchor_distance"))
@@ -82,10 +82,10 @@ def test_the_table_holds_every_row_of_the_results(run: Recorded, config: Config)
     frame = pd.read_parquet(config.folder / "results.parquet")
     frame = frame[found.columns]
     assert len(found) == len(frame)
-    by = ["trained_for", "transfer", "evaluated_on", "metric"]
-    of_words = found[found.trained_for.isin(TASKS)]
+    by = ["source_model", "transfer", "target_model", "metric"]
+    of_words = found[found.kind == "word"]
     assert len(of_words.drop_duplicates(by)) < len(of_words)  # a row for each word
-    expected = frame[frame.trained_for.isin(TASKS)].sort_values([*by, "delta"])
+    expected = frame[frame.kind == "word"].sort_values([*by, "delta"])
     values = of_words.fillna({"delta": math.inf}).sort_values([*by, "delta"]).value
     assert list(values) == list(expected.value)
 
@@ -94,9 +94,9 @@ def test_means_are_in_the_summary_by_kind_and_curves_go_over_delta(
     run: Recorded, config: Config
 ) -> None:
     frame = pd.read_parquet(config.folder / "results.parquet")
-    own = frame[(frame.trained_for == "detection") & (frame.evaluated_on == "detection")]
+    own = frame[(frame.source_model == "tiny_owlv2") & (frame.target_model == "tiny_owlv2")]
     own = own[own.metric == "mean_average_precision"].set_index("delta").value
-    pair = "tiny_shapes/detection_on_detection/mean_average_precision"
+    pair = "tiny_shapes/tiny_owlv2_on_tiny_owlv2/mean_average_precision"
     summary: dict[str, float] = {}
     for record in run.of("summary"):
         summary |= record.get("update", {})
@@ -104,10 +104,10 @@ def test_means_are_in_the_summary_by_kind_and_curves_go_over_delta(
     kinds: dict[str, set[str]] = {}
     for kind, _, of, *_ in (name.split("/") for name in summary if name.endswith("/delta_inf")):
         kinds.setdefault(kind, set()).add(of)
-    pairs = {f"{source}_on_{target}" for source in TASKS for target in TASKS}
-    own_models = {f"{task}_on_{task}" for task in TASKS}
+    pairs = {f"{source}_on_{target}" for source in MODELS for target in MODELS}
+    own_models = {f"{model}_on_{model}" for model in MODELS}
     assert kinds.pop("baselines") >= {
-        f"{baseline}_on_{task}" for baseline in ("anchor", "name", "random") for task in TASKS
+        f"{baseline}_on_{model}" for baseline in ("anchor", "name", "random") for model in MODELS
     }
     assert kinds == {"in_domain": own_models, "transferred": pairs - own_models}
     curve = [item for item in run.history if f"by_delta/{pair}" in item]
@@ -115,17 +115,17 @@ def test_means_are_in_the_summary_by_kind_and_curves_go_over_delta(
 
 
 def test_generations_are_shown(run: Recorded) -> None:
-    for source in (*TASKS, "name", "anchor", "random"):
-        name = f"images/tiny_shapes/{source}_on_generation"
+    for source in (*MODELS, "name", "anchor", "random"):
+        name = f"images/tiny_shapes/{source}_on_tiny_sd"
         found = run.pictures(name)
-        assert len(found) == (2 if source in TASKS else 1)
+        assert len(found) == (2 if source in MODELS else 1)
         assert all(Image.open(path).size == (32, 32) for path in found)
         (captions,) = run.values(f"{name}.captions")
         assert all("red_striped_star" in caption for caption in captions)
 
 
 def test_detections_are_shown_with_boxes(run: Recorded, config: Config) -> None:
-    name = "images/tiny_shapes/name_on_detection"
+    name = "images/tiny_shapes/name_on_tiny_owlv2"
     (path,) = run.pictures(name)
     assert Image.open(path).size == (64, 64)
     (((boxes,)),) = run.values(f"{name}.all_boxes")
@@ -149,18 +149,18 @@ def test_the_words_are_an_artifact(run: Recorded, config: Config) -> None:
         assert digest == base64.b64encode(hashlib.md5(file).digest()).decode()
 
 
-def test_a_shard_is_a_run_of_its_task_and_tells_of_its_failures(tmp_path: Path) -> None:
+def test_a_shard_is_a_run_of_its_model_and_tells_of_its_failures(tmp_path: Path) -> None:
     diverging = "model.classification.training.learning_rate=1e30"
     keys = [*SMALL, CONCEPTS, "task=classification", "direction=none", diverging]
     config = compose([*keys, f"outputs={tmp_path}"])
-    worker.work(config)
+    jobs.work(config)
     store = WordStore(config.folder / "words")
     first, second = sorted(recorded(config.folder), key=lambda each: str(each.run["tags"]))
     for found, concept in ((first, "blue_dotted_heart"), (second, "red_striped_star")):
-        assert found.run["job_type"] == "classification"
+        assert found.run["job_type"] == "tiny_clip"
         assert found.run["run_group"] == "study"
         assert found.run["tags"] == ["tiny_shapes", concept]
-        assert found.run["display_name"] == f"study/tiny_shapes/classification/{concept}"
+        assert found.run["display_name"] == f"study/tiny_shapes/tiny_clip/{concept}"
         own = [cell for cell in cells(config) if cell.concept == concept]
         failures = [failure for cell in own if (failure := store.failure(cell))]
         assert failures
@@ -173,13 +173,13 @@ def test_a_shard_is_a_run_of_its_task_and_tells_of_its_failures(tmp_path: Path) 
 def test_each_word_can_be_a_run(tmp_path: Path) -> None:
     keys = [*SMALL, "concept=red_striped_star", "task=classification", "direction=none"]
     config = compose([*keys, "wandb.granularity=word", f"outputs={tmp_path}"])
-    study.run(config)
+    run_study(config)
     runs = recorded(config.folder)
     assert sorted(found.run["display_name"] for found in runs) == sorted(
         cell.key for cell in cells(config)
     )
     for found in runs:
-        assert len(found.values("tiny_shapes/classification/loss")) == 12
+        assert len(found.values("tiny_shapes/tiny_clip/loss")) == 12
         assert {row[3] for row in found.table("rows")["data"]} == {"zepu"}
 
 

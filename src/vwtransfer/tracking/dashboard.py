@@ -3,21 +3,27 @@
 Its panels read the names that runs log (`tracking.names`), over all runs of the study together.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+import wandb
 
 from vwtransfer.config import Config
 from vwtransfer.errors import UserError
 from vwtransfer.models.suite import build
 from vwtransfer.results.summary import HEADLINES, delta_name
-from vwtransfer.tasks import Task
+from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.tracking import names
-from vwtransfer.tracking.server import reached
+from vwtransfer.tracking.server import one_line, reached
 
-if TYPE_CHECKING:
-    from wandb_workspaces.workspaces import Section, Workspace
+try:
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+except ImportError as missing:
+    raise UserError(
+        "action=dashboard needs wandb-workspaces: pip install -e '.[dashboard]' in the clone"
+    ) from missing
 
 UNCONSTRAINED = float("inf")
 PICTURED = ("generation", "detection")  # tasks whose measurements can be looked at
@@ -27,149 +33,113 @@ def make(config: Config) -> None:
     """Saves the view, and prints its address.
 
     Raises:
-        UserError: the extra is not installed, there is no API key, or the server refuses.
+        UserError: there is no API key, or the server refuses.
     """
+    reached("dashboard")
     try:
-        import wandb
-        import wandb_workspaces.workspaces as _  # noqa: F401  is it there?
-    except ImportError as error:
-        raise UserError(
-            "action=dashboard needs wandb-workspaces: pip install -e '.[dashboard]' in the clone"
-        ) from error
-    try:
-        reached("dashboard")
-        entity = config.wandb.entity or wandb.Api().default_entity
-        saved = dashboard(config, entity).save()
-    except UserError:
-        raise
+        saved = dashboard(config, config.wandb.entity or wandb.Api().default_entity).save()
     except Exception as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"action=dashboard: wandb's server does not take it ({why})") from error
+        why = f"wandb's server does not take it ({one_line(error)})"
+        raise UserError(f"action=dashboard: {why}") from error
     print(saved.url)
 
 
-def dashboard(config: Config, entity: str) -> "Workspace":
+def dashboard(config: Config, entity: str) -> ws.Workspace:
     """The view of the study's runs: a definition, of which no server knows yet."""
-    import wandb_workspaces.workspaces as ws
-
+    suite = build(config, torch.device("cpu"))
+    tasks, models = tasks_of(config, suite), suite.models
+    both = [(dataset.name, model) for dataset in config.dataset.values() for model in models]
+    headlines = {name: _headlines(tasks[model.task].metrics) for name, model in models.items()}
+    bars = [_bars(config, d, m, metric) for d, m in both for metric in headlines[m]]
+    curves = [_curves(config, d, m, metric) for d, m in both for metric in headlines[m]]
+    wide = ws.SectionLayoutSettings(columns=1, rows=1)
     return ws.Workspace(
         entity=entity,
         project=config.wandb.project,
         name=config.name,
-        sections=list(_sections(config)),
+        sections=[
+            ws.Section("Progress and failures", _progress(), is_open=True),
+            ws.Section("In-domain against transferred", [*filter(None, bars)], is_open=True),
+            ws.Section("Performance against delta", [*filter(None, curves)], is_open=True),
+            ws.Section(
+                "Every word, transfer and metric", [_table(names.ROWS)], layout_settings=wide
+            ),
+            ws.Section("Training", [_loss(d, m) for d, m in both if m in config.trained]),
+            ws.Section(
+                "Galleries",
+                [
+                    _gallery(d, s, m)
+                    for d, m in both
+                    if models[m].task in PICTURED
+                    for s in _sources(config, m)
+                ],
+            ),
+        ],
         runset_settings=ws.RunsetSettings(filters=ws.And(ws.Metric("Group") == config.name)),
     )
 
 
-def _sections(config: Config) -> Iterator["Section"]:
-    import wandb_workspaces.workspaces as ws
-
-    tasks = build(config, torch.device("cpu")).tasks
-    datasets = [dataset.name for dataset in config.dataset.values()]
-    yield ws.Section("Progress and failures", list(_progress()), is_open=True)
-    yield ws.Section(
-        "In-domain against transferred",
-        [panel for d in datasets for t in tasks.values() for panel in _bars(config, d, t)],
-        is_open=True,
-    )
-    yield ws.Section(
-        "Performance against delta",
-        [panel for d in datasets for t in tasks.values() for panel in _curves(config, d, t)],
-        is_open=True,
-    )
-    yield ws.Section(
-        "Every word, transfer and metric",
-        [_table(names.ROWS)],
-        layout_settings=ws.SectionLayoutSettings(columns=1, rows=1),
-    )
-    yield ws.Section("Training", [_loss(d, t) for d in datasets for t in config.task])
-    yield ws.Section(
-        "Galleries",
-        [_gallery(d, s, t) for d in datasets for t in PICTURED for s in _sources(config, t)],
-    )
-
-
-def _progress() -> Iterator[Any]:
-    import wandb_workspaces.reports.v2 as wr
-
+def _progress() -> list[Any]:
     told = {names.WORDS: "words", names.TRAINED: "trained", names.FAILED: "failed"}
-    for metric, title in told.items():
-        yield wr.ScalarChart(title=title, metric=metric, groupby_aggfunc="sum")
-    yield _table(names.FAILURES)
+    charts = [wr.ScalarChart(title=t, metric=m, groupby_aggfunc="sum") for m, t in told.items()]
+    return [*charts, _table(names.FAILURES)]
 
 
 def _table(name: str) -> Any:
     """A table of all runs together."""
-    import wandb_workspaces.reports.v2 as wr
-
     return wr.WeavePanelSummaryTable(table_name=name)
 
 
-def _bars(config: Config, dataset: str, task: Task) -> Iterator[Any]:
-    """The least constrained words of all tasks, measured in this one."""
-    import wandb_workspaces.reports.v2 as wr
-
+def _bars(config: Config, dataset: str, model: str, metric: str) -> Any:
+    """The least constrained words of all models, measured in this one."""
     widest = max(_deltas(config))
-    for metric in _headlines(task):
-        sources = _sources(config, task.name)
-        if sources:
-            measure = HEADLINES.get(metric, metric)
-            yield wr.BarPlot(
-                title=f"{dataset}, in {task.name}: {measure} ({delta_name(widest)})",
-                metrics=[names.result(dataset, s, task.name, metric, widest) for s in sources],
-                groupby=wr.Metric("Group"),
-                groupby_aggfunc="mean",
-            )
-
-
-def _curves(config: Config, dataset: str, task: Task) -> Iterator[Any]:
-    """Words of all tasks in balls of every radius, measured in this one."""
-    import wandb_workspaces.reports.v2 as wr
-
-    for metric in _headlines(task):
-        sources = _sources(config, task.name)
-        if sources and _deltas(config) - {UNCONSTRAINED}:
-            yield wr.LinePlot(
-                title=f"{dataset}, in {task.name}: {HEADLINES.get(metric, metric)}",
-                x=names.DELTA,
-                y=[names.by_delta(dataset, source, task.name, metric) for source in sources],
-                groupby=wr.Metric("Group"),
-                groupby_aggfunc="mean",
-                groupby_rangefunc="stderr",
-            )
-
-
-def _loss(dataset: str, task: str) -> Any:
-    import wandb_workspaces.reports.v2 as wr
-
-    return wr.LinePlot(
-        title=f"{dataset}, {task}: loss",
-        x=names.step(dataset, task),
-        y=[names.training(dataset, task, names.LOSS, "mean")],
-        groupby=wr.Metric("Group"),
-        groupby_aggfunc="mean",
-        groupby_rangefunc="minmax",
+    title = f"{dataset}, in {model}: {HEADLINES.get(metric, metric)} ({delta_name(widest)})"
+    read = [names.result(dataset, s, model, metric, widest) for s in _sources(config, model)]
+    return read and wr.BarPlot(
+        title=title, metrics=read, groupby=wr.Metric("Group"), groupby_aggfunc="mean"
     )
 
 
-def _gallery(dataset: str, source: str, task: str) -> Any:
-    import wandb_workspaces.reports.v2 as wr
+def _curves(config: Config, dataset: str, model: str, metric: str) -> Any:
+    """Words of all models in balls of every radius, measured in this one."""
+    read = [names.by_delta(dataset, s, model, metric) for s in _sources(config, model)]
+    title = f"{dataset}, in {model}: {HEADLINES.get(metric, metric)}"
+    return read and _deltas(config) - {UNCONSTRAINED} and _lines(title, names.DELTA, read, "stderr")
 
+
+def _loss(dataset: str, model: str) -> Any:
+    read = [names.training(dataset, model, names.LOSS, "mean")]
+    return _lines(f"{dataset}, {model}: loss", names.step(dataset, model), read, "minmax")
+
+
+def _lines(title: str, x: str, y: list[str], spread: str) -> Any:
+    """Means over the runs of the study, and their spread."""
+    return wr.LinePlot(
+        title=title,
+        x=x,
+        y=y,
+        groupby=wr.Metric("Group"),
+        groupby_aggfunc="mean",
+        groupby_rangefunc=spread,
+    )
+
+
+def _gallery(dataset: str, source: str, model: str) -> Any:
     return wr.MediaBrowser(
-        title=f"{dataset}: {source} in {task}",
-        media_keys=[names.images(dataset, source, task)],
+        title=f"{dataset}: {source} in {model}",
+        media_keys=[names.images(dataset, source, model)],
         num_columns=4,
     )
 
 
 def _sources(config: Config, target: str) -> list[str]:
-    """Tasks whose words are measured in `target`, itself first."""
-    own = [target] if target in config.task else []
-    return own + [s for s, t in config.direction if t == target and s in config.task]
+    """Models whose words are measured in `target`, itself first."""
+    own = [target] if target in config.trained else []
+    return own + [s for s, t in config.direction if t == target]
 
 
-def _headlines(task: Task) -> list[str]:
-    return [metric for metric in HEADLINES if metric in task.metrics] or list(task.metrics[:1])
+def _headlines(metrics: Sequence[str]) -> list[str]:
+    return [metric for metric in HEADLINES if metric in metrics] or list(metrics[:1])
 
 
 def _deltas(config: Config) -> set[float]:

@@ -1,17 +1,19 @@
 """What is logged, by name: the charts of a run and the panels of the dashboard read these.
 
-- <dataset>/<task>/loss_mean, loss_std, anchor_distance_mean, ... while words train; the x axis is
-  <dataset>/<task>/step
-- words/<dataset>/<task>/<concept>/<anchor>-<delta>-<seed>/loss, ...: the same of single words
+- <dataset>/<model>/loss_mean, loss_std, anchor_distance_mean, ... while words train; the x axis is
+  <dataset>/<model>/step
+- words/<dataset>/<model>/<concept>/<anchor>-<delta>-<seed>/loss, ...: the same of single words
 - progress/words, progress/trained, progress/failed, progress/measured
-- images/<dataset>/<trained_for>_on_<evaluated_on>: what was drawn, or boxes that were found
-- in_domain/<dataset>/<task>_on_<task>/<metric>/delta_<delta>: means over words in their own model;
-  transferred/..., baselines/...: the same of words in other models, and of what they are held to
-- by_delta/<dataset>/<trained_for>_on_<evaluated_on>/<metric>; the x axis is by_delta/delta
+- images/<dataset>/<source>_on_<target>: what was drawn, or boxes that were found
+- in_domain/<dataset>/<model>_on_<model>/<metric>/delta_<delta>: means over words in their own
+  model; transferred/..., baselines/...: the same in other models, and of what they are held to
+- by_delta/<dataset>/<source>_on_<target>/<metric>; the x axis is by_delta/delta
 - rows, failures: tables with a row per word, transfer and metric, and per failed word
 """
 
-from vwtransfer.results.summary import BASELINES
+from typing import Any
+
+from vwtransfer.results.schema import BASELINES, WORD
 from vwtransfer.words.cells import Cell, delta_text
 
 LOSS, ANCHOR_DISTANCE, PROJECTION_DISTANCE = "loss", "anchor_distance", "projection_distance"
@@ -23,14 +25,34 @@ ROWS, FAILURES = "rows", "failures"
 DELTA = "by_delta/delta"
 
 
-def step(dataset: str, task: str) -> str:
+def model(cell: Cell) -> str:
+    """The model that a word is trained in."""
+    return cell.model
+
+
+def source(row: Any) -> str:
+    """Whose word is measured: a model's name, or the kind of a baseline; of an EvalSpec or row."""
+    return str(row.source_model if row.kind == WORD else row.kind)
+
+
+def target(row: Any) -> str:
+    """The model that a word is measured in; of an EvalSpec or row."""
+    return str(row.target_model)
+
+
+def cell(row: Any) -> Cell:
+    """The word that is measured; of an EvalSpec or row."""
+    return Cell(row.dataset, row.source_model, row.concept, row.anchor, row.delta, row.seed)
+
+
+def step(dataset: str, model: str) -> str:
     """The x axis of training."""
-    return f"{dataset}/{task}/step"
+    return f"{dataset}/{model}/step"
 
 
-def training(dataset: str, task: str, quantity: str, statistic: str = "") -> str:
+def training(dataset: str, model: str, quantity: str, statistic: str = "") -> str:
     """One of `QUANTITIES` while training; `statistic` over words: mean or std."""
-    return f"{dataset}/{task}/{quantity}" + (f"_{statistic}" if statistic else "")
+    return f"{dataset}/{model}/{quantity}" + (f"_{statistic}" if statistic else "")
 
 
 def of_word(cell: Cell, quantity: str) -> str:
@@ -38,34 +60,28 @@ def of_word(cell: Cell, quantity: str) -> str:
     return f"words/{cell.key}/{quantity}"
 
 
-def images(dataset: str, trained_for: str, evaluated_on: str) -> str:
+def images(dataset: str, source: str, target: str) -> str:
     """What a model made of words."""
-    return f"images/{dataset}/{_pair(trained_for, evaluated_on)}"
+    return f"images/{dataset}/{source}_on_{target}"
 
 
-def result(dataset: str, trained_for: str, evaluated_on: str, metric: str, delta: float) -> str:
+def result(dataset: str, source: str, target: str, metric: str, delta: float) -> str:
     """The mean of a metric over words."""
-    transfer = "in_domain" if trained_for == evaluated_on else "transferred"
-    kind = "baselines" if trained_for in BASELINES else transfer
-    pair = _pair(trained_for, evaluated_on)
-    return f"{kind}/{dataset}/{pair}/{metric}/delta_{delta_text(delta)}"
+    transfer = "in_domain" if source == target else "transferred"
+    kind = "baselines" if source in BASELINES else transfer
+    return f"{kind}/{dataset}/{source}_on_{target}/{metric}/delta_{delta_text(delta)}"
 
 
-def by_delta(dataset: str, trained_for: str, evaluated_on: str, metric: str) -> str:
+def by_delta(dataset: str, source: str, target: str, metric: str) -> str:
     """The same as a curve over delta."""
-    return f"by_delta/{dataset}/{_pair(trained_for, evaluated_on)}/{metric}"
+    return f"by_delta/{dataset}/{source}_on_{target}/{metric}"
 
 
-def axes(datasets: list[str], tasks: list[str]) -> dict[str, str]:
+def axes(cells: list[Cell]) -> dict[str, str]:
     """Pattern -> the name that is its x axis."""
-    of_tasks = {
-        pattern: step(dataset, task)
-        for dataset in datasets
-        for task in tasks
-        for pattern in (f"{dataset}/{task}/*", f"words/{dataset}/{task}/*")
+    of_training = {
+        pattern: step(dataset, name)
+        for dataset, name in sorted({(cell.dataset, model(cell)) for cell in cells})
+        for pattern in (f"{dataset}/{name}/*", f"words/{dataset}/{name}/*")
     }
-    return {**of_tasks, "by_delta/*": DELTA}
-
-
-def _pair(trained_for: str, evaluated_on: str) -> str:
-    return f"{trained_for}_on_{evaluated_on}"
+    return {**of_training, "by_delta/*": DELTA}

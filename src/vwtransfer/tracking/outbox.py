@@ -1,4 +1,4 @@
-"""Hands messages to the process that talks to wandb, without ever making the work wait."""
+"""Hands calls to the process that talks to wandb, without ever making the work wait."""
 
 import contextlib
 import json
@@ -8,56 +8,50 @@ import queue
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
-
-from vwtransfer.tracking.messages import Closing, Message, Opening
+from typing import Any
 
 MOST_WAITING = 10_000  # reports in memory while the recorder starts; more are dropped
-GRACE_S = 5.0  # beyond the patience of wandb's own
+GRACE_S = 5.0  # for the recorder's own end, after the uploads
 LOG = "recorder.log"
 
-Report = Callable[[], Iterable[Opening | Message]]
+Report = Callable[[], Iterable[tuple[Any, ...]]]  # calls: a method of `Recorder`, its arguments
 
 
 class Outbox:
-    """A thread that makes messages out of reports and writes them to a `recorder` process.
+    """A thread that makes calls out of reports and writes them to a `recorder` process.
 
     Args:
         folder: of the study; wandb/ in it is where the recorder leaves its log.
-        patience: seconds that `close` waits.
+        finish_timeout_s: how long the recorder waits for uploads at its end.
     """
 
-    def __init__(self, folder: Path, patience: float) -> None:
+    def __init__(self, folder: Path, finish_timeout_s: float) -> None:
         self.log = folder / "wandb" / LOG
-        self.patience = patience + GRACE_S
+        self.timeout = finish_timeout_s + GRACE_S
         self.answer: dict[str, Any] = {}
         self.lost = 0
         self.reason = ""
         self.process: subprocess.Popen[bytes] | None = None
-        self.waiting: queue.Queue[Report | None] = queue.Queue(MOST_WAITING)
+        self.waiting: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self.thread.start()
 
     def send(self, report: Report) -> None:
         """Has a report made and sent when its turn comes; returns at once."""
-        try:
-            self.waiting.put_nowait(report)
-        except queue.Full:
-            self.lost += 1
-            self.reason = self.reason or "reports came faster than they were taken"
+        if self.waiting.qsize() < MOST_WAITING:
+            self.waiting.put(report)
+        else:
+            self._miss("reports came faster than they were taken")
 
     def close(self, exit_code: int) -> None:
-        """Sends what waits and the end; gives the recorder up after `patience` seconds."""
-        deadline = time.monotonic() + self.patience
-        self.send(lambda: [Closing(exit_code)])
-        with contextlib.suppress(queue.Full):
-            self.waiting.put(None, timeout=self.patience)
-        self.thread.join(max(0.0, deadline - time.monotonic()))
+        """Sends what waits and the end; gives the recorder up when it takes too long."""
+        self.waiting.put(lambda: [("end", exit_code)])
+        self.waiting.put(None)
+        self.thread.join(self.timeout)
         if self.thread.is_alive():
-            self.reason = self.reason or f"no answer within {self.patience:.0f} s"
+            self.reason = self.reason or f"no answer within {self.timeout:.0f} s"
             if self.process is not None:
                 self.process.kill()
 
@@ -78,31 +72,23 @@ class Outbox:
             self.reason = f"the recorder does not start ({error})"
             return
         assert self.process.stdin is not None and self.process.stdout is not None
-        self._write(self.process.stdin)
-        with self.process.stdout as answer:
-            lines = answer.read().decode().splitlines()
+        with contextlib.suppress(BrokenPipeError), self.process.stdin as stream:
+            while (report := self.waiting.get()) is not None:
+                try:
+                    for call in report():
+                        stream.write(pickle.dumps(call))
+                    stream.flush()
+                except BrokenPipeError:
+                    raise
+                except Exception as error:  # a fault in a report is no reason to stop the work
+                    self._miss(f"{type(error).__name__}: {error}")
+        said = self.process.stdout.read()
         self.process.wait()
-        if lines:
-            self.answer = json.loads(lines[-1])
+        if said:
+            self.answer = json.loads(said)
         else:
             self.reason = self.reason or "the recorder died"
 
-    def _write(self, stream: IO[bytes]) -> None:
-        """Sends reports until there are no more, or no one takes them."""
-        try:
-            with stream:
-                while (report := self.waiting.get()) is not None:
-                    self._send(report, stream)
-        except OSError:
-            return
-
-    def _send(self, report: Report, stream: IO[bytes]) -> None:
-        try:
-            for message in report():
-                stream.write(pickle.dumps(message))
-            stream.flush()
-        except OSError:
-            raise
-        except Exception as error:  # a fault in a report is no reason to stop the work
-            self.lost += 1
-            self.reason = self.reason or f"{type(error).__name__}: {error}"
+    def _miss(self, reason: str) -> None:
+        self.lost += 1
+        self.reason = self.reason or reason

@@ -1,7 +1,6 @@
-"""Whether wandb's server answers, asked before wandb is: it tries again for minutes."""
+"""Whether wandb's server can be used, asked before wandb is: it tries again for minutes."""
 
 import os
-import queue
 import threading
 import urllib.error
 import urllib.request
@@ -10,30 +9,42 @@ from http import HTTPStatus
 from vwtransfer.errors import UserError
 
 REACH_S = 5.0  # how long the server may take to answer at all
-SILENT = "does not answer"
-KEY_FROM = "https://wandb.ai/authorize"
+NO_KEY = "there is no API key"
+
+
+def unusable() -> str:
+    """Why nothing can be sent to wandb's server; empty where it can. Never asks a person."""
+    import wandb
+
+    try:
+        # not verified: that waits minutes for a server that does not answer
+        if not wandb.login(prompt=False, verify=False):
+            return NO_KEY
+    except Exception as error:  # a key that cannot be one
+        return one_line(error)
+    url = wandb.setup(settings=wandb.Settings(silent=True)).settings.base_url
+    useless = trouble(url)
+    return f"{url} {useless}" if useless else ""
 
 
 def trouble(url: str) -> str:
     """Why a server is of no use, within `REACH_S`, looking up its name included; else empty."""
-    found: queue.Queue[str] = queue.Queue()
+    found = ["does not answer"]
 
     def ask() -> None:
         try:
             urllib.request.urlopen(url, timeout=REACH_S).close()
-            found.put("")
+            found.append("")
         except urllib.error.HTTPError as error:  # such as "not found", which is an answer too
-            found.put(
-                f"answers {error.code}" if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
-            )
+            failed = error.code >= HTTPStatus.INTERNAL_SERVER_ERROR
+            found.append(f"answers {error.code}" if failed else "")
         except (OSError, ValueError):
-            found.put(SILENT)
+            return
 
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        return found.get(timeout=REACH_S)
-    except queue.Empty:
-        return SILENT
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(REACH_S)
+    return found[-1]
 
 
 def reached(action: str) -> None:
@@ -44,17 +55,14 @@ def reached(action: str) -> None:
     Raises:
         UserError: one is missing for `action`.
     """
-    import wandb
-
     os.environ.pop("WANDB_MODE", None)
-    settings = wandb.setup(settings=wandb.Settings(silent=True)).settings
-    try:
-        has_key = wandb.login(prompt=False, verify=False)
-    except Exception as error:
-        raise UserError(f"action={action}: wandb says: {error}") from error
-    if not has_key:
-        raise UserError(
-            f"action={action}: there is no API key. Take one from {KEY_FROM} and: wandb login"
+    if why := unusable():
+        mend = (
+            ". Take one from https://wandb.ai/authorize and: wandb login" if why == NO_KEY else ""
         )
-    if useless := trouble(settings.base_url):  # wandb would try for long, and may never end
-        raise UserError(f"action={action}: {settings.base_url} {useless}.")
+        raise UserError(f"action={action}: {why}{mend}")
+
+
+def one_line(error: Exception) -> str:
+    """An exception, for a sentence."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,10 +1,11 @@
-"""action=sync: uploads a study's offline runs, with `wandb beta sync`.
+"""action=wandb_sync: uploads a study's offline runs, with `wandb beta sync`.
 
 That refuses a whole folder for one file that a killed job left without a run in it, and leaves out
 what a job wrote when it was started again if the former file ends in the middle of a record. Here
 such ends are cut off first. A file is a log of records in LevelDB's format, after a header.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -13,7 +14,6 @@ from pathlib import Path
 
 from vwtransfer.config import Config
 from vwtransfer.errors import UserError
-from vwtransfer.files import write_atomically
 from vwtransfer.tracking.server import reached
 
 AT_ONCE = 8  # runs
@@ -31,15 +31,15 @@ def sync(config: Config) -> None:
     folder = config.folder / "wandb"
     logs = sorted(folder.glob("offline-run-*/*.wandb"))
     if not logs:
-        raise UserError(f"action=sync: there are no offline runs in {folder}")
-    reached("sync")
+        raise UserError(f"action=wandb_sync: there are no offline runs in {folder}")
+    reached("wandb_sync")
     rest = [log for log in logs if not _marker(log).exists()]
     quiet = [log for log in rest if time.time() - log.stat().st_mtime > QUIET_S]
-    wanted = [str(log) for log in quiet if mended(log)]
+    wanted = [log for log in quiet if mended(log)]
     if wanted:
-        command = [sys.executable, "-m", "wandb", "beta", "sync", "-n", str(AT_ONCE), *wanted]
-        subprocess.run(command, check=False)  # its status says nothing
-    left = [log for log in wanted if not _marker(Path(log)).exists()]
+        command = [sys.executable, "-m", "wandb", "beta", "sync", "-n", str(AT_ONCE)]
+        subprocess.run([*command, *wanted], check=False)  # its status says nothing
+    left = [log for log in wanted if not _marker(log).exists()]
     print(
         f"uploaded: {len(wanted) - len(left)} of {len(logs)} files of runs;"
         f" {len(logs) - len(rest)} were before,"
@@ -47,7 +47,7 @@ def sync(config: Config) -> None:
         f" {len(quiet) - len(wanted)} have nothing in them"
     )
     if left:
-        raise UserError(f"action=sync: {len(left)} were not uploaded, the first is {left[0]}")
+        raise UserError(f"action=wandb_sync: {len(left)} were not uploaded, the first is {left[0]}")
 
 
 def _marker(log: Path) -> Path:
@@ -68,12 +68,8 @@ def mended(log: Path) -> bool:
     for end, record in _records(content):
         whole, holds_run = end, holds_run or Record.FromString(record).HasField("run")
     if holds_run and whole < len(content):
-        write_atomically(log, lambda temporary: _write(temporary, content[:whole]))
+        os.truncate(log, whole)
     return holds_run
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _records(content: bytes) -> Iterator[tuple[int, bytes]]:
@@ -84,10 +80,8 @@ def _records(content: bytes) -> Iterator[tuple[int, bytes]]:
             at += BLOCK - at % BLOCK
         begin = at + CHUNK_HEADER
         header = content[at:begin]
-        if len(header) < CHUNK_HEADER:
-            return
         at = begin + int.from_bytes(header[4:6], "little")
-        if at > len(content):
+        if len(header) < CHUNK_HEADER or at > len(content):
             return
         record += content[begin:at]
         if header[6] in (WHOLE, LAST):
