@@ -23,17 +23,18 @@ from selenium.webdriver.support.ui import Select
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from made_up import TASKS, made_up_activations, make_up
+from made_up import made_up_activations, make_up
 from vwtransfer.analysis.part_files import write_part
-from vwtransfer.analysis.word_tables import NEIGHBOURS_KEPT
-from vwtransfer.evaluation.saved_images import image_path
+from vwtransfer.analysis.word_tables import GROUP, NUM_NEIGHBOURS
+from vwtransfer.evaluation.saved_images import COLUMNS, image_path
 from vwtransfer.report import write_report
 from vwtransfer.report.figures.activations import SHEET, activation_figures, sheet_name
-from vwtransfer.report.study_reader import OURS, read_study
+from vwtransfer.report.study_folder import KINDS
+from vwtransfer.report.study_reader import read_study
 
 DATASETS = ("imagenet", "dreambooth", "coco", "pascal")
 DELTAS = "[0.1,0.2,0.5,1.0]"
-LAYERS = {"generation": 23, "detection": 12, "classification": 12}
+LAYERS = {"sd21": 23, "owlv2_base": 12, "dfn_clip": 12}
 VECTORS = 4
 PICTURES = 40  # different ones, of 512 x 512 pixels, as files of a study are at most
 READY = """
@@ -83,9 +84,10 @@ def _pictures(folder: Path, frame: pd.DataFrame) -> None:
         files.append(folder / "drawn" / f"{number}.png")
         files[-1].parent.mkdir(exist_ok=True)
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(files[-1])
-    words = frame[frame["trained_for"].isin(TASKS)]
-    for kind, model in (("images", "generation"), ("detections", "detection")):
-        rows = words[words["evaluated_on"] == model][[*OURS, "transfer"]].drop_duplicates()
+    words = frame[frame["kind"] == "word"]
+    for kind in ("images", "detections"):
+        made = words[words["target_task"] == KINDS[kind]]
+        rows = made[[name for name in COLUMNS if name != "number"]].drop_duplicates()
         for i, row in enumerate(rows.to_dict("records")):
             path = image_path(folder / kind, **row, number=0)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,19 +100,19 @@ def _pictures(folder: Path, frame: pd.DataFrame) -> None:
 
 def _tables(folder: Path, frame: pd.DataFrame) -> None:
     """activations/ and neighbours/ of every word in every model."""
-    words = frame[frame["trained_for"].isin(TASKS)]
-    group = ["dataset", "trained_for", "transfer", "evaluated_on", "delta", "seed"]
+    words = frame[frame["kind"] == "word"]
+    group = [*GROUP]
     for key, rows in words.groupby(group):
         part = dict(zip(group, key, strict=True))
         pairs = rows[["concept", "anchor"]].drop_duplicates()
         concepts, anchors = sorted(pairs["concept"].unique()), sorted(pairs["anchor"].unique())
         name = "-".join(map(str, key)) + ".parquet"
-        layers = LAYERS[part["evaluated_on"]]
+        layers = LAYERS[part["target_model"]]
         columns = made_up_activations(part["dataset"], concepts, anchors, layers)
         shown = {1, 8, 16, 23} if layers == 23 else {1, 4, 8, 12}
         nowhere = [layer not in shown for layer in columns["layer"]]
         for axis in ("x", "y"):
-            columns[axis] = np.where(nowhere, np.nan, columns[axis]).tolist()
+            columns[axis] = np.where(nowhere, np.nan, np.array(columns[axis], float)).tolist()
         columns |= {name: [value] * len(nowhere) for name, value in part.items()}
         write_part(folder / "activations" / name, columns, "made up")
         near = [
@@ -118,10 +120,12 @@ def _tables(folder: Path, frame: pd.DataFrame) -> None:
                 **part,
                 "concept": concept,
                 "anchor": anchor,
+                "encoder": "text",
+                "place": 0,
                 "vector": vector,
                 "anchor_distance": 0.5,
-                "nearest": [anchor, *anchors][:NEIGHBOURS_KEPT],
-                "distance": [0.5] * NEIGHBOURS_KEPT,
+                "nearest": [anchor, *anchors][:NUM_NEIGHBOURS],
+                "distance": [0.5] * NUM_NEIGHBOURS,
             }
             for concept, anchor, vector in product(concepts, anchors, range(VECTORS))
         ]
@@ -155,7 +159,7 @@ def _opened(report: Path) -> None:
             print(f"{width} px: can be used after {drawn:.2f} s, loaded after {loaded:.2f} s")
             if width > 1000:  # on a phone the charts are further down
                 print(f"first chart after {browser.execute_async_script(CHARTS):.2f} s")
-        for name in ("dataset", "concept", "task", "delta"):
+        for name in ("dataset", "concept", "source", "delta"):
             select = Select(browser.find_element(By.CSS_SELECTOR, f"#filters [name={name}]"))
             began = time.perf_counter()
             select.select_by_index(1)

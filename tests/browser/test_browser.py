@@ -1,92 +1,22 @@
 """The report as a person meets it: in a real browser, from disk, by mouse and by keyboard."""
 
-import math
 import shutil
-from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from selenium import webdriver
 from selenium.webdriver import ActionChains
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import WebDriverWait
 
-from made_up import made_up_activations, make_up
-from vwtransfer.analysis.part_files import write_part
+from browsing import ANCHORS, CONCEPTS, WORDS, choose, complaints, drawn, one, opened
+from made_up import make_up
 from vwtransfer.report import write_report
 
 pytestmark = pytest.mark.browser
-
-CONCEPTS = ["red_striped_star", "red_striped_heart", "blue_dotted_star"]
-ANCHORS = ["zepu", "muli", "bemi"]
-DELTAS = [0.1, 0.5, math.inf]
-SWITCHES = (
-    *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
-    *("disable-background-networking", "disable-component-update", "disable-sync"),
-    "disable-dev-shm-usage",
-    "window-size=1280,900",
-)
-WORDS = len(CONCEPTS) * len(ANCHORS) * len(DELTAS) * 3
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert chromium and driver, "apt-get install chromium chromium-driver"
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for switch in SWITCHES:
-        options.add_argument(f"--{switch}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(driver))
-    yield started
-    started.quit()
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("outputs") / "made"
-    make_up(
-        folder,
-        f"concept=[{','.join(CONCEPTS)}]",
-        f"anchor=[{','.join(ANCHORS)}]",
-        "delta=[null,0.1,0.5]",
-        pictures=True,
-    )
-    columns = made_up_activations("tiny_shapes", CONCEPTS, ANCHORS)
-    write_part(folder / "activations" / "a.parquet", columns, "made up")
-    return write_report(folder)
-
-
-@pytest.fixture
-def page(browser: WebDriver, report: Path) -> WebDriver:
-    opened(browser, report)
-    return browser
-
-
-def opened(browser: WebDriver, report: Path, *, width: int = 1280, scripts: bool = True) -> None:
-    """Opens a report from disk at a width in pixels, with or without scripts."""
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
-    browser.get(report.as_uri())
-
-
-def one(page: WebDriver, selector: str) -> WebElement:
-    return page.find_element(By.CSS_SELECTOR, selector)
-
-
-def choose(page: WebDriver, name: str, value: str) -> None:
-    Select(one(page, f"#filters [name={name}]")).select_by_value(value)
 
 
 def count(page: WebDriver) -> str:
@@ -97,25 +27,6 @@ def cells(page: WebDriver, column: int) -> list[str]:
     """What a column of the table of words shows."""
     found = page.find_elements(By.CSS_SELECTOR, f"#words tbody td:nth-child({column})")
     return [cell.text for cell in found]
-
-
-def drawn(page: WebDriver, section: str) -> list[Any]:
-    """The charts of a section, brought into view one after the other: their traces' data."""
-    place = f"#{section} .plot"
-    for chart in page.find_elements(By.CSS_SELECTOR, place):
-        page.execute_script("arguments[0].scrollIntoView()", chart)
-        WebDriverWait(page, 20).until(partial(_is_drawn, chart))
-    script = f"return [...document.querySelectorAll('{place}')].map(c => c.data)"
-    found: list[Any] = page.execute_script(script)
-    return found
-
-
-def _is_drawn(chart: WebElement, _page: WebDriver) -> bool:
-    return "js-plotly-plot" in (chart.get_attribute("class") or "")
-
-
-def complaints(page: WebDriver) -> list[str]:
-    return [entry["message"] for entry in page.get_log("browser")]
 
 
 def test_it_opens_from_disk_without_a_complaint(page: WebDriver) -> None:
@@ -138,11 +49,11 @@ def test_all_pictures_load(page: WebDriver) -> None:
 
 def test_filters_choose_words_charts_and_pictures(page: WebDriver) -> None:
     assert count(page) == f"{WORDS} of {WORDS} words"
-    choose(page, "task", "detection")
+    choose(page, "source", "tiny_owlv2")
     choose(page, "delta", "0.5")
     choose(page, "concept", CONCEPTS[0])
     assert count(page) == f"{len(ANCHORS)} of {WORDS} words"
-    assert set(cells(page, 2)) == {"detection"}
+    assert set(cells(page, 2)) == {"tiny_owlv2"}
     assert sorted(cells(page, 4)) == sorted(ANCHORS)
     shown = page.find_elements(By.CSS_SELECTOR, ".gallery:not([hidden])")
     beside, grid = shown
@@ -151,7 +62,7 @@ def test_filters_choose_words_charts_and_pictures(page: WebDriver) -> None:
     assert [head.get_attribute("data-concept") for head in heads] == [CONCEPTS[0]]
     assert len(grid.find_elements(By.CSS_SELECTOR, "tbody tr:not([hidden])")) == 1
     bars = [trace for chart in drawn(page, "figure-3") for trace in chart if trace["type"] == "bar"]
-    assert {trace["name"] for trace in bars} == {"detection"}
+    assert {trace["name"] for trace in bars} == {"tiny_owlv2"}
     assert all("n = 3" in trace["customdata"][0] for trace in bars)
     one(page, "#filters [type=reset]").click()
     assert count(page) == f"{WORDS} of {WORDS} words"
@@ -164,8 +75,8 @@ def test_bars_of_a_half_done_study_are_pale_and_say_over_how_many_words_they_are
     make_up(folder, f"concept=[{','.join(CONCEPTS)}]", f"anchor=[{','.join(ANCHORS)}]")
     (part,) = (folder / "results").glob("*.parquet")
     rows = pq.read_table(part).to_pandas()
-    lost = (rows["trained_for"] == "detection") & (rows["concept"] == CONCEPTS[0])
-    lost |= rows["trained_for"] == "classification"
+    lost = (rows["source_model"] == "tiny_owlv2") & (rows["concept"] == CONCEPTS[0])
+    lost |= rows["source_model"] == "tiny_clip"
     pq.write_table(pq.read_table(part).filter(~lost.to_numpy()), part)
     (folder / "results.parquet").unlink()
     opened(browser, write_report(folder))
@@ -190,7 +101,7 @@ def test_pointing_at_a_bar_gives_its_value_interval_and_words(page: WebDriver) -
         lambda _: page.execute_script("return document.querySelector('.hoverlayer').textContent")
     )
     assert f"{own['y'][0]:.3f} [" in said
-    assert "trained for generation" in said
+    assert "trained in tiny_sd (generation)" in said
     assert "n = 9" in said
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fabricated import study
+from fabricated import MODELS, TWO_GENERATORS, study
 from made_up import made_up_activations, make_up, rows_of
 from vwtransfer import results
 from vwtransfer.errors import UserError
@@ -24,7 +24,7 @@ BLUE, ORANGE, GREEN = (0, 114, 178), (230, 159, 0), (0, 158, 115)
 
 def one_panel(frame: pd.DataFrame) -> pd.DataFrame:
     """The results in one model only, which are drawn in a fraction of the time."""
-    return frame[frame["evaluated_on"] == "generation"].reset_index(drop=True)
+    return frame[frame["target_model"] == "tiny_sd"].reset_index(drop=True)
 
 
 def said(png: Path) -> str:
@@ -62,7 +62,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_higher_mean_is_a_higher_bar(tmp_path: Path) -> None:
     frame = one_panel(study())
-    own = (frame["trained_for"] == "generation") & (frame["evaluated_on"] == "generation")
+    own = (frame["source_model"] == "tiny_sd") & (frame["target_model"] == "tiny_sd")
     heights = []
     for level in (0.25, 0.5, 1.0):
         png, _ = figure_3(frame.assign(value=frame["value"].mask(own, level)), tmp_path / "figure")
@@ -80,52 +80,51 @@ def test_results_of_a_run_are_drawn_as_they_are_read(tmp_path: Path) -> None:
 
 def test_missing_and_failed_words_are_noted_on_the_figure(tmp_path: Path) -> None:
     frame = study()
-    frame.loc[
-        (frame["trained_for"] == "detection") & (frame["concept"] == "concept_9"), "value"
-    ] = np.nan
+    of_detector = frame["source_model"] == "tiny_owlv2"
+    frame.loc[of_detector & (frame["concept"] == "concept_9"), "value"] = np.nan
     lost = [f"concept_{i}" for i in range(4)]
-    frame = frame[~((frame["trained_for"] == "detection") & frame["concept"].isin(lost))]
+    frame = frame[~(of_detector & frame["concept"].isin(lost))]
     png, _ = figure_3(frame, tmp_path / "figure")
-    assert "4 of 10 words trained for detection missing (unconstrained)" in said(png)
-    assert "1 of 10 words trained for detection failed (unconstrained)" in said(png)
+    assert "4 of 10 words of tiny_owlv2 missing (unconstrained)" in said(png)
+    assert "1 of 10 words of tiny_owlv2 failed (unconstrained)" in said(png)
     assert "n = 5 to 10 words" in said(png)
 
 
 def test_each_figure_misses_only_what_was_planned_for_it(tmp_path: Path) -> None:
     frame = one_panel(study(words=3, deltas=[0.5], words_at_deltas=2))
     planned = [
-        Cell("tiny_shapes", task, f"concept_{i}", f"anchor_{i}", delta, 0)
-        for task in ("generation", "detection", "classification")
+        Cell("tiny_shapes", model, f"concept_{i}", f"anchor_{i}", delta, 0)
+        for model in MODELS
         for delta, words in ((math.inf, 4), (0.5, 3))
         for i in range(words)
     ]
     three, _ = figure_3(frame, tmp_path / "figure_3", planned=planned)
     six, _ = figure_6(frame, tmp_path / "figure_6", planned=planned)
-    assert "1 of 4 words trained for generation missing (unconstrained)" in said(three)
+    assert "1 of 4 words of tiny_sd missing (unconstrained)" in said(three)
     assert "delta" not in said(three)
-    assert "1 of 3 words trained for generation missing (delta 0.5)" in said(six)
+    assert "1 of 3 words of tiny_sd missing (delta 0.5)" in said(six)
 
 
-def test_a_task_or_direction_without_results_leaves_a_gap(tmp_path: Path) -> None:
+def test_a_model_or_direction_without_results_leaves_a_gap(tmp_path: Path) -> None:
     frame = one_panel(study(deltas=[0.0, 0.5]))
-    failed = frame["trained_for"] == "detection"
+    failed = frame["source_model"] == "tiny_owlv2"
     whole, _ = figure_3(frame, tmp_path / "whole")
     gap, _ = figure_3(frame.assign(value=frame["value"].mask(failed)), tmp_path / "gap")
     assert coloured(gap, ORANGE) < coloured(whole, ORANGE)
-    frame = frame[~((frame["trained_for"] == "classification") & (frame["delta"] == 0.5))]
+    frame = frame[~((frame["source_model"] == "tiny_clip") & (frame["delta"] == 0.5))]
     png, _ = figure_6(frame, tmp_path / "figure_6")
-    assert "3 of 3 words trained for classification missing (delta 0.5)" in said(png)
+    assert "3 of 3 words of tiny_clip missing (delta 0.5)" in said(png)
 
 
 def test_what_is_half_done_is_pale_and_the_title_says_so(tmp_path: Path) -> None:
     frame = one_panel(study(words=4, deltas=[0.5], words_at_deltas=4))
     planned = [
-        Cell("tiny_shapes", task, f"concept_{i}", f"anchor_{i}", delta, 0)
-        for task in ("generation", "detection", "classification")
+        Cell("tiny_shapes", model, f"concept_{i}", f"anchor_{i}", delta, 0)
+        for model in MODELS
         for delta in (math.inf, 0.5)
         for i in range(4)
     ]
-    half = frame[~((frame["trained_for"] == "generation") & (frame["concept"] == "concept_0"))]
+    half = frame[~((frame["source_model"] == "tiny_sd") & (frame["concept"] == "concept_0"))]
     for figure, words in ((figure_3, 12), (figure_6, 24)):
         whole, _ = figure(frame, tmp_path / "whole", planned=planned)
         pale, _ = figure(half, tmp_path / "pale", planned=planned)
@@ -138,12 +137,12 @@ def test_what_is_half_done_is_pale_and_the_title_says_so(tmp_path: Path) -> None
 def test_what_has_no_results_yet_keeps_its_place_and_others_their_colours(tmp_path: Path) -> None:
     frame = one_panel(study(words=2))
     planned = [
-        Cell(dataset, task, f"concept_{i}", f"anchor_{i}", math.inf, 0)
+        Cell(dataset, model, f"concept_{i}", f"anchor_{i}", math.inf, 0)
         for dataset in ("tiny_shapes", "tiny_small")
-        for task in ("generation", "detection", "classification")
+        for model in MODELS
         for i in range(2)
     ]
-    png, _ = figure_3(frame[frame["trained_for"] != "generation"], tmp_path / "f", planned=planned)
+    png, _ = figure_3(frame[frame["source_model"] != "tiny_sd"], tmp_path / "f", planned=planned)
     assert "INCOMPLETE: 8 of 12 words are missing" in said(png)
     assert coloured(png, BLUE) < coloured(png, ORANGE)
     assert coloured(png, GREEN) > 100
@@ -190,7 +189,8 @@ def test_published_values_are_marked_beside_ours(tmp_path: Path) -> None:
         {
             "dataset": "tiny_shapes",
             "metric": "generation_accuracy",
-            "trained_for": ["generation", "detection", "generation"],
+            "source_model": ["tiny_sd", "tiny_owlv2", "tiny_sd"],
+            "target_model": "tiny_sd",
             "delta": [math.inf, math.inf, 0.5],
             "mean": [0.9, 0.2, 0.6],
             "ci_low": [0.8, 0.1, 0.5],
@@ -225,8 +225,10 @@ def test_figures_of_one_transfer_do_not_outlive_those_of_two(tmp_path: Path) -> 
     config = make_up(tmp_path / "study", "concept=red_striped_star", "task=[detection]")
     draw_results(read_study(config.folder))
     assert (config.folder / "figures" / "figure_3.png").is_file()
-    moved = rows_of(config).query("trained_for == 'detection' and transfer == 'none'")
-    rows = moved.assign(evaluated_on="generation", metric="generation_accuracy")
+    own = rows_of(config).query("target_model == 'tiny_owlv2' and kind == 'word'")
+    rows = own.assign(
+        target_model="tiny_sd", target_task="generation", metric="generation_accuracy"
+    ).drop_duplicates(["concept", "anchor", "delta"])
     for method in ("least_squares", "ridge"):
         records = [Record(**row) for row in rows.assign(transfer=method).to_dict("records")]
         results.write_part(config.folder, records, method)
@@ -234,3 +236,39 @@ def test_figures_of_one_transfer_do_not_outlive_those_of_two(tmp_path: Path) -> 
     draw_results(read_study(config.folder))
     names = {path.stem for path in (config.folder / "figures").glob("figure_3*")}
     assert names == {"figure_3-least_squares", "figure_3-ridge"}
+
+
+def test_two_models_of_one_task_stand_side_by_side(tmp_path: Path) -> None:
+    frame = study(words=3, deltas=[0.5], models=TWO_GENERATORS)
+    one = frame[frame["source_model"] != "tiny_sd_b"]
+    planned = [
+        Cell("tiny_shapes", model, f"concept_{i}", f"anchor_{i}", delta, 0)
+        for model in TWO_GENERATORS
+        for delta in (math.inf, 0.5)
+        for i in range(3)
+    ]
+    for figure in (figure_3, figure_6):
+        both, _ = figure(frame, tmp_path / "both")
+        # colours are those of source models, by task and then by name
+        assert all(coloured(both, colour) > 100 for colour in (BLUE, ORANGE, GREEN))
+        half, _ = figure(one, tmp_path / "one", planned=planned)
+        assert coloured(half, ORANGE) < coloured(both, ORANGE)
+        assert coloured(half, GREEN) > 100
+        assert "3 of 3 words of tiny_sd_b missing" in said(half)
+
+
+def test_the_sheets_of_two_models_of_one_task_are_two(tmp_path: Path) -> None:
+    concepts, anchors = [f"concept_{i}" for i in range(2)], ["zepu", "muli"]
+    parts = [
+        pd.DataFrame(made_up_activations("tiny_shapes", concepts, anchors, source=s, target=t))
+        for s, t in (("tiny_sd", "tiny_sd"), ("tiny_sd", "tiny_sd_b"), ("tiny_sd_b", "tiny_sd_b"))
+    ]
+    rows = pd.concat([*parts, parts[2].assign(encoder="text_2", place=1)], ignore_index=True)
+    rows["encoders"] = np.where(rows["target_model"] == "tiny_sd_b", 2, 1)
+    todo = activation_figures(rows, tmp_path, "made-up", tasks=TWO_GENERATORS)
+    first, second = (draw()[0] for draw in todo)
+    assert first.stem == "activations-tiny_shapes-in-tiny_sd-inf-0"
+    assert second.stem == "activations-tiny_shapes-in-tiny_sd_b-inf-0"
+    assert "in the text encoder of tiny_sd (generation)" in said(first)
+    assert "in the first text encoder (text) of tiny_sd_b (generation)" in said(second)
+    assert "n = 4 words in each row" in said(second)

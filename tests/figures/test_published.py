@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from vwtransfer.results import published
-from vwtransfer.results.summary import means
+from vwtransfer.results.statistics import bootstrap_mean
 
 
 def test_all_cells_of_figures_3_and_6_are_there() -> None:
@@ -33,8 +33,8 @@ def test_only_a_study_of_the_papers_models_and_datasets_has_published_values() -
     assert set(found["dataset"]) == {"coco"}
 
 
-def ours(values: list[float]) -> pd.DataFrame:
-    """Means of words trained for and measured by generation on COCO."""
+def ours(values: list[float], model: str = "sd21", target: str = "sd21") -> pd.DataFrame:
+    """Words of a generator in a generator, on COCO."""
     rows = [
         {
             "experiment": "section4",
@@ -42,16 +42,19 @@ def ours(values: list[float]) -> pd.DataFrame:
             "concept": f"concept_{i}",
             "anchor": "cup",
             "delta": math.inf,
-            "trained_for": "generation",
-            "transfer": "none",
-            "evaluated_on": "generation",
+            "kind": "word",
+            "source_model": model,
+            "source_task": "generation",
+            "transfer": "none" if model == target else "least_squares",
+            "target_model": target,
+            "target_task": "generation",
             "metric": "generation_accuracy",
             "value": value,
             "seed": 0,
         }
         for i, value in enumerate(values)
     ]
-    return means(pd.DataFrame(rows))
+    return pd.DataFrame(rows)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +73,28 @@ def test_intervals_that_share_a_value_overlap(values: list[float], overlap: bool
     assert row["theirs"] == 0.99
     assert row["difference"] == pytest.approx(row["ours"] - 0.99)
     assert row["overlap"] is overlap
+
+
+def test_each_model_of_a_task_is_held_against_the_papers() -> None:
+    theirs = published.of_study("paper", ["coco"])
+    assert theirs is not None
+    values = [1.0] * 60 + [0.0] * 40
+    pairs = [("sd21", "sd21"), ("sd15", "sd15"), ("sd15", "sd21")]
+    frame = pd.concat([ours(values, *pair) for pair in pairs])
+    both = published.compared(frame, theirs)
+    assert both["source_model"].tolist() == ["sd15", "sd21"]
+    assert both["target_model"].tolist() == ["sd15", "sd21"]
+
+
+def test_intervals_beside_the_papers_resample_words_by_themselves() -> None:
+    theirs = published.of_study("paper", ["coco"])
+    assert theirs is not None
+    values = [1.0, 1.0, 0.0, 0.0] * 5
+    frame = ours(values).assign(
+        concept=["a", "a", "b", "b"] * 5, anchor=list("abcdefghijklmnopqrst")
+    )
+    (row,) = published.compared(frame, theirs).to_dict("records")
+    alone = bootstrap_mean(values, dataset="coco")
+    assert (
+        (row["low"], row["high"]) == (alone.low, alone.high) == pytest.approx((0.3, 0.7), abs=0.06)
+    )

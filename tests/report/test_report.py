@@ -5,10 +5,8 @@ import math
 import shutil
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,8 +14,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from made_up import TASKS, made_up_activations, make_up
-from vwtransfer import study
+from html_pages import Page, page_of, undrawn
+from made_up import made_up_activations, make_up
+from vwtransfer.actions.run import _write_report
 from vwtransfer.analysis.part_files import write_part
 from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
@@ -25,50 +24,14 @@ from vwtransfer.main import dispatch
 from vwtransfer.report import write_report
 from vwtransfer.report.data import data
 from vwtransfer.report.page import page
-from vwtransfer.report.shares import reached, resampled, share_of, transferred
 from vwtransfer.report.study_reader import read_study
-from vwtransfer.report.summary_text import other_world, story
-from vwtransfer.results import summary
+from vwtransfer.report.summary_text import other_world, summary_text
+from vwtransfer.results.statistics import reached, retention
 
 CONCEPTS = ["red_striped_star", "blue_dotted_heart"]
 ANCHORS = ["zepu", "muli"]
+MODELS = ["tiny_sd", "tiny_owlv2", "tiny_clip"]
 SMALL = [f"concept=[{','.join(CONCEPTS)}]", f"anchor=[{','.join(ANCHORS)}]", "delta=[null,0.5]"]
-
-
-class Page(HTMLParser):
-    """What a page links to, shows and says."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.images: list[dict[str, str | None]] = []
-        self.ids: list[str] = []
-        self.texts: list[str] = []
-        self.script = ""
-        self.open: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        held = dict(attributes)
-        self.open.append(tag)
-        self.links += [value for name in ("src", "href") if (value := held.get(name))]
-        self.ids += [value] if (value := held.get("id")) else []
-        if tag == "img":
-            self.images.append(held)
-
-    def handle_data(self, text: str) -> None:
-        if self.open and self.open[-1] == "script":
-            self.script += text
-        else:
-            self.texts.append(text)
-
-    def handle_endtag(self, tag: str) -> None:
-        while self.open and self.open.pop() != tag:
-            pass
-
-    @property
-    def said(self) -> str:
-        return " ".join(" ".join(self.texts).split())
 
 
 @pytest.fixture(scope="module")
@@ -95,15 +58,6 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     return tmp_path / "made"
 
 
-def page_of(folder: Path) -> Page:
-    return Page((folder / "report.html").read_text(encoding="utf-8"))
-
-
-def undrawn(folder: Path) -> Page:
-    """What a report says, without figures 3 and 6, which take time."""
-    return Page(page(read_study(folder), {}))
-
-
 def test_the_page_needs_nothing_but_itself(whole: Path) -> None:
     page = page_of(whole)
     assert page.links
@@ -118,7 +72,7 @@ def test_every_picture_says_what_it_shows(whole: Path) -> None:
     assert all(image["alt"] for image in pictures)
     said = Counter(image["alt"] for image in pictures if "Figure" not in str(image["alt"]))
     words = len(CONCEPTS) * len(ANCHORS)
-    grids = len(TASKS) * 2  # of two deltas
+    grids = len(MODELS) * 2  # of two deltas
     assert len(said) == words + len(CONCEPTS)
     # in the grids, and side by side, where a concept has one word
     assert said.total() == grids * words + (grids + grids + 2) * len(CONCEPTS)
@@ -133,93 +87,80 @@ def test_a_complete_study_has_no_banner(whole: Path) -> None:
 def test_the_numbers_on_the_page_are_the_results(whole: Path) -> None:
     page = page_of(whole)
     frame = pd.read_parquet(whole / "results.parquet")
-    own = (frame["trained_for"] == "detection") & (frame["evaluated_on"] == "detection")
+    own = (frame["source_model"] == "tiny_owlv2") & (frame["target_model"] == "tiny_owlv2")
     chosen = frame[own & (frame["metric"] == "mean_average_precision") & (frame["delta"] == 0.5)]
     assert f"{chosen['value'].mean():.2f} [" in page.said
     words = data(read_study(whole))["words"]
-    assert len(words["delta"]) == len(CONCEPTS) * len(ANCHORS) * (2 * len(TASKS) + 1) + 2
+    assert len(words["delta"]) == len(CONCEPTS) * len(ANCHORS) * (2 * len(MODELS) + 1) + 2
 
 
-def test_the_summary_is_computed(whole: Path) -> None:
+def test_the_summary_is_computed_with_the_one_retention(whole: Path) -> None:
     found = read_study(whole)
-    lines = story(found)
-    words = len(CONCEPTS) * len(ANCHORS) * len(TASKS) * 2
+    lines = summary_text(found)
+    words = len(CONCEPTS) * len(ANCHORS) * len(MODELS) * 2
     assert f"{words} words for 2 concepts of tiny_shapes" in lines[0]
-    pairs = transferred(found, "least_squares", math.inf)
-    shares = {direction: share_of(some) for direction, some in pairs.items()}
-    assert len(shares) == 6
-    frame = found.frame[np.isinf(found.frame["delta"])]
-    accuracy = frame[frame["metric"] == "classifier_accuracy"].groupby("trained_for")["value"]
-    expected = accuracy.mean()["detection"] / accuracy.mean()["classification"]
-    assert shares["detection", "classification"].mean == pytest.approx(expected)
-    best = max(shares, key=lambda direction: shares[direction].mean)
+    assert "trained in tiny_sd (generation), tiny_owlv2 (detection) and tiny_clip" in lines[0]
+    kept = retention(found.frame, "least_squares")
+    assert len(kept.directions) == 6
+    assert any(f"words retain {kept.overall} of what" in line for line in lines)
+    assert any(f"it is {kept.capped}." in line for line in lines)
+    ranked = sorted(kept.directions.items(), key=lambda item: item[1].value)
+    (worst, least), (best, most) = ranked[0], ranked[-1]
     (line,) = (line for line in lines if "best direction" in line)
-    assert f"is {best[0]} to {best[1]}, which keeps {shares[best]};" in line
-    kept = share_of([pair for some in pairs.values() for pair in some])
-    assert kept.mean == pytest.approx(summary.kept(found.table)["least_squares"][0])
-    assert kept.low < kept.mean < kept.high
-    assert any(f"words keep {kept} of what" in line for line in lines)
+    assert f"is {best[0]} to {best[1]}, which retains {most};" in line
+    assert f"is {worst[0]} to {worst[1]}, which retains {least}." in line
+    assert any("resample concepts, then their anchors" in line for line in lines)
+
+
+def test_the_page_carries_the_same_retention(whole: Path) -> None:
+    found = read_study(whole)
+    said = page_of(whole).said
+    rows = data(found)["retention"]
+    for delta in (0.5, math.inf):
+        kept = retention(found.frame, "least_squares", delta)
+        for (source, target), each in kept.directions.items():
+            (number,) = (
+                i
+                for i, source_code in enumerate(rows["source_model"]["codes"])
+                if rows["source_model"]["names"][source_code] == source
+                and rows["target_model"]["names"][rows["target_model"]["codes"][i]] == target
+                and rows["dataset"]["names"][rows["dataset"]["codes"][i]] == ""
+                and rows["delta"][i] == (None if math.isinf(delta) else delta)
+            )
+            wanted = None if math.isnan(each.value) else pytest.approx(each.value, abs=1e-4)
+            assert rows["mean"][number] == wanted
+            assert ("undefined" if wanted is None else str(each)) in said
 
 
 def test_how_far_words_get_near_their_anchor_is_said_and_not_held_against_the_paper(
     whole: Path,
 ) -> None:
     found = read_study(whole)
-    frame = found.frame
-    own = frame[frame["trained_for"] == frame["evaluated_on"]]
-    own = own[
-        own["metric"].isin(["generation_accuracy", "mean_average_precision", "classifier_accuracy"])
-    ]
-    mean = own.groupby(["trained_for", "delta"])["value"].mean().unstack()
-    share = reached(found, 0.5)
-    assert share is not None
-    assert share.mean == pytest.approx((mean[0.5] / mean[math.inf]).mean())
-    assert any(f"unconstrained: {share} at delta 0.5." in line for line in story(found))
+    share = reached(found.frame, 0.5)
+    assert any(f"unconstrained: {share} at delta 0.5." in line for line in summary_text(found))
     said = other_world(found)
     assert "The tiny models are another world than the paper's" in said
-    assert said.endswith(
-        f"98 % of what unconstrained ones do in their own model; here it is {share}."
-    )
+    assert "intervals resample single words" in said
+    ratio = retention(found.frame, "least_squares", over_anchor=False, unit="word").overall
+    of_words = reached(found.frame, 0.5, unit="word")
+    assert said.endswith(f"here words keep {ratio} and words of delta 0.5 reach {of_words}.")
 
 
 def test_a_study_of_the_papers_models_is_held_against_the_paper(tmp_path: Path) -> None:
     bear_and_cup = ("concept=[bear,cup]", "anchor=[bear,cup]", "delta=[null,0.5]")
     make_up(tmp_path / "made", "model=paper", "dataset=coco", *bear_and_cup)
     found = read_study(tmp_path / "made")
-    lost = (found.frame["trained_for"] == "detection") & (found.frame["concept"] == "cup")
+    lost = (found.frame["source_model"] == "owlv2_base") & (found.frame["concept"] == "cup")
     half = replace(found, frame=found.frame[~lost])
     said = Page(page(half, {})).said
     assert "of 18 intervals overlap" in said  # three models, three origins, two deltas
     assert "2 of 4" in said
-    assert any(line.startswith("Of 18 values that the paper published") for line in story(half))
+    assert any(
+        line.startswith("Of 18 values that the paper published") for line in summary_text(half)
+    )
     assert other_world(half) == ""
     elsewhere = replace(found, frame=found.frame.assign(dataset="mine"))
-    assert other_world(elsewhere).startswith("These datasets are another world than the paper's")
-
-
-def test_the_interval_of_a_share_covers_it() -> None:
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(100):
-        moved, own = (
-            resampled(pd.DataFrame({"value": rng.normal(*level, 50)}), rng)["value"]
-            for level in ((0.3, 0.1), (0.9, 0.05))
-        )
-        share = share_of([(moved, own)])
-        covered += share.low <= 1 / 3 <= share.high
-    assert 88 <= covered <= 100
-    alone = resampled(pd.DataFrame({"moved": [0.2], "own": [0.8]}), rng)
-    share = share_of([(alone["moved"], alone["own"])])
-    assert share.mean == pytest.approx(0.25)
-    assert math.isnan(share.low)
-
-
-def test_a_word_that_was_not_measured_everywhere_counts_where_it_was() -> None:
-    words = pd.DataFrame({"own": [0.8, 0.6, 1.0], "moved": [0.2, math.nan, 0.4]})
-    means = resampled(words, np.random.default_rng(0))
-    assert means["own"][0] == pytest.approx(0.8)
-    assert means["moved"][0] == pytest.approx(0.3)
-    assert np.nanmax(means["moved"]) == pytest.approx(0.4)
+    assert other_world(elsewhere).startswith("These models or datasets are another world")
 
 
 def test_the_action_writes_the_report_of_a_name(copy: Path) -> None:
@@ -240,11 +181,11 @@ def test_what_is_half_done_is_missing_in_the_banner(copy: Path) -> None:
     (part,) = (copy / "results").glob("*.parquet")
     table = pq.read_table(part)
     rows = table.to_pandas()
-    lost = (rows["trained_for"] == "detection") & (rows["concept"] == CONCEPTS[0])
+    lost = (rows["source_model"] == "tiny_owlv2") & (rows["concept"] == CONCEPTS[0])
     pq.write_table(table.filter(~lost.to_numpy()), part)
     (copy / "results.parquet").unlink()
     write_report(copy)
-    lines = "2 of 4 words trained for detection missing (unconstrained, delta 0.5)"
+    lines = "2 of 4 words of tiny_owlv2 missing (unconstrained, delta 0.5)"
     page = page_of(copy)
     assert lines in page.said
     assert "incomplete" in page.ids
@@ -261,7 +202,10 @@ def test_a_cut_off_file_is_named(copy: Path) -> None:
     said = undrawn(copy).said
     assert "figures/activations-cut.png cannot be read" in said
     assert "cut-off.parquet" in said
-    assert "1 files cannot be read and are left out, such as b.parquet" in said
+    assert (
+        "1 files cannot be read, or are of a former version, and are left out, such as b.parquet"
+        in said
+    )
 
 
 def test_results_that_cannot_be_read_at_all_are_refused(copy: Path) -> None:
@@ -279,13 +223,10 @@ def test_mixed_experiments_are_refused(copy: Path) -> None:
         write_report(copy)
 
 
-def test_results_of_an_older_version_are_read_or_refused(copy: Path) -> None:
+def test_results_that_lack_columns_are_refused(copy: Path) -> None:
     (copy / "results.parquet").unlink()
     path = next((copy / "results").glob("*.parquet"))
-    table = pq.read_table(path)
-    pq.write_table(table.drop_columns(["unsafe"]), path)
-    assert "not checked for safety" in undrawn(copy).said
-    pq.write_table(table.drop_columns(["transfer"]), path)
+    pq.write_table(pq.read_table(path).drop_columns(["transfer"]), path)
     with pytest.raises(UserError, match="lacks the columns transfer"):
         write_report(copy)
 
@@ -311,7 +252,7 @@ def test_a_config_that_cannot_be_followed_is_said(
 
 
 def test_failed_words_are_listed(copy: Path) -> None:
-    failed = copy / "words/tiny_shapes/generation/red_striped_star/zepu-0.5-0.failed.json"
+    failed = copy / "words/tiny_shapes/tiny_sd/red_striped_star/zepu-0.5-0.failed.json"
     failed.parent.mkdir(parents=True)
     failed.write_text(json.dumps({"step": 7, "reason": "the loss is nan"}))
     said = undrawn(copy).said
@@ -323,7 +264,7 @@ def test_words_that_failed_are_listed_where_only_results_were_copied(copy: Path)
     (copy / "results.parquet").unlink()
     (part,) = (copy / "results").glob("*.parquet")
     rows = pq.read_table(part).to_pandas()
-    failed = (rows["trained_for"] == "detection") & (rows["concept"] == CONCEPTS[0])
+    failed = (rows["source_model"] == "tiny_owlv2") & (rows["concept"] == CONCEPTS[0])
     rows.loc[failed, "value"] = math.nan
     pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), part)
     said = undrawn(copy).said
@@ -334,25 +275,26 @@ def test_words_that_failed_are_listed_where_only_results_were_copied(copy: Path)
 
 def test_what_action_figures_has_not_made_yet_is_said(whole: Path) -> None:
     said = page_of(whole).said
-    assert "Of the 24 words measured in detection, 0 are shown here" in said  # no detections
-    assert "measured in generation, 0 are shown" in said  # no activations
-    assert "Of the 24 words measured in generation, 24" not in said
-    (whole / "images/tiny_shapes" / CONCEPTS[0] / "generation-none" / "zepu-0.5-0-0.png").rename(
-        whole / "zepu.png"
-    )
+    assert (
+        "Of the 24 words measured in tiny_owlv2 (detection), 0 are shown here" in said
+    )  # no detections
+    assert "measured in tiny_sd (generation), 0 are shown" in said  # no activations
+    assert "Of the 24 words measured in tiny_sd (generation), 24" not in said
+    own = "word~tiny_sd~none~tiny_sd/zepu-0.5-0-0.png"
+    picture = whole / "images/tiny_shapes" / CONCEPTS[0] / own
+    picture.rename(whole / "zepu.png")
     try:
-        assert "Of the 24 words measured in generation, 23 are shown here" in undrawn(whole).said
+        line = "Of the 24 words measured in tiny_sd (generation), 23 are shown here"
+        assert line in undrawn(whole).said
     finally:
-        (whole / "zepu.png").rename(
-            whole / "images/tiny_shapes" / CONCEPTS[0] / "generation-none" / "zepu-0.5-0-0.png"
-        )
+        (whole / "zepu.png").rename(picture)
 
 
 def test_a_report_that_cannot_be_written_loses_no_run(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (copy / "report.html").mkdir()
-    study._write_report(copy, Console(width=200))
+    _write_report(copy, Console(width=200))
     assert "the report could not be written" in capsys.readouterr().out
 
 
@@ -360,6 +302,6 @@ def test_where_nothing_is_measured_or_shown_nothing_is_lacking(tmp_path: Path) -
     make_up(tmp_path / "made", *SMALL)
     found = read_study(tmp_path / "made")
     pictures = found.pictures["images"]
-    assert "0 are shown here" in found.lacking(pictures, "generation")
-    alone = found.frame[found.frame["evaluated_on"] == "classification"]
-    assert replace(found, frame=alone).lacking(pictures, "generation") == ""
+    assert "0 are shown here" in found.lacking(pictures, "tiny_sd")
+    alone = found.frame[found.frame["target_model"] == "tiny_clip"]
+    assert replace(found, frame=alone).lacking(pictures, "tiny_sd") == ""

@@ -3,31 +3,31 @@
 Works on those of the words that the config names which are trained, in every model of the study.
 What it leaves is described in `word_tables` and `word_pictures`.
 
-Shapes: N words, K vectors per word, D embedding width.
+Shapes: N words, K vectors per word, D width of a model's embedding space.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import groupby
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from vwtransfer.analysis.word_pictures import write_pictures, write_targets
+from vwtransfer.analysis.word_pictures import Measuring, write_pictures, write_targets
 from vwtransfer.analysis.word_tables import group_of, write_tables
 from vwtransfer.config import Config
-from vwtransfer.datasets import Dataset, descriptions_of
 from vwtransfer.errors import UserError
-from vwtransfer.evaluation.specs import EvalSpec, queries
+from vwtransfer.evaluation.evaluator import load_beside
+from vwtransfer.evaluation.specs import EvalSpec, eval_specs
 from vwtransfer.interrupts import deferred
+from vwtransfer.models import Model
 from vwtransfer.models.devices import torch_device, use_threads
-from vwtransfer.models.suite import Suite, build, build_part
+from vwtransfer.models.suite import build, build_part
 from vwtransfer.progress import stages
 from vwtransfer.report import write_report
 from vwtransfer.report.figures import from_models
 from vwtransfer.report.study_reader import read_study
-from vwtransfer.study import data_loading
-from vwtransfer.tasks import Task
+from vwtransfer.study import Study, data_loading
 from vwtransfer.words.cells import cells
 from vwtransfer.words.store import WordStore
 
@@ -46,7 +46,8 @@ def run(config: Config) -> None:
     use_threads(config.threads)
     store = WordStore(config.folder / "words")
     planned = cells(config)
-    if not any(cell in store for cell in planned):
+    trained = [cell for cell in planned if cell in store]
+    if not trained:
         raise UserError(
             f"action=figures: none of the {len(planned)} words of this config is trained in "
             f"{store.folder}. Train them with the same command without action=figures, or choose "
@@ -56,22 +57,24 @@ def run(config: Config) -> None:
     datasets = data_loading.opened(config)
     console = Console()
     with deferred() as stopping, stages(console, config.progress) as bars:
+        study = Study(config, suite, datasets, trained, store, bars, stopping)
         proceed = _stopper(stopping)
         for dataset in datasets.values():
             write_targets(config.folder, dataset)
-        for task, groups in _words(config, suite, store, datasets):
-            with bars.stage(f"activations in {task.name}", len(groups)) as advance:
-                for group, vectors_NKD in groups:
-                    write_tables(config.folder, task, suite.support, group, vectors_NKD)
+        for model, groups in _words(study):
+            with bars.stage(f"activations in {model.name}", len(groups)) as advance:
+                for group, words_NKD in groups:
+                    write_tables(config.folder, model, group, words_NKD)
                     advance(1)
                     proceed()
+            task = study.tasks[model.task]
             words = [
-                (query, vectors_KD)
-                for group, vectors_NKD in groups
+                (spec, vectors_KD)
+                for group, words_NKD in groups
                 if data_loading.measures(task, datasets[group[0].dataset])
-                for query, vectors_KD in zip(group, vectors_NKD, strict=True)
+                for spec, vectors_KD in zip(group, words_NKD, strict=True)
             ]
-            write_pictures(config.folder, datasets, task, words, bars, proceed)
+            write_pictures(config.folder, Measuring(model, task, datasets), words, bars, proceed)
         todo = from_models(read_study(config.folder))
         with bars.stage("figures", len(todo)) as advance:
             for draw in todo:
@@ -82,26 +85,28 @@ def run(config: Config) -> None:
     console.print(f"figures: {config.folder / 'figures'}; report: {report}", soft_wrap=True)
 
 
-def _words(
-    config: Config, suite: Suite, store: WordStore, datasets: Mapping[str, Dataset]
-) -> Iterator[tuple[Task, Groups]]:
+def _words(study: Study) -> Iterator[tuple[Model, Groups]]:
     """Each model with the words that are looked at in it."""
-    trained = [cell for cell in cells(config) if cell in store]
-    sources = {cell.task for cell in trained}
-    method = build_part(config.transfer, "transfer")
-    for name, task in suite.tasks.items():
-        here = [s for s, target in config.direction if target == name and s in sources]
-        found = sorted(queries(trained, name, here, method.name, baselines=()), key=group_of)
-        groups = []
-        for (dataset, source), own in groupby(found, key=lambda q: (q.dataset, q.trained_for)):
-            if source in here:
-                excluded = descriptions_of(datasets[dataset])
-                carry = method.fit(suite.tasks[source].text, task.text, suite.support, excluded)
+    trained_in = {cell.model for cell in study.cells}
+    method = build_part(study.config.transfer.node, "transfer")
+    for name, model in study.suite.models.items():
+        directions = study.config.direction
+        sources = [s for s, target in directions if target == name and s in trained_in]
+        found = sorted(eval_specs(study.cells, name, sources, method.name, ()), key=group_of)
+        groups: Groups = []
+        for (dataset, source), own in groupby(found, key=lambda s: (s.dataset, s.source_model)):
+            fitted = None
+            if source != name:
+                fitted = study.fit(method, study.datasets[dataset], source, name).map
             for _, members in groupby(own, key=group_of):
                 group = list(members)
-                vectors_NKD = torch.stack([store.load(query.cell).vectors_KD for query in group])
-                groups.append((group, carry(vectors_NKD) if source in here else vectors_NKD))
-        yield task, groups
+                space = study.suite.models[source].text
+                words = [load_beside(study.store, spec.cell, space) for spec in group]
+                words_NKD = torch.stack([word.vectors_KD for word in words])
+                if fitted is not None:
+                    words_NKD = fitted(words_NKD, [spec.anchor for spec in group]).cpu()
+                groups.append((group, words_NKD))
+        yield model, groups
 
 
 def _stopper(stopping: Callable[[], bool]) -> Callable[[], None]:

@@ -33,12 +33,20 @@ def is_current(path: Path, made_from: str) -> bool:
 
 
 def read_parts(folder: Path) -> tuple[pd.DataFrame, list[Path]]:
-    """All parts in one table (empty where there are none), and the files that cannot be read."""
-    tables, damaged = [], []
+    """All parts in one table (empty where there are none), and the files that are left out.
+
+    These are files that cannot be read, and beside current ones those of a former version, whose
+    rows name tasks (`trained_for`) in place of models.
+    """
+    tables, left_out = {}, []
     for path in sorted(folder.glob("*.parquet")):
         try:
-            tables.append(pq.read_table(path, partitioning=None).replace_schema_metadata())
+            tables[path] = pq.read_table(path, partitioning=None).replace_schema_metadata()
         except (pa.ArrowException, OSError):
-            damaged.append(path)
-    whole = [table for table in tables if table.schema == tables[-1].schema]
-    return (pa.concat_tables(whole).to_pandas() if whole else pd.DataFrame()), damaged
+            left_out.append(path)
+    former = [path for path, table in tables.items() if "trained_for" in table.column_names]
+    if len(former) < len(tables):
+        left_out += former
+    whole = [table for path, table in tables.items() if path not in left_out]
+    frame = pa.concat_tables(whole, promote_options="default").to_pandas() if whole else None
+    return (pd.DataFrame() if frame is None else frame), left_out

@@ -1,16 +1,18 @@
-"""Pictures of words that need their model, below a study's folder; see `kept_images`.
+"""Pictures of words that need their model, below a study's folder; see `saved_images`.
 
     targets/       a training image of each concept
     images/        what a model draws of a word, from the noise that it is measured with
     detections/    what a model finds with a word in the first held-out image of its concept
-    cut/           what is drawn with the text encoder cut to its first blocks
+    cut/           what is drawn with the text encoders cut to their first blocks
 
-Shapes: N words, K vectors per word, D embedding width.
+Shapes: N words, K vectors per word, D width of a model's embedding space.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -21,6 +23,7 @@ from vwtransfer.datasets.draw_boxes import draw_boxes
 from vwtransfer.evaluation.saved_images import image_path
 from vwtransfer.evaluation.specs import EvalSpec
 from vwtransfer.files import write_atomically
+from vwtransfer.models import Model
 from vwtransfer.models.activations import cut, layers_shown
 from vwtransfer.progress import Stages
 from vwtransfer.tasks import Detected, Measurement, Task
@@ -33,8 +36,35 @@ Words = Sequence[tuple[EvalSpec, Tensor]]
 """What is measured, and its vectors [K, D] in the space of the model that measures it."""
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """A model that makes pictures of words by measuring them.
+
+    Attributes:
+        model: that measures.
+        task: what of it.
+        datasets: by name.
+    """
+
+    model: Model
+    task: Task
+    datasets: Mapping[str, Dataset]
+    _held_out: dict[str, Any] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def measure(self, words: Words) -> list[Measurement]:
+        """What the model makes of words of one dataset."""
+        model, name = self.model, words[0][0].dataset
+        if name not in self._held_out:
+            self._held_out[name] = self.task.held_out(model, self.datasets[name])
+        words_NKD = torch.stack([vectors_KD for _, vectors_KD in words]).to(model.text.device)
+        prompts = model.text.encode_words(model.prompt_template, words_NKD)
+        concepts = [spec.concept for spec, _ in words]
+        return self.task.measure(model, prompts, self._held_out[name], concepts)
+
+
 def write_targets(folder: Path, dataset: Dataset) -> None:
-    """Keeps a training image of each concept."""
+    """Saves a training image of each concept."""
     for concept in dataset.concepts:
         path = folder / "targets" / dataset.name / f"{concept}.png"
         if not path.exists():
@@ -42,98 +72,82 @@ def write_targets(folder: Path, dataset: Dataset) -> None:
 
 
 def write_pictures(
-    folder: Path,
-    datasets: Mapping[str, Dataset],
-    task: Task,
-    words: Words,
-    bars: Stages,
-    proceed: Callable[[], None],
+    folder: Path, measuring: Measuring, words: Words, bars: Stages, proceed: Callable[[], None]
 ) -> None:
-    """Keeps what the model of a task makes of words, unless it is there; nothing if it makes none.
+    """Saves what a model makes of words, unless it is there; nothing if it makes no pictures.
 
     Args:
         folder: the study's.
-        datasets: those of the words.
-        task: the model.
+        measuring: the model.
         words: all that is measured in it.
         bars: where progress is shown.
-        proceed: called after each pack of words; raises to stop.
+        proceed: called after each batch of words; raises to stop.
     """
-    kind = _kind(datasets, task, words[:1])
+    kind = _kind(measuring, words[:1])
     if kind is None:
         return
     waiting = [
-        (query, vectors_KD)
-        for query, vectors_KD in words
-        if not image_path(folder / kind, **query.of_image, number=0).exists()
+        (spec, vectors_KD)
+        for spec, vectors_KD in words
+        if not image_path(folder / kind, **spec.of_image, number=0).exists()
     ]
-    with bars.stage(f"pictures by {task.name}", len(waiting)) as advance:
-        for pack in _packs(waiting, task.measured_at_once):
-            _keep(folder / kind, datasets, task, pack, 0)
-            advance(len(pack))
+    with bars.stage(f"pictures by {measuring.model.name}", len(waiting)) as advance:
+        for batch in _batches(waiting, measuring.task.words_at_once(measuring.model)):
+            _write(folder / kind, measuring, batch, 0)
+            advance(len(batch))
             proceed()
-    if kind == "images" and task.text.blocks is not None:
-        _write_cut(folder / "cut", datasets, task, words, bars, proceed)
+    if kind == "images" and _blocks(measuring.model):
+        _write_cut(folder / "cut", measuring, words, bars, proceed)
 
 
-def _kind(datasets: Mapping[str, Dataset], task: Task, words: Words) -> str | None:
-    """Where the pictures of a task go, told by what it makes of a first word."""
-    for (measured,) in (_measured(datasets, task, [word]) for word in words):
+def _kind(measuring: Measuring, words: Words) -> str | None:
+    """Where the pictures of a model go, told by what it makes of a first word."""
+    for (measured,) in (measuring.measure([word]) for word in words):
         return "images" if measured.images else "detections" if measured.detected else None
     return None
 
 
-def _packs(words: Words, size: int) -> Iterator[Words]:
+def _batches(words: Words, size: int) -> Iterator[Words]:
     """So many words of one dataset."""
     by_dataset: dict[str, list[tuple[EvalSpec, Tensor]]] = {}
-    for query, vectors_KD in words:
-        by_dataset.setdefault(query.dataset, []).append((query, vectors_KD))
+    for spec, vectors_KD in words:
+        by_dataset.setdefault(spec.dataset, []).append((spec, vectors_KD))
     for some in by_dataset.values():
         for start in range(0, len(some), size):
             yield some[start : start + size]
 
 
-@torch.no_grad()
-def _measured(datasets: Mapping[str, Dataset], task: Task, pack: Words) -> list[Measurement]:
-    """What the model makes of words of one dataset and one number of vectors."""
-    vectors_NKD = torch.stack([vectors_KD for _, vectors_KD in pack])
-    text = task.text.encode_words(task.template, vectors_NKD.to(task.text.embedding.weight.device))
-    dataset = datasets[pack[0][0].dataset]
-    return task.measure(text, dataset, [query.concept for query, _ in pack])
-
-
-def _keep(
-    folder: Path, datasets: Mapping[str, Dataset], task: Task, pack: Words, number: int
-) -> None:
-    for (query, _), made in zip(pack, _measured(datasets, task, pack), strict=True):
+def _write(folder: Path, measuring: Measuring, batch: Words, number: int) -> None:
+    for (spec, _), made in zip(batch, measuring.measure(batch), strict=True):
         picture = made.images[0] if made.images else _boxed(made.detected[0])
-        _save(picture, image_path(folder, **query.of_image, number=number))
+        _save(picture, image_path(folder, **spec.of_image, number=number))
+
+
+def _blocks(model: Model) -> int:
+    """How many blocks the (first) text encoder has; 0 where there are none to look into."""
+    blocks = next(iter(model.text.encoders.values())).blocks
+    return 0 if blocks is None else len(blocks)
 
 
 def _write_cut(
-    folder: Path,
-    datasets: Mapping[str, Dataset],
-    task: Task,
-    words: Words,
-    bars: Stages,
-    proceed: Callable[[], None],
+    folder: Path, measuring: Measuring, words: Words, bars: Stages, proceed: Callable[[], None]
 ) -> None:
     """A few words of each dataset, delta and origin, drawn by the first blocks only (figure 7)."""
-    assert task.text.blocks is not None
-    counts = layers_shown(len(task.text.blocks))
+    model = measuring.model
+    counts = layers_shown(_blocks(model))
     chosen = differing(words)
-    with bars.stage("cut encoders", len(chosen) * len(counts)) as advance:
+    with bars.stage(f"cut encoders of {model.name}", len(chosen) * len(counts)) as advance:
         for count in counts:
             waiting = [
-                (query, vectors_KD)
-                for query, vectors_KD in chosen
-                if not image_path(folder, **query.of_image, number=count).exists()
+                (spec, vectors_KD)
+                for spec, vectors_KD in chosen
+                if not image_path(folder, **spec.of_image, number=count).exists()
             ]
             advance(len(chosen) - len(waiting))
-            for pack in _packs(waiting, task.measured_at_once):
-                with cut(task.text, count):
-                    _keep(folder, datasets, task, pack, count)
-                advance(len(pack))
+            for batch in _batches(waiting, measuring.task.words_at_once(model)):
+                with cut(model.text, count):
+                    _write(folder, measuring, batch, count)
+                advance(len(batch))
                 proceed()
 
 
@@ -143,9 +157,9 @@ def differing(words: Words) -> list[tuple[EvalSpec, Tensor]]:
     The same concepts and anchors are chosen whatever the origin.
     """
     groups: dict[tuple[object, ...], dict[tuple[str, str], tuple[EvalSpec, Tensor]]] = {}
-    for query, vectors_KD in words:
-        key = query.dataset, query.trained_for, query.transfer, query.delta, query.seed
-        groups.setdefault(key, {})[query.concept, query.anchor] = (query, vectors_KD)
+    for spec, vectors_KD in words:
+        key = spec.dataset, spec.source_model, spec.transfer, spec.delta, spec.seed
+        groups.setdefault(key, {})[spec.concept, spec.anchor] = (spec, vectors_KD)
     chosen = []
     for group in groups.values():
         anchors = sorted({anchor for _, anchor in group})

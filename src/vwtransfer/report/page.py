@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from safetensors import SafetensorError, safe_open
 
 from vwtransfer import __version__
 from vwtransfer.report.data import data, scripted, word_rows
 from vwtransfer.report.figures.activations import ANCHOR_MARKERS, CONCEPT_COLOURS, LABELS
-from vwtransfer.report.figures.study import COLOURS, MARKERS
+from vwtransfer.report.figures.style import COLOURS, MARKERS
 from vwtransfer.report.pictures import (
-    MODEL,
     TITLES,
     Gallery,
     Picture,
@@ -26,14 +23,16 @@ from vwtransfer.report.pictures import (
     side_by_side,
     whole,
 )
-from vwtransfer.report.study_reader import OURS, StudyFolder
-from vwtransfer.report.summary_text import other_world, story
-from vwtransfer.results import published
-from vwtransfer.results.summary import BASELINES, HEADLINES, delta_name, delta_rank, in_order
+from vwtransfer.report.provenance import provenance
+from vwtransfer.report.study_folder import KINDS, StudyFolder
+from vwtransfer.report.summary_text import other_world, summary_text
+from vwtransfer.results.schema import BASELINES, WORD
+from vwtransfer.results.statistics import LEAST_GAIN
+from vwtransfer.results.summary import HEADLINES, delta_name, delta_rank
 
 SCRIPTS = (
-    *("data", "filters", "means", "charts", "figure_3", "figure_6", "activations", "galleries"),
-    *("tables", "start"),
+    *("data", "filters", "means", "charts", "figure_3", "figure_6", "retention", "activations"),
+    *("galleries", "tables", "start"),
 )
 """Those in in_browser/, in this order: each uses what stands before it."""
 PLOTLY = "plotly/plotly-basic.min.js"
@@ -52,7 +51,7 @@ def page(study: StudyFolder, drawn: Mapping[str, list[Path]]) -> str:
         drawn: transfer method -> the PNG files of figures 3 and 6.
     """
     palette = {
-        "tasks": COLOURS,
+        "models": COLOURS,
         "markers": [PLOTLY_MARKERS[marker] for marker in MARKERS],
         "concepts": CONCEPT_COLOURS,
         "anchors": [PLOTLY_MARKERS[marker] for marker in ANCHOR_MARKERS],
@@ -64,9 +63,11 @@ def page(study: StudyFolder, drawn: Mapping[str, list[Path]]) -> str:
     return _template().render(
         study=study,
         version=__version__,
-        story=story(study),
+        summary_text=summary_text(study),
         figures={method: [whole(path) for path in paths] for method, paths in drawn.items()},
         numbers=_numbers(study),
+        retention=_retention(study),
+        least_gain=LEAST_GAIN,
         comparison=_comparison(study),
         other_world=other_world(study),
         coverage=_coverage(study),
@@ -74,7 +75,7 @@ def page(study: StudyFolder, drawn: Mapping[str, list[Path]]) -> str:
         sheets=_sheets(study),
         words=_words(study),
         flagged=study.frame[study.frame["unsafe"] == "yes"],
-        provenance=_provenance(study),
+        provenance=provenance(study),
         data=scripted({**data(study), "palette": palette}),
         style=_resource("page.css"),
         script=_script(),
@@ -120,15 +121,17 @@ def _galleries(study: StudyFolder) -> dict[str, list[Gallery]]:
 
 def _coverage(study: StudyFolder) -> dict[str, list[str]]:
     """Section -> what of the measured words it lacks: `action=figures` may be behind, or chosen."""
-    models = in_order(study.frame["evaluated_on"].unique())
     tables = {"activations": study.activations, "neighbours": study.neighbours}
     found = {
-        name: [study.lacking(table[table["evaluated_on"] == model], model) for model in models]
+        name: [study.lacking(table, model) for model in study.targets]
         for name, table in tables.items()
         if len(table)
     }
     found["pictures"] = [
-        study.lacking(study.pictures[kind], MODEL[kind]) for kind in ("images", "detections")
+        study.lacking(study.pictures[kind], model)
+        for kind in ("images", "detections")
+        for model in study.targets
+        if study.tasks[model] == KINDS[kind]
     ]
     return {name: [line for line in lines if line] for name, lines in found.items()}
 
@@ -136,30 +139,38 @@ def _coverage(study: StudyFolder) -> dict[str, list[str]]:
 def _numbers(study: StudyFolder) -> list[dict[str, Any]]:
     """A table for each dataset and delta: rows by origin, columns by panel, with intervals."""
     found = []
-    table = study.table
-    columns = [f"{task}: {HEADLINES.get(metric, metric)}" for task, metric in study.panels]
-    groups = table.groupby(["dataset", "delta"], observed=True)
+    columns = [f"{model}: {HEADLINES.get(metric, metric)}" for model, metric in study.panels]
+    groups = study.table.groupby(["dataset", "delta"], observed=True)
     order = study.datasets.index
     for (dataset, delta), part in sorted(
         groups, key=lambda g: (order(g[0][0]), delta_rank(g[0][1]))
     ):
         rows = []
-        trained = [task for task in study.tasks if (part["trained_for"] == task).any()]
-        for origin in [*trained, *(b for b in BASELINES if (part["trained_for"] == b).any())]:
-            own = part[part["trained_for"] == origin]
-            for method in sorted(set(own["transfer"]) - {"none"}) or ["none"]:
-                shown = own[own["transfer"].isin(["none", method])]
-                label = BASELINES.get(origin, f"trained for {origin}")
-                if len(study.methods) > 1 and method != "none":
-                    label += f", {method}"
-                rows.append((label, [_cell(shown, panel) for panel in study.panels]))
+        for model in study.sources:
+            own = part[(part["kind"] == WORD) & (part["source_model"] == model)]
+            methods = sorted(set(own["transfer"]) - {"none"})
+            for method in methods or ["none"] * bool(len(own)):
+                label = f"words of {study.label(model)}"
+                label += f", transferred by {method}" if len(study.methods) > 1 else ""
+                rows.append((label, _cells(study, own[own["transfer"].isin(["none", method])])))
+        for baseline, label in BASELINES.items():
+            own = part[part["kind"] == baseline]
+            if len(own):
+                rows.append((label, _cells(study, own)))
         title = f"{dataset}, {delta_name(float(delta))}"
         found.append({"title": title, "columns": columns, "rows": rows})
     return found
 
 
-def _cell(rows: pd.DataFrame, panel: tuple[str, str]) -> str:
-    row = rows[(rows["evaluated_on"] == panel[0]) & (rows["metric"] == panel[1])]
+def _cells(study: StudyFolder, rows: pd.DataFrame) -> list[str]:
+    """What the table of numbers says in each panel's column."""
+    return [
+        _cell(rows[(rows["target_model"] == model) & (rows["metric"] == metric)])
+        for model, metric in study.panels
+    ]
+
+
+def _cell(row: pd.DataFrame) -> str:
     if row.empty or not row["trials"].iat[0]:
         return "none"
     mean, low, high, trials = row[["mean", "low", "high", "trials"]].iloc[0]
@@ -167,16 +178,46 @@ def _cell(rows: pd.DataFrame, panel: tuple[str, str]) -> str:
     return f"{mean:.2f}{interval} n={trials:.0f}"
 
 
+def _retention(study: StudyFolder) -> list[dict[str, Any]]:
+    """A table for each method and delta: rows source models, columns target models."""
+    found = []
+    for (method, delta), each in sorted(
+        study.retentions.items(), key=lambda item: (item[0][0], delta_rank(item[0][1]))
+    ):
+        if not each.cells:
+            continue
+        targets = study.ordered_models({target for _, target in each.directions})
+        sources = study.ordered_models({source for source, _ in each.directions})
+        rows = [
+            (study.label(s), [_estimate(each.directions, s, t) for t in targets]) for s in sources
+        ]
+        found.append(
+            {
+                "title": f"{method}, {delta_name(delta)}",
+                "columns": [study.label(target) for target in targets],
+                "rows": rows,
+                "overall": each.overall,
+                "capped": each.capped,
+                "defined": each.defined,
+                "undefined": len(each.undefined),
+            }
+        )
+    return found
+
+
+def _estimate(directions: Mapping[tuple[str, str], Any], source: str, target: str) -> str:
+    if source == target:
+        return "own"
+    found = directions.get((source, target))
+    return "" if found is None else "undefined" if math.isnan(found.value) else str(found)
+
+
 def _comparison(study: StudyFolder) -> dict[str, list[dict[str, Any]]]:
     """Transfer method -> rows of ours against theirs."""
     if study.published is None:
         return {}
-    table = study.table
     return {
-        method: published.compared(
-            table[table["transfer"].isin(["none", method])], study.published
-        ).to_dict("records")
-        for method in study.methods or ["none"]
+        method: study.compared(method).to_dict("records") for method in study.methods or ["none"]
     }
 
 
@@ -189,64 +230,9 @@ def _sheets(study: StudyFolder) -> list[tuple[str, Picture]]:
 def _words(study: StudyFolder) -> dict[str, Any]:
     """The table of words for readers without scripts."""
     rows = word_rows(study)
-    rows = rows[~rows["trained_for"].isin(BASELINES)]
+    rows = rows[rows["kind"] == WORD]
     near = [name for name in rows if str(name).startswith(("near_", "far_"))]
     values = [f"value{i}" for i in range(len(study.panels))]
-    columns = [*("dataset", "trained_for", "concept", "anchor", "delta"), *values, "unsafe", *near]
+    columns = [*("dataset", "source_model", "concept", "anchor", "delta"), *values, "unsafe", *near]
     rows = rows[columns].assign(delta=rows["delta"].map(delta_name))
     return {"columns": columns, "rows": rows.itertuples(index=False, name=None)}
-
-
-def _provenance(study: StudyFolder) -> dict[str, Any]:
-    known = study.provenance or {}
-    machine = known.get("machine") or {}
-    git = known.get("git") or {}
-    commit = git.get("commit")
-    rows = study.frame.drop_duplicates([*OURS, "transfer", "evaluated_on"])
-    training, words = _training(study.folder)
-    facts = {
-        "command": known.get("command"),
-        "date of the latest job": known.get("date"),
-        "commit": f"{commit}{' (with changes)' if git.get('changed') else ''}" if commit else None,
-        "seeds": ", ".join(f"{name} {seed}" for name, seed in (known.get("seeds") or {}).items()),
-        "machine": ", ".join(
-            f"{value} {name}" if name == "cores" else str(value) for name, value in machine.items()
-        ),
-        "python": known.get("python"),
-        "time of training": _duration(training, words),
-        "time of measuring": _duration(float(rows["seconds"].sum()), len(study.words)),
-        "report written by": f"vwtransfer {__version__}",
-    }
-    models = (study.config or {}).get("model") or {}
-    return {
-        "facts": {name: value or "not recorded" for name, value in facts.items()},
-        "models": {
-            role: node["checkpoint"]
-            for role, node in models.items()
-            if isinstance(node, Mapping) and "checkpoint" in node
-        },
-        "packages": known.get("packages") or {},
-        "config": yaml.safe_dump(dict(study.config), sort_keys=False) if study.config else "",
-    }
-
-
-def _training(folder: Path) -> tuple[float, int]:
-    """Seconds that words took (each its share of its pack's), and how many words there are."""
-    seconds = []
-    for path in (folder / "words").rglob("*.safetensors"):
-        try:
-            with safe_open(path, framework="numpy") as file:
-                seconds.append(float((file.metadata() or {})["seconds"]))
-        except (SafetensorError, OSError, ValueError, KeyError):
-            continue
-    return sum(seconds), len(seconds)
-
-
-def _duration(seconds: float, words: int) -> str | None:
-    """`2 h 05 min: 75 s for each of 100 words`; None where no word tells."""
-    if not words:
-        return None
-    minutes = round(seconds / 60)
-    total = f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
-    total = total if minutes else f"{seconds:.0f} s"
-    return f"{total}: {seconds / words:.3g} s for each of {words:,} words"

@@ -11,28 +11,29 @@ import pandas as pd
 from PIL import Image
 
 from vwtransfer.report.figures.galleries import (
+    CHOSEN,
     MOST_WORDS,
+    ORIGIN,
     made_by,
+    origin_label,
     origins_of,
     paired,
     spoken,
-    target,
+    target_image,
+    words_in,
 )
-from vwtransfer.report.study_reader import StudyFolder
-from vwtransfer.results.summary import BASELINES, delta_name, delta_rank, in_order
+from vwtransfer.report.study_folder import StudyFolder
+from vwtransfer.results.summary import delta_name, delta_rank
 from vwtransfer.words.cells import delta_text
 
 SIDE = 80  # pixels of a thumbnail's longer side
 SHEET_WIDTH = 1400  # pixels
 QUALITY = 75
-CHOSEN = ["dataset", "delta", "seed"]
-ORIGIN = ["trained_for", "transfer"]
 TITLES = {
     "images": "Generations",
     "detections": "Detections",
     "cut": "Generations with the text encoder cut to its first blocks",
 }
-MODEL = {"images": "generation", "detections": "detection", "cut": "generation"}
 
 
 class Picture(NamedTuple):
@@ -44,11 +45,19 @@ class Picture(NamedTuple):
 
 
 class Line(NamedTuple):
-    """What a row or a column shows, and the words that it is of; empty where it is of several."""
+    """What a row or a column shows, and the words that it is of; empty where it is of several.
+
+    Attributes:
+        label: in words.
+        concept, anchor: of its words.
+        source, target: the models of its words and of its pictures, where the gallery has several.
+    """
 
     label: str
     concept: str = ""
     anchor: str = ""
+    source: str = ""
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Gallery:
     Attributes:
         title: in words.
         dataset, delta: as in the results, delta "inf" when unconstrained.
-        trained_for, transfer: of all of its words; empty where they differ.
+        source, transfer, target: of all of its words; empty where they differ.
         columns: none where each row has one picture, and the rows stand side by side.
         rows: each with its pictures, None where there is none.
     """
@@ -66,49 +75,53 @@ class Gallery:
     title: str
     dataset: str
     delta: str
-    trained_for: str
+    source: str
     transfer: str
+    target: str
     columns: list[Line]
     rows: list[tuple[Line, list[Picture | None]]]
 
 
 def side_by_side(study: StudyFolder) -> Iterator[Gallery]:
-    """Figure 4 for each dataset and delta: target images, and what words of each task generate."""
+    """Figure 4 for each dataset and delta: target images, and what each model's words generate."""
     for (dataset, delta, _), group in _groups(study, "images", CHOSEN):
-        words, origins = paired(study, group)[:MOST_WORDS], origins_of(group)
+        words, origins = paired(study, group)[:MOST_WORDS], origins_of(group, study.tasks)
         found = group.drop_duplicates([*ORIGIN, "concept", "anchor"])
         path = found.set_index([*ORIGIN, "concept", "anchor"])["path"].to_dict()
         targets = [_target(study.folder, dataset, word[0]) for word in words]
         rows = [(Line("target"), targets)] if any(targets) else []
         for origin in origins:
-            label = f"trained for {origin[0]}" + (f", {origin[1]}" if origin[1] != "none" else "")
             pictures = [
                 _picture(study.folder, path.get((*origin, *word)), _said(*word)) for word in words
             ]
-            rows.append((Line(label), pictures))
+            line = Line(origin_label(origin, group), source=origin[0], target=origin[2])
+            rows.append((line, pictures))
         yield Gallery(
-            title=f"{dataset}, {delta_name(delta)}: words of each task side by side",
+            title=f"{dataset}, {delta_name(delta)}: words of each model side by side",
             dataset=dataset,
             delta=delta_text(delta),
-            trained_for="",
+            source="",
             transfer="",
+            target="",
             columns=[Line(f"{spoken(word[0])} from {word[1]}", *word) for word in words],
             rows=rows,
         )
 
 
 def galleries(study: StudyFolder, kind: str) -> Iterator[Gallery]:
-    """The galleries of one kind of pictures, unconstrained words first, in the order of tasks."""
+    """The galleries of one kind of pictures, unconstrained words first, in the order of models."""
     for key, group in _groups(study, kind, [*CHOSEN, *ORIGIN]):
-        dataset, delta, _, trained_for, transfer = key
-        shown = _blocks if kind == "cut" else _by_anchor
-        columns, rows = shown(study, dataset, group, targets=kind == "images")
+        dataset, delta, _, source, transfer, target = key
+        grid = _by_blocks if kind == "cut" else _by_anchor
+        columns, rows = grid(study, dataset, group, targets=kind == "images")
+        by = made_by(source, transfer, target, study.tasks)
         yield Gallery(
-            title=f"{dataset}, {delta_name(delta)}: {made_by(trained_for, transfer, MODEL[kind])}",
+            title=f"{dataset}, {delta_name(delta)}: {by}",
             dataset=dataset,
             delta=delta_text(delta),
-            trained_for=trained_for,
+            source=source,
             transfer=transfer,
+            target=target,
             columns=columns,
             rows=rows,
         )
@@ -117,17 +130,19 @@ def galleries(study: StudyFolder, kind: str) -> Iterator[Gallery]:
 def _groups(
     study: StudyFolder, kind: str, keys: list[str]
 ) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
-    kept = study.pictures[kind]
-    kept = kept[~kept["trained_for"].isin(BASELINES)]
-    tasks = in_order(kept["trained_for"].unique())
+    saved = words_in(study.pictures[kind])
+    order = study.ordered_models([*saved["source_model"], *saved["target_model"]])
 
     def rank(item: tuple[tuple[Any, ...], pd.DataFrame]) -> tuple[Any, ...]:
-        """Unconstrained words first, those of the model's own, then in the order of tasks."""
+        """Unconstrained words first, those of the model's own, then in the order of models."""
         dataset, delta, seed, *origin = item[0]
-        by = (origin[1] != "none", tasks.index(origin[0]), origin[1]) if origin else ()
+        by: tuple[Any, ...] = ()
+        if origin:
+            source, transfer, target = origin
+            by = (transfer != "none", order.index(target), order.index(source), transfer)
         return study.datasets.index(dataset), delta_rank(delta), seed, by
 
-    return sorted(kept.groupby(keys), key=rank)
+    return sorted(saved.groupby(keys), key=rank)
 
 
 Grid = tuple[list[Line], list[tuple[Line, list[Picture | None]]]]
@@ -145,7 +160,7 @@ def _by_anchor(study: StudyFolder, dataset: str, group: pd.DataFrame, targets: b
         ]
         return [], alone
     concepts, anchors = study.sides(group)
-    targets = targets and any(target(folder, dataset, concept) for concept in concepts)
+    targets = targets and any(target_image(folder, dataset, concept) for concept in concepts)
     rows = [
         (
             Line(spoken(concept), concept),
@@ -160,7 +175,7 @@ def _by_anchor(study: StudyFolder, dataset: str, group: pd.DataFrame, targets: b
     return [Line("target")] * targets + [Line(anchor, "", anchor) for anchor in anchors], rows
 
 
-def _blocks(study: StudyFolder, dataset: str, group: pd.DataFrame, targets: bool) -> Grid:
+def _by_blocks(study: StudyFolder, dataset: str, group: pd.DataFrame, targets: bool) -> Grid:
     """A word in each row, by how many blocks the text encoder was left."""
     counts = sorted(group["number"].unique())
     found = group.set_index(["concept", "anchor", "number"])["path"].to_dict()
@@ -185,7 +200,7 @@ def _picture(folder: Path, path: Path | None, said: str) -> Picture | None:
 
 
 def _target(folder: Path, dataset: str, concept: str) -> Picture | None:
-    return _picture(folder, target(folder, dataset, concept), f"target: {spoken(concept)}")
+    return _picture(folder, target_image(folder, dataset, concept), f"target: {spoken(concept)}")
 
 
 def thumbnail(path: Path) -> str:

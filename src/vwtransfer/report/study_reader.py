@@ -1,165 +1,28 @@
-"""What a study's folder holds, and what it lacks: read once, for figures and report."""
+"""Reads a study's folder once, for figures and report: what it holds, and what it lacks.
+
+A folder of a former version, whose rows named tasks in place of models, is read as far as it goes.
+"""
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
-from omegaconf import OmegaConf
 
 from vwtransfer import results
 from vwtransfer.analysis.part_files import read_parts
-from vwtransfer.config.validation import validated
+from vwtransfer.config import Config
+from vwtransfer.config.validation import checked
 from vwtransfer.errors import UserError, nearest
-from vwtransfer.evaluation.saved_images import kept_images
-from vwtransfer.results import published
-from vwtransfer.results.summary import (
-    BASELINES,
-    DATASETS,
-    in_order,
-    incomplete,
-    means,
-    panels,
-    shortfalls,
-)
+from vwtransfer.evaluation.saved_images import saved_images
+from vwtransfer.report.study_folder import CELL, KINDS, StudyFolder
+from vwtransfer.results import legacy
+from vwtransfer.results.schema import WORD
+from vwtransfer.results.summary import models_in_order, shortfalls, tasks_of
 from vwtransfer.words.cells import Cell, cells, parse_key
-
-KINDS = ("images", "detections", "cut")
-OURS = ["dataset", "trained_for", "concept", "anchor", "delta", "seed"]
-
-
-@dataclass(frozen=True)
-class StudyFolder:
-    """A study as its folder tells it.
-
-    Attributes:
-        folder: where it lies.
-        frame: the results.
-        planned: the words it was to train, as far as its config and files say.
-        config: the composed config of its latest job; None where there is none.
-        provenance: versions, machine and command of its latest job; None where there is none.
-        activations, neighbours: empty where `action=figures` was not run.
-        pictures: "images", "detections" and "cut" -> a row for each picture.
-        remarks: what is missing, damaged or left out, a line each.
-    """
-
-    folder: Path
-    frame: pd.DataFrame
-    planned: list[Cell]
-    config: Mapping[str, Any] | None
-    provenance: Mapping[str, Any] | None
-    activations: pd.DataFrame
-    neighbours: pd.DataFrame
-    pictures: Mapping[str, pd.DataFrame]
-    remarks: list[str]
-
-    @property
-    def name(self) -> str:
-        """The experiment's."""
-        return str(self.frame["experiment"].iat[0])
-
-    @property
-    def world(self) -> str:
-        """The name of the suite of models; empty where the folder does not say."""
-        model = (self.config or {}).get("model") or {}
-        return str(model.get("name", ""))
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """`summary.means` of the results."""
-        return means(self.frame, self.planned)
-
-    @property
-    def incomplete(self) -> str:
-        """How many words are missing or failed; empty where all are there."""
-        return incomplete(self.frame, self.planned)
-
-    @cached_property
-    def panels(self) -> list[tuple[str, str]]:
-        """(evaluated_on, metric) pairs that are shown."""
-        return panels(self.table)
-
-    def sides(self, words: pd.DataFrame) -> tuple[list[str], list[str]]:
-        """The concepts and anchors of a grid: of `words` and of those that are still to be made.
-
-        Args:
-            words: of one dataset, trained_for, delta and seed.
-        """
-        dataset, task, delta, seed = words[["dataset", "trained_for", "delta", "seed"]].iloc[0]
-        key = (dataset, task, delta, seed)
-        planned = [c for c in self.planned if (c.dataset, c.task, c.delta, c.seed) == key]
-        concepts = {*words["concept"], *(cell.concept for cell in planned)}
-        anchors = {*words["anchor"], *(cell.anchor for cell in planned)}
-        return (
-            self.ordered(dataset, "concepts", concepts),
-            self.ordered(dataset, "anchors", anchors),
-        )
-
-    def ordered(self, dataset: str, kind: str, names: Iterable[str]) -> list[str]:
-        """Some of the "concepts" or "anchors" of a dataset, each once, as its config has them."""
-        datasets = (self.config or {}).get("dataset")
-        node = datasets.get(dataset) if isinstance(datasets, Mapping) else None
-        return in_order(names, list(node.get(kind) or ()) if isinstance(node, Mapping) else ())
-
-    @property
-    def methods(self) -> list[str]:
-        """Transfer methods among the results."""
-        return sorted(set(self.frame["transfer"]) - {"none"})
-
-    @property
-    def datasets(self) -> list[str]:
-        """Those there are results on."""
-        return in_order(self.frame["dataset"].unique(), DATASETS)
-
-    @property
-    def tasks(self) -> list[str]:
-        """The tasks that words were trained for."""
-        return in_order(sorted(set(self.frame["trained_for"]) - set(BASELINES)))
-
-    @cached_property
-    def published(self) -> pd.DataFrame | None:
-        """The paper's values, where this is one of its studies."""
-        return published.of_study(self.world, self.datasets)
-
-    @cached_property
-    def words(self) -> pd.DataFrame:
-        """Trained words that have rows: OURS, each once."""
-        frame = self.frame
-        return frame.loc[~frame["trained_for"].isin(BASELINES), OURS].drop_duplicates()
-
-    @cached_property
-    def failures(self) -> list[tuple[Cell, str, str]]:
-        """Words that diverged: which, at what step, and why; as far as the folder tells."""
-        rows = self.frame[self.frame["value"].isna() & ~self.frame["trained_for"].isin(BASELINES)]
-        failed = rows[OURS].drop_duplicates().itertuples(index=False, name=None)
-        found = {Cell(*row): ("not recorded", "not recorded") for row in failed}
-        for path in sorted((self.folder / "words").rglob("*.failed.json")):
-            key = path.relative_to(self.folder / "words").as_posix().removesuffix(".failed.json")
-            try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-                found[parse_key(key)] = str(record["step"]), str(record["reason"])
-            except (ValueError, KeyError, TypeError):
-                continue
-        return [(cell, *how) for cell, how in sorted(found.items())]
-
-    def lacking(self, shown: pd.DataFrame, model: str) -> str:
-        """How many words measured in a model a table or pictures of it hold; empty where all."""
-        key = [*OURS, "transfer"]
-        rows = self.frame[self.frame["evaluated_on"] == model].dropna(subset="value")
-        measured = rows.loc[~rows["trained_for"].isin(BASELINES), key].drop_duplicates()
-        # a table without rows knows no types to merge by
-        held = len(measured.merge(shown[key].drop_duplicates(), on=key)) if len(shown) else 0
-        if held == len(measured):
-            return ""
-        return (
-            f"Of the {len(measured):,} words measured in {model}, {held:,} are shown here: "
-            "action=figures makes the others."
-        )
 
 
 def read_study(folder: Path) -> StudyFolder:
@@ -171,7 +34,8 @@ def read_study(folder: Path) -> StudyFolder:
     remarks: list[str] = []
     frame = _results(folder, remarks)
     config = _config(folder, remarks)
-    planned = _planned(folder, frame, config, remarks)
+    checked = _checked(config, remarks)
+    planned = [] if checked is None else _planned(folder, frame, checked)
     activations, neighbours = (
         _parts(folder / kind, kind, remarks) for kind in ("activations", "neighbours")
     )
@@ -180,11 +44,12 @@ def read_study(folder: Path) -> StudyFolder:
         folder=folder,
         frame=frame,
         planned=planned,
+        tasks=_tasks(frame, checked),
         config=config,
         provenance=_provenance(folder, remarks),
         activations=activations,
         neighbours=neighbours,
-        pictures={kind: kept_images(folder / kind) for kind in KINDS},
+        pictures={kind: _pictures(folder / kind, remarks) for kind in KINDS},
         remarks=remarks,
     )
 
@@ -244,24 +109,32 @@ def _provenance(folder: Path, remarks: list[str]) -> Mapping[str, Any] | None:
     return values if isinstance(values, Mapping) else None
 
 
-def _planned(
-    folder: Path, frame: pd.DataFrame, config: Mapping[str, Any] | None, remarks: list[str]
-) -> list[Cell]:
-    """The cells of the latest config, and all that have results or a word: jobs share a folder.
-
-    A config that this version does not understand plans nothing.
-    """
+def _checked(config: Mapping[str, Any] | None, remarks: list[str]) -> Config | None:
+    """The config, where this version understands it."""
     if config is None:
-        return []
+        return None
     try:
-        planned = set(cells(validated(OmegaConf.create(dict(config)))))
+        return checked(config)
     except UserError as error:
         remarks.append(
             f"config.yaml says what this version cannot follow: {error} Which words were "
             "planned is told from the results alone."
         )
-        return []
-    words = frame.loc[~frame["trained_for"].isin(BASELINES), OURS].drop_duplicates()
+        return None
+
+
+def _tasks(frame: pd.DataFrame, config: Config | None) -> dict[str, str]:
+    """Model -> its task, of those that have results or words are to be trained in."""
+    trained = () if config is None else config.trained
+    found = {name: config.model.task_of(name) for name in trained if config is not None}
+    found |= tasks_of(frame)
+    return {model: found[model] for model in models_in_order(found)}
+
+
+def _planned(folder: Path, frame: pd.DataFrame, config: Config) -> list[Cell]:
+    """The cells of the latest config, and all that have results or a word: jobs share a folder."""
+    planned = set(cells(config))
+    words = frame.loc[frame["kind"] == WORD, CELL].drop_duplicates()
     planned |= {Cell(*row) for row in words.itertuples(index=False, name=None)}
     for path in (folder / "words").rglob("*.safetensors"):
         key = path.relative_to(folder / "words").with_suffix("").as_posix()
@@ -273,10 +146,29 @@ def _planned(
 
 
 def _parts(folder: Path, kind: str, remarks: list[str]) -> pd.DataFrame:
-    frame, damaged = read_parts(folder)
-    if damaged:
+    frame, left_out = read_parts(folder)
+    if left_out:
         remarks.append(
-            f"{kind}: {len(damaged)} files cannot be read and are left out, such as "
-            f"{damaged[0].name}. Run action=figures again."
+            f"{kind}: {len(left_out)} files cannot be read, or are of a former version, and are "
+            f"left out, such as {left_out[0].name}. Run action=figures again."
         )
+    if "trained_for" in frame:  # of a former version
+        models = dict(legacy.models_of(folder.parent / "results.parquet"))
+        frame = frame.rename(
+            columns={"trained_for": "source_model", "evaluated_on": "target_model"}
+        )
+        for name in ("source_model", "target_model"):
+            frame[name] = frame[name].replace(models)
+        frame["transfer"] = frame["transfer"].replace(legacy.TRANSFERS)
     return frame
+
+
+def _pictures(folder: Path, remarks: list[str]) -> pd.DataFrame:
+    found = saved_images(folder)
+    others = sum(1 for _ in folder.rglob("*.png")) - len(found)
+    if others:
+        remarks.append(
+            f"{folder.name}: {others:,} pictures are not filed by models, as by a former version, "
+            "and are left out. Run action=figures again."
+        )
+    return found

@@ -1,42 +1,34 @@
-"""The summary in plain words, computed from the numbers."""
+"""The summary in plain English, computed from the numbers."""
 
 import math
 from collections.abc import Sequence
 
 import pandas as pd
 
-from vwtransfer.report.shares import percent, reached, share_of, transferred
-from vwtransfer.report.study_reader import StudyFolder
+from vwtransfer.report.study_folder import StudyFolder
 from vwtransfer.results import published
-from vwtransfer.results.summary import BASELINES, HEADLINES, delta_name, in_order
+from vwtransfer.results.schema import WORD
+from vwtransfer.results.statistics import LEAST_GAIN, Retention, reached, retention
+from vwtransfer.results.summary import HEADLINES, delta_name
 
-LEARNED = 0.25  # of what unconstrained words reach: below it a share of it is a share of noise
+RESAMPLED = "95 % intervals resample concepts, then their anchors"
 
 
-def story(study: StudyFolder) -> list[str]:
+def summary_text(study: StudyFolder) -> list[str]:
     """What came out, a sentence or two for each point; plain text."""
-    level = max(study.table["delta"])
-    lines = [_what(study), _own(study, level)]
+    delta = max(study.deltas, default=math.inf)
+    lines = [_measured(study), _own(study, delta)]
     for method in study.methods:
-        lines += _transferred(study, method, level)
-    lines += _anchor(study, level)
+        lines += _transferred(study, method, delta)
+    lines += _anchor(study, delta)
     lines += _deltas(study)
-    if study.published is not None and len(study.methods) <= 1:
-        both = published.compared(study.table, study.published)
-        if len(both):
-            lines.append(
-                f"Of {len(both)} values that the paper published, "
-                f"{int(both['overlap'].sum())} have an interval that meets ours."
-            )
+    lines += _published(study)
     lines.append(_flaws(study))
     return lines
 
 
-def _what(study: StudyFolder) -> str:
-    words = study.frame[~study.frame["trained_for"].isin(BASELINES)]
-    key = ["dataset", "trained_for", "concept", "anchor", "delta", "seed"]
-    count = len(words[key].drop_duplicates())
-    concepts = len(words[["dataset", "concept"]].drop_duplicates())
+def _measured(study: StudyFolder) -> str:
+    concepts = len(study.words[["dataset", "concept"]].drop_duplicates())
     moved = (
         f", and, mapped by {' or '.join(study.methods)}, in the other models"
         if study.methods
@@ -44,70 +36,81 @@ def _what(study: StudyFolder) -> str:
     )
     so_far = f" So far: {study.incomplete}." if study.incomplete else ""
     return (
-        f"{count:,} words for {concepts} concepts of {_listed(study.datasets)} were trained for "
-        f"{_listed(study.tasks)}. Each was measured in the model it was trained in{moved}.{so_far}"
+        f"{len(study.words):,} words for {concepts} concepts of {_listed(study.datasets)} were "
+        f"trained in {_listed([study.label(model) for model in study.sources])}. Each was measured "
+        f"in the model it was trained in{moved}.{so_far}"
     )
 
 
-def _own(study: StudyFolder, level: float) -> str:
-    table, said = study.table, []
-    for task, metric in dict(reversed(study.panels)).items():
-        own = table[
-            (table["delta"] == level)
-            & (table["trained_for"] == task)
-            & (table["evaluated_on"] == task)
-            & (table["metric"] == metric)
-            & (table["trials"] > 0)
-        ]
-        name = HEADLINES.get(metric, metric)
-        if len(own) == 1:
-            said.append((task, f"{_interval(own.iloc[0])} in {task} ({name})"))
-        elif len(own):
-            low, high = own["mean"].min(), own["mean"].max()
-            said.append((task, f"{low:.2f} to {high:.2f} in {task} ({name}, by dataset)"))
-    order = in_order([task for task, _ in said])
-    values = [dict(said)[task] for task in order]
-    if not values:
-        return "No word was measured in the model it was trained in."
-    return f"In its own model a word reaches {_listed(values)} ({delta_name(level)})."
-
-
-def _transferred(study: StudyFolder, method: str, level: float) -> list[str]:
-    pairs = transferred(study, method, level)
-    if not pairs:
-        return []
-    cells = [pair for of_direction in pairs.values() for pair in of_direction]
-    kept = share_of(cells)
-    lines = [
-        f"Transferred by {method}, words keep {kept} of what the evaluated model's own words reach "
-        f"({_pairs(len(cells))}; 95 % intervals over words): {percent(1 - kept.mean)} is lost."
+def _own(study: StudyFolder, delta: float) -> str:
+    table = study.table
+    own = table[
+        (table["kind"] == WORD)
+        & (table["source_model"] == table["target_model"])
+        & (table["delta"] == delta)
+        & (table["trials"] > 0)
     ]
-    if len(pairs) > 1:
-        shares = {direction: share_of(some) for direction, some in pairs.items()}
-        ranked = sorted(shares.items(), key=lambda item: item[1].mean)
-        (worst, least), (best, most) = ranked[0], ranked[-1]
-        by = f" of {method}" if len(study.methods) > 1 else ""
-        lines.append(
-            f"The best direction{by} is {best[0]} to {best[1]}, which keeps {most}; the worst is "
-            f"{worst[0]} to {worst[1]}, which keeps {least}."
-        )
-    return lines
+    said = []
+    for model, metric in dict(reversed(study.panels)).items():
+        rows = own[(own["target_model"] == model) & (own["metric"] == metric)]
+        name = HEADLINES.get(metric, metric)
+        if len(rows) == 1:
+            said.append(f"{_interval(rows.iloc[0])} in {model} ({name})")
+        elif len(rows):
+            low, high = rows["mean"].min(), rows["mean"].max()
+            said.append(f"{low:.2f} to {high:.2f} in {model} ({name}, by dataset)")
+    if not said:
+        return "No word was measured in the model it was trained in."
+    return f"In its own model a word reaches {_listed(said[::-1])} ({delta_name(delta)})."
+
+
+def _transferred(study: StudyFolder, method: str, delta: float) -> list[str]:
+    found = study.retentions[method, delta]
+    if not found.cells:
+        return []
+    undefined = (
+        f" It is undefined in {_pairs(len(found.undefined))} more, where training in the target "
+        f"gains less than {LEAST_GAIN} over the anchor, or was not measured."
+        if found.undefined
+        else ""
+    )
+    if not found.defined:
+        return [f"Retention of {method} is undefined ({delta_name(delta)}).{undefined}"]
+    lines = [
+        f"Transferred by {method}, words retain {found.overall} of what training in the target "
+        f"model gains over the anchor ({delta_name(delta)}; mean over {_pairs(found.defined)}; "
+        f"{RESAMPLED}). Capped, with no direction above 1, it is {found.capped}.{undefined}"
+    ]
+    return lines + _extremes(found, f" of {method}" if len(study.methods) > 1 else "")
+
+
+def _extremes(found: Retention, of_method: str) -> list[str]:
+    """The best and the worst direction, where there are several."""
+    defined = {d: e for d, e in found.directions.items() if math.isfinite(e.value)}
+    if len(defined) < 2:
+        return []
+    ranked = sorted(defined.items(), key=lambda item: item[1].value)
+    (worst, least), (best, most) = ranked[0], ranked[-1]
+    return [
+        f"The best direction{of_method} is {best[0]} to {best[1]}, which retains {most}; the worst "
+        f"is {worst[0]} to {worst[1]}, which retains {least}."
+    ]
 
 
 def _pairs(count: int) -> str:
-    return f"mean over {count} pairs of dataset and direction" if count > 1 else "one direction"
+    return f"{count} pair{'s' * (count != 1)} of direction and dataset"
 
 
-def _anchor(study: StudyFolder, level: float) -> list[str]:
+def _anchor(study: StudyFolder, delta: float) -> list[str]:
     """Whether transfers carry more than the word they started at."""
     first = dict(reversed(study.panels))
     table = study.table[
-        (study.table["metric"] == study.table["evaluated_on"].map(first))
+        (study.table["metric"] == study.table["target_model"].map(first))
         & (study.table["trials"] > 1)
     ]
-    key = ["dataset", "evaluated_on"]
-    anchor = table[table["trained_for"] == "anchor"].set_index(key)["high"].rename("anchor_high")
-    moved = table[(table["transfer"] != "none") & (table["delta"] == level)]
+    key = ["dataset", "target_model"]
+    anchor = table[table["kind"] == "anchor"].set_index(key)["high"].rename("anchor_high")
+    moved = table[(table["transfer"] != "none") & (table["delta"] == delta)]
     both = moved.join(anchor, on=key, how="inner")
     if both.empty:
         return []
@@ -120,31 +123,37 @@ def _anchor(study: StudyFolder, level: float) -> list[str]:
 
 def _deltas(study: StudyFolder) -> list[str]:
     """How far words get that are kept near their anchor."""
-    deltas = sorted(delta for delta in study.table["delta"].unique() if math.isfinite(delta))
-    shares = {delta: share for delta in deltas if (share := reached(study, delta)) is not None}
-    if not shares:
-        return []
-    said = [f"{share} at {delta_name(delta)}" for delta, share in shares.items()]
-    lines = [
-        "Kept near its anchor, a word reaches in its own model, of what the same words reach "
-        f"unconstrained: {_listed(said)}."
+    deltas = [delta for delta in study.deltas if math.isfinite(delta)]
+    shares = {delta: reached(study.frame, delta) for delta in deltas}
+    said = [
+        f"{share} at {delta_name(delta)}"
+        for delta, share in shares.items()
+        if math.isfinite(share.value)
     ]
-    learned = [delta for delta, share in shares.items() if share.mean >= LEARNED]
-    said = []
-    for delta in learned if len(study.methods) == 1 else []:
-        pairs = transferred(study, study.methods[0], delta).values()
-        if pairs:
-            kept = share_of([pair for of_direction in pairs for pair in of_direction])
-            said.append(f"{kept} at {delta_name(delta)}")
+    lines = []
     if said:
-        left_out = len(learned) < len(shares)
         lines.append(
-            "Of what in-domain words of the same delta reach, transferred words keep "
-            f"{_listed(said)}."
-            + " Smaller deltas, where in-domain words learn little, have little to keep."
-            * left_out
+            "Kept near its anchor, a word reaches in its own model, as a share of what the same "
+            f"words reach unconstrained: {_listed(said)}."
         )
+    for method in study.methods:
+        defined = {delta: study.retentions[method, delta] for delta in deltas}
+        said = [f"{r.overall} at {delta_name(d)}" for d, r in defined.items() if r.defined]
+        if said:
+            lines.append(f"Retention of {method} among words of one delta is {_listed(said)}.")
     return lines
+
+
+def _published(study: StudyFolder) -> list[str]:
+    if study.published is None or len(study.methods) > 1:
+        return []
+    both = study.compared("".join(study.methods) or "none")
+    if both.empty:
+        return []
+    return [
+        f"Of {len(both)} values that the paper published, {int(both['overlap'].sum())} have an "
+        "interval that meets ours (here both resample single words, as the paper does)."
+    ]
 
 
 def other_world(study: StudyFolder) -> str:
@@ -153,20 +162,28 @@ def other_world(study: StudyFolder) -> str:
         return ""
     models = f"The {study.world} models are" if study.world else "The models may be"
     if study.world == published.WORLD:
-        models = "These datasets are"
-    kept, theirs = percent(published.kept()), percent(published.reached(0.5))
-    line = (
+        models = "These models or datasets are"
+    ours = []
+    if len(study.methods) == 1:
+        ratio = retention(study.frame, study.methods[0], over_anchor=False, unit="word").overall
+        if math.isfinite(ratio.value):
+            ours.append(f"words keep {ratio}")
+    share = reached(study.frame, 0.5, unit="word")
+    if math.isfinite(share.value):
+        ours.append(f"words of delta 0.5 reach {share}")
+    here = f"; here {_listed(ours)}" if ours else ""
+    return (
         f"{models} another world than the paper's, whose values are no measure of these. For "
-        f"orientation only: there unconstrained words keep {kept} of in-domain performance, and "
-        f"words of delta 0.5 reach {theirs} of what unconstrained ones do in their own model"
+        "orientation only, by the paper's own ratios (of means, without the anchor; intervals "
+        f"resample single words): there unconstrained words keep {published.kept():.2f} of "
+        f"in-domain performance, and words of delta 0.5 reach {published.reached(0.5):.2f} of what "
+        f"unconstrained ones do in their own model{here}."
     )
-    ours = reached(study, 0.5)
-    return f"{line}; here it is {ours}." if ours is not None else f"{line}."
 
 
 def _flaws(study: StudyFolder) -> str:
-    failed = study.frame[study.frame["value"].isna()]
-    words = failed[["dataset", "trained_for", "concept", "anchor", "delta"]].drop_duplicates()
+    failed = study.trained.loc[study.trained["value"].isna()]
+    words = failed[["dataset", "source_model", "concept", "anchor", "delta"]].drop_duplicates()
     counted = f"{len(words):,} word{'s' * (len(words) > 1)}" if len(words) else "No word"
     checked = study.frame[study.frame["unsafe"].isin(["yes", "no"])]
     flagged = int((checked["unsafe"] == "yes").sum())

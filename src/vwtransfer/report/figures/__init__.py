@@ -2,7 +2,7 @@
 
 Figures 3 and 6 are drawn from results; 4, 5, 7 and 8 to 18 from the pictures and tables that
 `action=figures` leaves. Each says what it shows: the study, the transfer, how many words a mean is
-over, and what is missing of it.
+over, and what is missing of it. Two models of one task stand side by side in all of them.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from vwtransfer.report.figures.activations import activation_figures
 from vwtransfer.report.figures.figure_3 import figure_3
 from vwtransfer.report.figures.figure_6 import figure_6
 from vwtransfer.report.figures.galleries import galleries
-from vwtransfer.report.study_reader import StudyFolder
+from vwtransfer.report.study_folder import StudyFolder
 
 __all__ = ["draw_results", "figure_3", "figure_6", "from_models"]
 
@@ -25,7 +25,7 @@ def draw_results(study: StudyFolder) -> dict[str, list[Path]]:
         several methods each has its own figures, named after it.
     """
     drawn = {}
-    kept: set[Path] = set()
+    current: set[Path] = set()
     methods: list[str | None] = [*study.methods] or [None]
     for method in methods:
         named = f"-{method}" if len(study.methods) > 1 else ""
@@ -35,25 +35,23 @@ def draw_results(study: StudyFolder) -> dict[str, list[Path]]:
                 study.folder / "figures" / f"{name}{named}",
                 transfer=method,
                 planned=study.planned,
+                tasks=study.tasks,
                 published=study.published,
                 world=study.world,
             )
             for name, draw in (("figure_3", figure_3), ("figure_6", figure_6))
         ]
-        kept.update(path for written in files for path in written)
+        current.update(path for written in files for path in written)
         drawn[method or "none"] = [written[0] for written in files if written]
     for path in (study.folder / "figures").glob("figure_[36]*"):
-        if path not in kept:  # of fewer transfers, or of results that are no longer there
+        if path not in current:  # of fewer transfers, or of results that are no longer there
             path.unlink()
     return drawn
 
 
 def from_models(study: StudyFolder) -> list[Callable[[], list[Path]]]:
     """What draws each of the other figures into figures/, and gives its files."""
-    folder, name = study.folder, study.name
-    sheets = (
-        activation_figures(study.activations, folder / "figures", name, study.planned)
-        if len(study.activations)
-        else []
+    sheets = activation_figures(
+        study.activations, study.folder / "figures", study.name, study.planned, study.tasks
     )
     return [*galleries(study), *sheets]

@@ -1,7 +1,7 @@
 """Figures 7 and 12 to 18 of the paper: what each layer of a text encoder makes of words."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -15,9 +15,9 @@ from matplotlib.ticker import MaxNLocator
 from vwtransfer.analysis.cluster_purity import FEWEST, chance_of_purity
 from vwtransfer.report.figures import sheet
 from vwtransfer.report.figures.galleries import spoken
-from vwtransfer.report.figures.study import GREY, counted
-from vwtransfer.results.intervals import bootstrap_mean
-from vwtransfer.results.summary import delta_name, in_order
+from vwtransfer.report.figures.style import GREY, INTERVALS, counted
+from vwtransfer.results.statistics import bootstrap_mean
+from vwtransfer.results.summary import delta_name, label_of, models_in_order
 from vwtransfer.words.cells import Cell, delta_text
 
 # Paul Tol's muted colours and grey: ten that colour-blind readers tell apart
@@ -29,13 +29,13 @@ ANCHOR_MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "*"]
 LABELS = {"anchor": ("#D55E00", "o"), "concept": ("#0072B2", "s")}
 MEASURES = {"purity": "k-NN purity", "silhouette": "silhouette"}
 CURVES = (
-    "Curves: means over words with 95 % bootstrap intervals. Purity: the share of a word's k "
-    "nearest neighbours with its anchor or concept, k the number of other words that have it; "
-    "dotted: by chance."
+    f"Curves: means over words with {INTERVALS}. Purity: the share of a word's k nearest "
+    "neighbours with its anchor or concept, k the number of other words that have it; dotted: by "
+    "chance."
 )
-SHEET = ["dataset", "evaluated_on", "delta", "seed"]
-ROW = ["trained_for", "transfer"]
-FIGURES = {
+SHEET = ["dataset", "target_model", "delta", "seed"]
+ROW = ["source_model", "transfer"]
+FIGURES = {  # by dataset and the task of the model
     ("coco", "detection"): "Figure 12",
     ("pascal", "detection"): "Figure 13",
     ("imagenet", "classification"): "Figure 14",
@@ -45,51 +45,72 @@ FIGURES = {
 }
 
 
-def curves(rows: pd.DataFrame) -> pd.DataFrame:
-    """How well neighbours agree, layer by layer.
+def of_first_encoder(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each model's first text encoder, which is the one that is shown.
 
     Args:
-        rows: of activations/; see `illustrations.ACTIVATIONS`.
+        rows: of activations/ or neighbours/; tables of a former version name no encoder.
+    """
+    if "place" not in rows:
+        return rows
+    first = rows.groupby("target_model", observed=True)["place"].transform("min")
+    return rows[rows["place"] == first]
+
+
+def curves(rows: pd.DataFrame) -> pd.DataFrame:
+    """How pure clusters are, layer by layer.
+
+    Args:
+        rows: of activations/, of one text encoder; see `word_tables.ACTIVATIONS`.
 
     Returns:
-        A row for each dataset, evaluated_on, delta, seed, trained_for, transfer, layer, label
-        ("anchor" or "concept") and measure ("purity" or "silhouette"), with `layers`, the `mean`
-        over words with its 95 % interval `low` to `high`, `trials`, and `chance` of the purity.
-        Words whose label no other word has are left out.
+        A row for each value of SHEET, ROW, layer, label ("anchor" or "concept") and measure
+        ("purity" or "silhouette"), with `layers`, the `mean` over words with its 95 % interval
+        `low` to `high`, `trials`, and `chance` of the purity. Words whose label no other word has
+        are left out.
     """
     found = []
     for key, group in rows.groupby([*SHEET, *ROW, "layer"], observed=True):
         for label, measure in product(LABELS, MEASURES):
-            values = group[f"{label}_{measure}"].dropna()
-            if values.empty:
+            valued = group.dropna(subset=f"{label}_{measure}")
+            if valued.empty:
                 continue
-            mean, low, high, trials = bootstrap_mean(values)
+            values, concepts = valued[f"{label}_{measure}"], valued["concept"].tolist()
+            mean = bootstrap_mean(values, concepts, dataset=str(key[0]))
             chance = chance_of_purity(group[label]) if measure == "purity" else np.nan
             layers = group["layers"].iat[0]
-            found.append((*key, layers, label, measure, mean, low, high, trials, chance))
+            numbers = (mean.value, mean.low, mean.high, len(values), chance)
+            found.append((*key, layers, label, measure, *numbers))
     columns = [*SHEET, *ROW, "layer", "layers", "label", "measure"]
     return pd.DataFrame(found, columns=[*columns, "mean", "low", "high", "trials", "chance"])
 
 
 def activation_figures(
-    rows: pd.DataFrame, folder: Path, study: str, planned: Sequence[Cell] = ()
+    rows: pd.DataFrame,
+    folder: Path,
+    study: str,
+    planned: Sequence[Cell] = (),
+    tasks: Mapping[str, str] | None = None,
 ) -> list[Callable[[], list[Path]]]:
     """What draws a sheet for each dataset, model and delta, and gives its files.
 
-    A row of panels for each task that words were trained for, the model's own first: the t-SNE maps
-    of its layers, then how well neighbours agree at every layer. Words are coloured by concept and
-    marked by anchor. Sets with too few words for a map have no sheet.
+    A row of panels for each source model, the model's own words first: the t-SNE maps of the layers
+    of its first text encoder, then the purity of clusters at every layer. Words are coloured by
+    concept and marked by anchor. Sets with too few words for a map have no sheet.
 
     Args:
         rows: of activations/.
         folder: where the files go.
         study: its name, for the titles.
         planned: its cells, to tell how many words are missing.
+        tasks: model -> its task.
     """
-    counts = Counter((cell.dataset, cell.task, cell.delta, cell.seed) for cell in planned)
+    if rows.empty:
+        return []
+    counts = Counter((cell.dataset, cell.model, cell.delta, cell.seed) for cell in planned)
     return [
-        partial(_sheet, group, folder, study, counts)
-        for _, group in rows.groupby(SHEET, observed=True)
+        partial(_sheet, group, folder, study, counts, tasks or {})
+        for _, group in of_first_encoder(rows).groupby(SHEET, observed=True)
         if group.groupby([*ROW, "layer"], observed=True).size().min() >= FEWEST
     ]
 
@@ -101,14 +122,18 @@ def sheet_name(dataset: str, model: str, delta: float, seed: int) -> str:
 
 @sheet.styled
 def _sheet(
-    group: pd.DataFrame, folder: Path, study: str, planned: Counter[tuple[str, str, float, int]]
+    group: pd.DataFrame,
+    folder: Path,
+    study: str,
+    planned: Counter[tuple[str, str, float, int]],
+    tasks: Mapping[str, str],
 ) -> list[Path]:
     dataset, model, delta, seed = group[SHEET].iloc[0]
-    agreement = curves(group)
-    origins = origins_in(group, model)
+    measured = curves(group)
+    origins = origins_in(group, model, tasks)
     layers = sorted(group.loc[group["x"].notna(), "layer"].unique())
     concepts, anchors = sorted(group["concept"].unique()), sorted(group["anchor"].unique())
-    measures = MEASURES if len(agreement) else {}
+    measures = MEASURES if len(measured) else {}
     columns = len(layers) + len(measures)
     figure, axes = sheet.panels(len(origins) * columns, columns, 2.2)
     for row, origin in enumerate(origins):
@@ -117,7 +142,7 @@ def _sheet(
         for ax, layer in zip(panels, layers, strict=False):
             _map(ax, words[words["layer"] == layer], concepts, anchors)
             ax.set_title(f"layer {layer} of {words['layers'].iat[0]}")
-        own = agreement[(agreement[ROW] == list(origin)).all(axis=1)]
+        own = measured[(measured[ROW] == list(origin)).all(axis=1)]
         for ax, measure in zip(panels[len(layers) :], measures, strict=True):
             _curves(ax, own[own["measure"] == measure], measure)
         way = "in its own model" if origin[1] == "none" else f"transferred by {origin[1]}"
@@ -125,10 +150,10 @@ def _sheet(
         lacking = (
             f" of {whole}" if (whole := planned[dataset, origin[0], delta, seed]) > count else ""
         )
-        panels[0].set_ylabel(f"trained for {origin[0]}\n{way}\nn = {count}{lacking} words")
-    figure_name = FIGURES.get((dataset, model), "Figure 7")
+        panels[0].set_ylabel(f"trained in {origin[0]}\n{way}\nn = {count}{lacking} words")
+    figure_name = FIGURES.get((dataset, tasks.get(model, model)), "Figure 7")
     title = (
-        f"{figure_name}: activations of the end-of-text token in the text encoder for {model}\n"
+        f"{figure_name}: activations where prompts are read off, in {encoder_of(group, tasks)}\n"
         f"study {study}; {dataset}; {delta_name(delta)}"
     )
     words = group.groupby([*ROW, "layer"], observed=True).size()
@@ -142,11 +167,19 @@ def _sheet(
     return sheet.write(figure, path, "\n".join([title, *notes]))
 
 
-def origins_in(group: pd.DataFrame, model: str) -> list[tuple[str, str]]:
-    """(trained_for, transfer) of a sheet's rows, the model's own words first."""
+def encoder_of(group: pd.DataFrame, tasks: Mapping[str, str]) -> str:
+    """Which text encoder a sheet is of, in words."""
+    model = group["target_model"].iat[0]
+    several = "encoders" in group and group["encoders"].iat[0] > 1
+    which = f"the first text encoder ({group['encoder'].iat[0]})" if several else "the text encoder"
+    return f"{which} of {label_of(model, tasks)}"
+
+
+def origins_in(group: pd.DataFrame, model: str, tasks: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(source model, transfer) of a sheet's rows, the model's own words first."""
     held = set(group[ROW].itertuples(index=False, name=None))
-    tasks = in_order([task for task, _ in held])
-    return sorted(held, key=lambda origin: (origin[0] != model, tasks.index(origin[0]), origin[1]))
+    order = models_in_order({source: tasks.get(source, "") for source, _ in held})
+    return sorted(held, key=lambda origin: (origin[0] != model, order.index(origin[0]), origin[1]))
 
 
 def _map(ax: Axes, words: pd.DataFrame, concepts: Sequence[str], anchors: Sequence[str]) -> None:
@@ -159,9 +192,9 @@ def _map(ax: Axes, words: pd.DataFrame, concepts: Sequence[str], anchors: Sequen
     ax.margins(0.08)
 
 
-def _curves(ax: Axes, agreement: pd.DataFrame, measure: str) -> None:
+def _curves(ax: Axes, measured: pd.DataFrame, measure: str) -> None:
     for label, (colour, marker) in LABELS.items():
-        line = agreement[agreement["label"] == label].sort_values("layer")
+        line = measured[measured["label"] == label].sort_values("layer")
         if line.empty:
             continue
         ax.plot(line["layer"], line["mean"], marker + "-", c=colour, ms=3.5, clip_on=False)

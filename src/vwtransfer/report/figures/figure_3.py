@@ -1,7 +1,7 @@
 """Figure 3 of the paper: in-domain and transferred performance, unconstrained (section 4)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from vwtransfer.report.figures import sheet
-from vwtransfer.report.figures.study import (
+from vwtransfer.report.figures.style import (
     BASELINE_STYLES,
-    COLOURS,
     GREY,
     baseline_legend,
+    colour_of,
     inked,
     is_partial,
     notes_of,
@@ -25,15 +25,24 @@ from vwtransfer.report.figures.study import (
     published_legend,
     published_mark,
     share_axis,
-    tasks_of,
+    sources_of,
     title_of,
 )
-from vwtransfer.results.summary import DATASETS, in_order, means, panels
+from vwtransfer.results.schema import WORD
+from vwtransfer.results.summary import (
+    DATASETS,
+    in_order,
+    label_of,
+    means,
+    panels,
+    tasks_of,
+)
 from vwtransfer.words.cells import Cell
 
 OWN: dict[str, Any] = {"edgecolor": "black", "linewidth": 1.4}
 TOO_LOW = 0.01  # bars beneath are not seen: their value is written
 TRANSFERRED: dict[str, Any] = {"edgecolor": "white", "linewidth": 0, "hatch": "////"}
+MOST_COLUMNS = 4
 
 
 @sheet.styled
@@ -43,23 +52,25 @@ def figure_3(
     *,
     transfer: str | None = None,
     planned: Sequence[Cell] = (),
+    tasks: Mapping[str, str] | None = None,
     published: pd.DataFrame | None = None,
     published_label: str = "published",
     world: str = "",
 ) -> list[Path]:
     """Figure 3: unconstrained words in their own model and transferred, against the baselines.
 
-    A panel for each model and metric, a group of bars for each dataset, a bar for each task that
-    words were trained for; whiskers are 95 % intervals over words. A bar too low to be seen has its
-    value written above it; one that lacks words is pale and says over how many it is.
+    A panel for each target model and metric, a group of bars for each dataset, a bar for each
+    source model; whiskers are 95 % intervals. A bar too low to be seen has its value written above
+    it; one that lacks words is pale and says over how many it is.
 
     Args:
         frame: results as `results.read` gives them.
         path: where to write, without an ending: .png and .pdf are added.
         transfer: the method to show; needed only when the results hold several.
         planned: the study's cells, to tell what is missing.
-        published: values to mark beside ours, with the columns dataset, metric, trained_for,
-            delta, mean, ci_low and ci_high.
+        tasks: model -> its task, for models that have no results yet.
+        published: values to mark beside ours, with the columns dataset, metric, source_model,
+            target_model, delta, mean, ci_low and ci_high.
         published_label: what the legend calls them.
         world: the models' name, for the title.
 
@@ -74,23 +85,27 @@ def figure_3(
     planned = [cell for cell in planned if math.isinf(cell.delta)]
     table = means(frame, planned)
     datasets = in_order({*table["dataset"], *(cell.dataset for cell in planned)}, DATASETS)
-    tasks, shown = tasks_of(table, planned), panels(table)
-    if not tasks:
+    tasks = {**(tasks or {}), **tasks_of(table)}
+    sources, shown = sources_of(table, planned, tasks), panels(table)
+    if not sources:
         return []
-    columns = len(shown) if len(datasets) < 3 else math.ceil(len(shown) / 2)
-    width = max(2.6, 0.6 + len(datasets))
-    figure, axes = sheet.panels(len(shown), columns, width)
-    for ax, (evaluated_on, metric) in zip(axes, shown, strict=True):
-        part = table[(table["evaluated_on"] == evaluated_on) & (table["metric"] == metric)]
-        _bars(ax, part, datasets, tasks, evaluated_on)
+    rows = max(math.ceil(len(shown) / MOST_COLUMNS), 1 if len(datasets) < 3 else 2)
+    width = max(2.6, 0.6 + len(datasets) * max(1.0, 0.32 * len(sources)))
+    figure, axes = sheet.panels(len(shown), math.ceil(len(shown) / rows), width)
+    for ax, (target, metric) in zip(axes, shown, strict=True):
+        part = table[(table["target_model"] == target) & (table["metric"] == metric)]
+        _bars(ax, part, datasets, sources, target)
         if published is not None:
-            _published_bars(ax, published, metric, datasets, tasks)
-        ax.set_title(f"evaluated in {evaluated_on}")
+            _published_bars(ax, published, target, metric, datasets, sources)
+        ax.set_title(f"in {label_of(target, tasks)}")
         share_axis(ax, metric)
         ax.set_xticks(range(len(datasets)), datasets)
         ax.set_xlim(-0.6, len(datasets) - 0.4)
     legend = [
-        *(Patch(color=COLOURS[i], label=f"trained for {t}") for i, t in enumerate(tasks)),
+        *(
+            Patch(color=colour_of(i), label=f"trained in {label_of(source, tasks)}")
+            for i, source in enumerate(sources)
+        ),
         Patch(facecolor="white", edgecolor="black", linewidth=1.4, label="in its own model"),
         Patch(facecolor="white", edgecolor=GREY, hatch="////", label="transferred"),
         *partial_legend(table),
@@ -98,36 +113,38 @@ def figure_3(
         *published_legend(published, published_label),
     ]
     title = title_of("Figure 3: words in their own model and transferred", frame, world, planned)
-    notes = notes_of(frame, table, planned)
+    notes = notes_of(frame, table, planned, published)
     sheet.finish(figure, legend, title, notes)
     return sheet.write(figure, Path(path), "\n".join([title, *notes]))
 
 
 def _bars(
-    ax: Axes, part: pd.DataFrame, datasets: Sequence[str], tasks: Sequence[str], own: str
+    ax: Axes, part: pd.DataFrame, datasets: Sequence[str], sources: Sequence[str], target: str
 ) -> None:
-    width = 0.8 / len(tasks)
+    width = 0.8 / len(sources)
     for x, dataset in enumerate(datasets):
-        rows = part[part["dataset"] == dataset].set_index("trained_for")
-        for i, task in enumerate(tasks):
-            centre = x + (i - (len(tasks) - 1) / 2) * width
-            if task not in rows.index or not rows.at[task, "trials"]:
+        here = part[part["dataset"] == dataset]
+        rows = here[here["kind"] == WORD].set_index("source_model")
+        levels = here[here["kind"] != WORD].set_index("kind")
+        for i, source in enumerate(sources):
+            centre = x + (i - (len(sources) - 1) / 2) * width
+            if source not in rows.index or not rows.at[source, "trials"]:
                 ax.text(centre, 0.01, "none", rotation=90, ha="center", va="bottom", color=GREY)
                 continue
-            row = rows.loc[task]
-            style = OWN if task == own else TRANSFERRED
-            ax.bar(centre, row["mean"], 0.9 * width, color=inked(COLOURS[i], row), **style)
-            _said(ax, centre, row)
+            row = rows.loc[source]
+            style = OWN if source == target else TRANSFERRED
+            ax.bar(centre, row["mean"], 0.9 * width, color=inked(colour_of(i), row), **style)
+            _write_on_bar(ax, centre, row)
             if math.isfinite(row["low"]):
                 ends = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
                 ax.errorbar(centre, row["mean"], ends, color="black", linewidth=1, capsize=2.5)
         for baseline, line in BASELINE_STYLES.items():
-            if baseline in rows.index:
-                level = rows.at[baseline, "mean"]
+            if baseline in levels.index:
+                level = levels.at[baseline, "mean"]
                 ax.hlines(level, x - 0.46, x + 0.46, GREY, line, linewidth=1.1)
 
 
-def _said(ax: Axes, x: float, row: pd.Series) -> None:
+def _write_on_bar(ax: Axes, x: float, row: pd.Series) -> None:
     """Writes the value of a bar that is too low to be seen, the words of one that lacks some."""
     low, partial = row["mean"] < TOO_LOW, is_partial(row)
     value = f"{row['mean']:.1g}" if low else ""
@@ -143,12 +160,13 @@ def _said(ax: Axes, x: float, row: pd.Series) -> None:
 def _published_bars(
     ax: Axes,
     published: pd.DataFrame,
+    target: str,
     metric: str,
     datasets: Sequence[str],
-    tasks: Sequence[str],
+    sources: Sequence[str],
 ) -> None:
     rows = published[(published["metric"] == metric) & np.isinf(published["delta"])]
-    rows = rows[rows["dataset"].isin(datasets) & rows["trained_for"].isin(tasks)]
-    for _, row in rows.iterrows():
-        i = tasks.index(row["trained_for"]) - (len(tasks) - 1) / 2
-        published_mark(ax, datasets.index(row["dataset"]) + (i + 0.3) * 0.8 / len(tasks), row)
+    rows = rows[(rows["target_model"] == target) & rows["source_model"].isin(sources)]
+    for _, row in rows[rows["dataset"].isin(datasets)].iterrows():
+        i = sources.index(row["source_model"]) - (len(sources) - 1) / 2
+        published_mark(ax, datasets.index(row["dataset"]) + (i + 0.3) * 0.8 / len(sources), row)

@@ -1,7 +1,7 @@
 """Figure 6 of the paper: performance against the radius of the ball (section 5)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -12,26 +12,34 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from vwtransfer.report.figures import sheet
-from vwtransfer.report.figures.study import (
-    COLOURS,
+from vwtransfer.report.figures.style import (
     GREY,
-    MARKERS,
     baseline_legend,
+    colour_of,
     inked,
+    marker_of,
     notes_of,
     of_transfer,
     partial_legend,
     published_legend,
     published_mark,
     share_axis,
-    tasks_of,
+    sources_of,
     title_of,
 )
-from vwtransfer.results.summary import BASELINES, DATASETS, in_order, means, panels
+from vwtransfer.results.schema import WORD
+from vwtransfer.results.summary import (
+    DATASETS,
+    in_order,
+    label_of,
+    means,
+    panels,
+    tasks_of,
+)
 from vwtransfer.words.cells import Cell
 
-WORD = ["dataset", "concept", "anchor"]
-APART = 1.07  # a task's points beside the next one's, so that equal values do not hide each other
+PAIR = ["dataset", "concept", "anchor"]
+APART = 1.07  # a model's points beside the next one's, so that equal values do not hide each other
 BESIDE = 1.29  # published points, to the right of ours
 
 
@@ -42,50 +50,56 @@ def figure_6(
     *,
     transfer: str | None = None,
     planned: Sequence[Cell] = (),
+    tasks: Mapping[str, str] | None = None,
     published: pd.DataFrame | None = None,
     published_label: str = "published",
     world: str = "",
 ) -> list[Path]:
     """Figure 6: performance against the radius delta of the ball around the anchor (section 5).
 
-    A row of panels for each dataset, a panel for each model and metric, a line with its 95 % band
-    for each task that words were trained for. The same words unconstrained, if there are any, stand
-    apart at the right, the anchor word itself is the line to compare with. Points that lack words
-    are pale.
+    A row of panels for each dataset, a panel for each target model and metric, a line with its 95 %
+    band for each source model. The same words unconstrained, if there are any, stand apart at the
+    right, the anchor word itself is the line to compare with. Points that lack words are pale.
 
     Args and raises as `figure_3`; no file is written when the results hold no word with a delta.
     """
     frame = of_transfer(frame, transfer)
     constrained = _constrained_words(frame, planned)
     frame = _comparable(frame, constrained)
-    planned = [cell for cell in planned if _word(cell) in constrained]
+    planned = [cell for cell in planned if _pair(cell) in constrained]
     table = means(frame, planned)
     datasets = in_order({*table["dataset"], *(cell.dataset for cell in planned)}, DATASETS)
-    tasks, shown = tasks_of(table, planned), panels(table)
-    if not tasks:
+    tasks = {**(tasks or {}), **tasks_of(table)}
+    sources, shown = sources_of(table, planned, tasks), panels(table)
+    if not sources:
         return []
+    words = table[table["kind"] == WORD]
     deltas = sorted(d for d in table["delta"].unique() if math.isfinite(d))
-    free = np.isinf(table.loc[table["trained_for"].isin(tasks), "delta"]).any()
+    free = np.isinf(words["delta"]).any()
     free = free or (published is not None and np.isinf(published["delta"]).any())
     figure, axes = sheet.panels(len(datasets) * len(shown), len(shown), 3.1)
     where = [(dataset, *panel) for dataset in datasets for panel in shown]
-    for ax, (dataset, evaluated_on, metric) in zip(axes, where, strict=True):
+    for ax, (dataset, target, metric) in zip(axes, where, strict=True):
         part = table[
             (table["dataset"] == dataset)
-            & (table["evaluated_on"] == evaluated_on)
+            & (table["target_model"] == target)
             & (table["metric"] == metric)
         ]
-        for i, task in enumerate(tasks):
-            _line(ax, part[part["trained_for"] == task], deltas, i, task == evaluated_on)
-        if not part["trained_for"].isin(tasks).any():
+        own = part[part["kind"] == WORD]
+        for i, source in enumerate(sources):
+            place = APART ** (i - (len(sources) - 1) / 2)
+            _line(ax, own[own["source_model"] == source], deltas, i, place, source == target)
+        if own.empty:
             ax.text(0.5, 0.5, "none", ha="center", color=GREY, transform=ax.transAxes)
-        _anchor_line(ax, part[part["trained_for"] == "anchor"])
+        _anchor_line(ax, part[part["kind"] == "anchor"])
         if published is not None:
-            _published_line(ax, published, dataset, metric, tasks, deltas)
+            chosen = (published["dataset"] == dataset) & (published["target_model"] == target)
+            theirs = published[chosen & (published["metric"] == metric)]
+            _published_line(ax, theirs, sources, deltas)
         share_axis(ax, metric)
         _delta_axis(ax, deltas, free)
-    for ax, (evaluated_on, _) in zip(axes, shown, strict=False):
-        ax.set_title(f"evaluated in {evaluated_on}")
+    for ax, (target, _) in zip(axes, shown, strict=False):
+        ax.set_title(f"in {label_of(target, tasks)}")
     if len(datasets) > 1:
         for ax, dataset in zip(axes[:: len(shown)], datasets, strict=True):
             ax.set_ylabel(f"{dataset}\n{ax.get_ylabel()}")
@@ -93,19 +107,25 @@ def figure_6(
         ax.set_xlabel("delta")
     legend = [
         *(
-            Line2D([], [], color=COLOURS[i], marker=MARKERS[i], label=f"trained for {t}")
-            for i, t in enumerate(tasks)
+            Line2D(
+                [],
+                [],
+                color=colour_of(i),
+                marker=marker_of(i),
+                label=f"trained in {label_of(source, tasks)}",
+            )
+            for i, source in enumerate(sources)
         ),
         Line2D([], [], color="black", linewidth=2.4, label="thick: in its own model"),
         *partial_legend(table),
-        *baseline_legend(table[table["trained_for"] == "anchor"]),
+        *baseline_legend(table[table["kind"] == "anchor"]),
         *published_legend(published, f"hollow: {published_label}", "o"),
     ]
     title = title_of("Figure 6: performance against delta", frame, world, planned)
     notes = [
-        "Delta is the radius of the ball, in distances from the anchor to its nearest word"
+        "Delta is the radius of the ball, in distances from the anchor to its nearest token"
         + ("; free: unconstrained, the same words." if free else "."),
-        *notes_of(frame, table, planned),
+        *notes_of(frame, table, planned, published),
     ]
     sheet.finish(figure, legend, title, notes)
     return sheet.write(figure, Path(path), "\n".join([title, *notes]))
@@ -113,9 +133,9 @@ def figure_6(
 
 def _constrained_words(frame: pd.DataFrame, planned: Sequence[Cell]) -> set[tuple[str, str, str]]:
     """(dataset, concept, anchor) of the words that were, or are to be, trained with a delta."""
-    trained = frame[~frame["trained_for"].isin(BASELINES) & np.isfinite(frame["delta"])]
-    found = trained[WORD].drop_duplicates().itertuples(index=False, name=None)
-    return {*found, *(_word(cell) for cell in planned if math.isfinite(cell.delta))}
+    trained = frame[(frame["kind"] == WORD) & np.isfinite(frame["delta"])]
+    found = trained[PAIR].drop_duplicates().itertuples(index=False, name=None)
+    return {*found, *(_pair(cell) for cell in planned if math.isfinite(cell.delta))}
 
 
 def _comparable(frame: pd.DataFrame, words: set[tuple[str, str, str]]) -> pd.DataFrame:
@@ -124,30 +144,33 @@ def _comparable(frame: pd.DataFrame, words: set[tuple[str, str, str]]) -> pd.Dat
     A study may hold deltas for some of its words only; a mean over other words beside them would
     look like an effect of delta.
     """
-    held = pd.Series(list(zip(*(frame[name] for name in WORD), strict=True)), index=frame.index)
-    return frame[held.isin(words) & ~frame["trained_for"].isin(set(BASELINES) - {"anchor"})]
+    held = pd.Series(list(zip(*(frame[name] for name in PAIR), strict=True)), index=frame.index)
+    return frame[held.isin(words) & frame["kind"].isin([WORD, "anchor"])]
 
 
-def _word(cell: Cell) -> tuple[str, str, str]:
+def _pair(cell: Cell) -> tuple[str, str, str]:
     return cell.dataset, cell.concept, cell.anchor
 
 
-def _line(ax: Axes, rows: pd.DataFrame, deltas: Sequence[float], i: int, own: bool) -> None:
-    style: dict[str, Any] = {"marker": MARKERS[i], "markersize": 5, "clip_on": False}
+def _line(
+    ax: Axes, rows: pd.DataFrame, deltas: Sequence[float], i: int, place: float, own: bool
+) -> None:
+    colour = colour_of(i)
+    style: dict[str, Any] = {"marker": marker_of(i), "markersize": 5, "clip_on": False}
     rows = rows.set_index("delta").reindex([*deltas, math.inf])
     line = rows.loc[deltas]
-    places = [delta * APART ** (i - 1) for delta in deltas]
-    inks = [inked(COLOURS[i], row) for _, row in line.iterrows()]
+    places = [delta * place for delta in deltas]
+    inks = [inked(colour, row) for _, row in line.iterrows()]
     thickness = 2.4 if own else 1.3
     for k in range(len(deltas) - 1):  # as pale as the paler of its ends
         ends, ink = slice(k, k + 2), min(inks[k], inks[k + 1], key=itemgetter(3))
         ax.plot(places[ends], line["mean"].iloc[ends], color=ink, linewidth=thickness)
     for x, mean, ink in zip(places, line["mean"], inks, strict=True):
         ax.plot(x, mean, color=ink, linewidth=thickness, **style)
-    ax.fill_between(places, line["low"], line["high"], color=COLOURS[i], alpha=0.18, linewidth=0)
+    ax.fill_between(places, line["low"], line["high"], color=colour, alpha=0.18, linewidth=0)
     free = rows.loc[math.inf]
     if math.isfinite(free["mean"]):
-        x, ink = _place(math.inf, deltas) * APART ** (i - 1), inked(COLOURS[i], free)
+        x, ink = _place(math.inf, deltas) * place, inked(colour, free)
         whiskers = np.nan_to_num([[free["mean"] - free["low"]], [free["high"] - free["mean"]]])
         ax.errorbar(x, free["mean"], whiskers, color=ink, capsize=2.5, linewidth=1.2, **style)
 
@@ -158,19 +181,12 @@ def _anchor_line(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _published_line(
-    ax: Axes,
-    published: pd.DataFrame,
-    dataset: str,
-    metric: str,
-    tasks: Sequence[str],
-    deltas: Sequence[float],
+    ax: Axes, rows: pd.DataFrame, sources: Sequence[str], deltas: Sequence[float]
 ) -> None:
-    rows = published[(published["dataset"] == dataset) & (published["metric"] == metric)]
-    rows = rows[rows["trained_for"].isin(tasks)]
-    for _, row in rows.iterrows():
-        i = tasks.index(row["trained_for"])
-        x = _place(row["delta"], deltas) * BESIDE * APART ** (i - 1)
-        published_mark(ax, x, row, COLOURS[i], MARKERS[i])
+    for _, row in rows[rows["source_model"].isin(sources)].iterrows():
+        i = sources.index(row["source_model"])
+        x = _place(row["delta"], deltas) * BESIDE * APART ** (i - (len(sources) - 1) / 2)
+        published_mark(ax, x, row, colour_of(i), marker_of(i))
 
 
 def _place(delta: float, deltas: Sequence[float]) -> float:

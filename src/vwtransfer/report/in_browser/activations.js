@@ -1,4 +1,4 @@
-// Maps of words in each layer of a text encoder, and how well neighbours agree.
+// Maps of words in each layer of a text encoder, and the purity of clusters.
 
 function drawActivations() {
   const place = document.querySelector("#activations .sheets");
@@ -7,15 +7,15 @@ function drawActivations() {
   let first = true;
   for (const sheet of data.activations) {
     const delta = sheet.delta ?? FREE;
-    if (state.dataset && sheet.dataset !== state.dataset) continue;
+    if ((state.dataset && sheet.dataset !== state.dataset) || !keepsTarget(sheet.model)) continue;
     if (chosenDelta() !== null && delta !== chosenDelta()) continue;
     const open = element("details", { open: first });
     first = false;
-    open.append(element("summary", {}, `${sheet.dataset}, ${deltaName(delta)}: text encoder for ${sheet.model}`), mapLegend(sheet));
+    open.append(element("summary", {}, `${sheet.dataset}, ${deltaName(delta)}: ${sheet.encoder}`), mapLegend(sheet));
     for (const o of sheet.origins) {
-      if (state.task && o.trained_for !== state.task) continue;
+      if (state.source && o.source_model !== state.source) continue;
       if (o.transfer !== "none" && o.transfer !== state.method) continue;
-      const title = o.transfer === "none" ? `trained for ${o.trained_for}: its own model` : `trained for ${o.trained_for}, transferred by ${o.transfer}`;
+      const title = o.transfer === "none" ? `trained in ${modelLabel(o.source_model)}: its own model` : `trained in ${modelLabel(o.source_model)}, transferred by ${o.transfer}`;
       const maps = element("div", { className: "maps" });
       open.append(element("h3", {}, `${title}, ${wordsIn(sheet, o)}`), maps);
       for (const map of o.maps) drawMap(maps, map, sheet, title);
@@ -26,7 +26,7 @@ function drawActivations() {
 }
 function wordsIn(sheet, o) {
   const count = o.maps[0].x.length;
-  const all = planned.filter((w) => w.dataset === sheet.dataset && w.trained_for === o.trained_for && w.delta === (sheet.delta ?? FREE) && w.seed === sheet.seed);
+  const all = planned.filter((w) => w.dataset === sheet.dataset && w.source_model === o.source_model && w.delta === (sheet.delta ?? FREE) && w.seed === sheet.seed);
   return `${count}${all.length > count ? ` of ${all.length}` : ""} words`;
 }
 // of all origins of a sheet, so that a concept has one colour in all of its maps

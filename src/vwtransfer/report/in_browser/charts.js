@@ -54,11 +54,11 @@ function emptied(place) {
   return place;
 }
 const said = (cell) =>
-  `${origin(cell.trained_for)}<br>${fixed(cell.mean)}` +
+  `${origin(cell)}<br>${fixed(cell.mean)}` +
   (cell.low === null ? "" : ` [${fixed(cell.low)}, ${fixed(cell.high)}]`) +
   `<br>n = ${cell.trials}${partial(cell) ? ` of ${cell.planned}` : ""}`;
 const PALE = 0.35; // where words are missing
-const ink = (cell) => colour(cell.trained_for) + (partial(cell) ? "59" : "");
+const ink = (cell) => colour(cell.source_model) + (partial(cell) ? "59" : "");
 const whiskers = (cells, ink) => ({
   type: "data",
   symmetric: false,
@@ -69,10 +69,10 @@ const whiskers = (cells, ink) => ({
   width: 3,
 });
 function legend(baselines, extra) {
-  const items = data.tasks.map((task) => {
+  const items = data.sources.map((model) => {
     const swatch = element("i");
-    swatch.style.background = colour(task);
-    return element("li", {}, swatch, `trained for ${task}`);
+    swatch.style.background = colour(model);
+    return element("li", {}, swatch, `trained in ${modelLabel(model)}`);
   });
   for (const name of baselines) {
     const line = element("i");
@@ -82,7 +82,7 @@ function legend(baselines, extra) {
   return element("ul", { className: "legend" }, ...items, ...extra.map((text) => element("li", {}, text)));
 }
 function trialsOf(cells) {
-  const counts = cells.filter((c) => !isBaseline(c.trained_for)).map((c) => c.trials);
+  const counts = cells.filter(isWord).map((c) => c.trials);
   const [fewest, most] = [Math.min(...counts), Math.max(...counts)];
   return counts.length ? ` over ${fewest === most ? most : `${fewest} to ${most}`} words` : "";
 }
@@ -95,11 +95,11 @@ const publishedMarks = (rows, x, ink, symbol) => ({
   y: rows.map((row) => row.mean),
   error_y: whiskers(rows.map((row) => ({ mean: row.mean, low: row.ci_low, high: row.ci_high })), ink),
   marker: { symbol, size: 8, color: "#fff", line: { color: ink, width: 1.4 } },
-  text: rows.map((row) => `${row.dataset}: published, trained for ${row.trained_for}<br>${fixed(row.mean)} [${fixed(row.ci_low)}, ${fixed(row.ci_high)}]`),
+  text: rows.map((row) => `${row.dataset}: published, of words like those trained in ${modelLabel(row.source_model)}<br>${fixed(row.mean)} [${fixed(row.ci_low)}, ${fixed(row.ci_high)}]`),
   hovertemplate: "%{text}<extra></extra>",
 });
 function notes(cells) {
-  const shown = cells.filter((c) => !isBaseline(c.trained_for));
+  const shown = cells.filter(isWord);
   const lines = [
     subset() && "Means of the chosen words alone, with intervals computed here.",
     shown.some(partial) && "Incomplete: what is pale is over some of its words only.",

@@ -15,18 +15,22 @@ function rowsOf(columns) {
 }
 const means = rowsOf(data.means);
 const words = rowsOf(data.words);
-const planned = rowsOf(data.planned);
-const published = data.published ? rowsOf(data.published) : [];
-const isBaseline = (name) => data.baselines.includes(name);
-const trained = words.filter((w) => !(w.trained_for in data.baseline_labels));
+const planned = rowsOf(data.planned).map((row) => ({ ...row, kind: "word" }));
+const published = data.published ? rowsOf(data.published).map((row) => ({ ...row, kind: "word" })) : [];
+const printedRetention = rowsOf(data.retention);
+const isWord = (row) => row.kind === "word";
+const trained = words.filter(isWord);
 const unique = (values) => [...new Set(values)];
 const ordered = (values) => unique(values).sort((a, b) => (a > b) - (a < b));
 const deltas = ordered(trained.map((w) => w.delta));
 const spoken = (text) => text.replaceAll("_", " ");
 const deltaName = (delta) => (delta === FREE ? "unconstrained" : `delta ${delta}`);
 const fixed = (value, digits = 3) => (value === null || Number.isNaN(value) ? "–" : value.toFixed(digits));
-const colour = (task) => data.palette.tasks[data.tasks.indexOf(task) % data.palette.tasks.length];
-const origin = (name) => (isBaseline(name) ? data.baseline_labels[name] : `trained for ${name}`);
+// colour and marker are those of the model that words were trained in
+const colour = (model) => data.palette.models[data.sources.indexOf(model) % data.palette.models.length];
+const marker = (model) => data.palette.markers[data.sources.indexOf(model) % data.palette.markers.length];
+const modelLabel = (model) => data.labels[model] ?? model;
+const origin = (row) => (isWord(row) ? `trained in ${modelLabel(row.source_model)}` : data.baseline_labels[row.kind]);
 
 function element(kind, attributes = {}, ...children) {
   const made = document.createElement(kind);

@@ -1,7 +1,7 @@
 // The filters, and which rows they keep.
 
 const form = document.getElementById("filters");
-const state = { dataset: "", concept: "", anchor: "", delta: "", task: "", method: data.methods[0] ?? "none" };
+const state = { dataset: "", concept: "", anchor: "", delta: "", source: "", target: "", method: data.methods[0] ?? "none" };
 function fill(name, options, all = "all") {
   const select = form.elements[name];
   const kept = state[name];
@@ -17,7 +17,8 @@ function choices() {
 }
 fill("dataset", data.datasets.map((d) => [d, d]));
 fill("delta", deltas.map((d) => [String(d), deltaName(d)]));
-fill("task", data.tasks.map((t) => [t, t]));
+fill("source", data.sources.map((m) => [m, modelLabel(m)]));
+fill("target", data.targets.map((m) => [m, modelLabel(m)]));
 fill("method", (data.methods.length ? data.methods : ["none"]).map((m) => [m, m]), "");
 form.elements.method.parentElement.hidden = data.methods.length < 2;
 choices();
@@ -26,7 +27,9 @@ const chosenDelta = () => (state.delta === "" ? null : Number(state.delta));
 const keeps = (row) =>
   (!state.dataset || row.dataset === state.dataset) &&
   (!state.concept || row.concept === state.concept) &&
-  (!state.anchor || row.anchor === state.anchor || (row.anchor === "" && isBaseline(row.trained_for))) &&
-  (!state.task || row.trained_for === state.task || isBaseline(row.trained_for));
+  (!state.anchor || row.anchor === state.anchor || (row.anchor === "" && !isWord(row))) &&
+  (!state.source || !isWord(row) || row.source_model === state.source);
 const keepsDelta = (written) => chosenDelta() === null || (written === "inf" ? FREE : Number(written)) === chosenDelta();
+const keepsTarget = (model) => !state.target || model === state.target;
+const shownPanels = () => data.panels.map((panel, p) => [panel, p]).filter(([panel]) => keepsTarget(panel.model));
 const keepsWord = (w) => w.method === state.method && keeps(w) && (chosenDelta() === null || w.delta === chosenDelta());

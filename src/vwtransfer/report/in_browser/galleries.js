@@ -2,13 +2,16 @@
 
 function filterGalleries() {
   for (const gallery of document.querySelectorAll(".gallery")) {
-    const { dataset, delta, task, method } = gallery.dataset;
+    const { dataset, delta, source, target, method } = gallery.dataset;
     gallery.hidden =
       (state.dataset && dataset !== state.dataset) ||
       !keepsDelta(delta) ||
-      (state.task && task && task !== state.task) ||
+      (state.source && source && source !== state.source) ||
+      (target && !keepsTarget(target)) ||
       (method && method !== "none" && method !== state.method);
     const away = (line) =>
+      (state.source && line.dataset.source && line.dataset.source !== state.source) ||
+      (line.dataset.target && !keepsTarget(line.dataset.target)) ||
       (state.concept && line.dataset.concept && line.dataset.concept !== state.concept) ||
       (state.anchor && line.dataset.anchor && line.dataset.anchor !== state.anchor);
     for (const row of gallery.querySelectorAll("tbody tr, li")) row.hidden = away(row);

@@ -3,6 +3,7 @@
 function drawAll() {
   drawFigure3();
   drawFigure6();
+  drawRetention();
   drawActivations();
   filterComparison();
   filterGalleries();
@@ -16,8 +17,8 @@ form.addEventListener("change", (event) => {
 });
 form.addEventListener("reset", (event) => {
   event.preventDefault();
-  Object.assign(state, { dataset: "", concept: "", anchor: "", delta: "", task: "" });
-  for (const name of ["dataset", "delta", "task"]) form.elements[name].value = "";
+  Object.assign(state, { dataset: "", concept: "", anchor: "", delta: "", source: "", target: "" });
+  for (const name of ["dataset", "delta", "source", "target"]) form.elements[name].value = "";
   choices();
   pageNumber = 0;
   drawAll();

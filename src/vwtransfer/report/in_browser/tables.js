@@ -3,11 +3,11 @@
 const PER_PAGE = 50;
 const COLUMNS = [
   ["dataset", "dataset"],
-  ["trained_for", "trained for"],
+  ["source_model", "trained in"],
   ["concept", "concept"],
   ["anchor", "anchor"],
   ["delta", "delta"],
-  ...data.panels.map((p, i) => [`value${i}`, `${p.task}: ${p.label}`]),
+  ...data.panels.map((p, i) => [`value${i}`, `${p.model}: ${p.label}`]),
   ...Object.keys(data.words).filter((n) => n.startsWith("near_")).flatMap((n) => [
     [n, `nearest in ${n.slice(5)}`],
     [`far_${n.slice(5)}`, `from its anchor in ${n.slice(5)}`],
@@ -66,8 +66,8 @@ function drawTable() {
 
 function filterComparison() {
   for (const row of document.querySelectorAll("#comparison tbody tr")) {
-    const { dataset, task, delta } = row.dataset;
-    row.hidden = !keeps({ dataset, trained_for: task, concept: state.concept, anchor: state.anchor }) || !keepsDelta(delta);
+    const { dataset, source, target, delta } = row.dataset;
+    row.hidden = !keeps({ kind: "word", dataset, source_model: source, concept: state.concept, anchor: state.anchor }) || !keepsTarget(target) || !keepsDelta(delta);
   }
 }
 for (const small of document.querySelectorAll("table.sortable")) {

@@ -1,6 +1,6 @@
-"""What the figures of a study share: its rows, colours, legends and the words on the sheet."""
+"""What the figures of a study share: its rows, colours, legends and the text on the sheet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,23 +10,35 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from vwtransfer.errors import UserError
+from vwtransfer.results.schema import BASELINES, WORD
 from vwtransfer.results.summary import (
-    BASELINES,
     DATASETS,
     HEADLINES,
     in_order,
     incomplete,
+    models_in_order,
     shortfalls,
 )
 from vwtransfer.words.cells import Cell
 
 # Okabe and Ito's palette: told apart by colour-blind readers and, in this order, in grey
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"]
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255"]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 GREY = "#555555"
 BASELINE_STYLES = {"anchor": "-", "name": "--", "random": ":", "chance": "-."}
 HOLLOW: dict[str, Any] = {"markerfacecolor": "white", "markersize": 4.5}  # published, not ours
 PALE = 0.35  # what is a mean over some of the words only
+INTERVALS = "95 % bootstrap intervals that resample concepts, then their anchors"
+
+
+def colour_of(number: int) -> str:
+    """The colour of a study's source model, by its place in their order."""
+    return COLOURS[number % len(COLOURS)]
+
+
+def marker_of(number: int) -> str:
+    """The marker of a study's source model; with the colour, no two of 42 are alike."""
+    return MARKERS[number % len(MARKERS)]
 
 
 def of_transfer(frame: pd.DataFrame, transfer: str | None) -> pd.DataFrame:
@@ -40,10 +52,13 @@ def of_transfer(frame: pd.DataFrame, transfer: str | None) -> pd.DataFrame:
     return frame[frame["transfer"].isin(["none", *([transfer] if transfer else methods)])]
 
 
-def tasks_of(table: pd.DataFrame, planned: Sequence[Cell]) -> list[str]:
-    """The tasks that words were, or are to be, trained for; none where no word has results."""
-    trained = set(table["trained_for"]) - set(BASELINES)
-    return in_order({*trained, *(cell.task for cell in planned)}) if trained else []
+def sources_of(table: pd.DataFrame, planned: Sequence[Cell], tasks: Mapping[str, str]) -> list[str]:
+    """The models that words were, or are to be, trained in; none where no word has results."""
+    trained = set(table.loc[table["kind"] == WORD, "source_model"])
+    if not trained:
+        return []
+    trained |= {cell.model for cell in planned}
+    return models_in_order({model: tasks.get(model, "") for model in trained})
 
 
 def title_of(what: str, frame: pd.DataFrame, world: str, planned: Sequence[Cell]) -> str:
@@ -51,20 +66,26 @@ def title_of(what: str, frame: pd.DataFrame, world: str, planned: Sequence[Cell]
     methods = " or ".join(sorted(set(frame["transfer"]) - {"none"}))
     datasets = ", ".join(in_order(frame["dataset"].unique(), DATASETS))
     study = f"study {frame['experiment'].iat[0]}"
-    models = [f"{world} models"] if world else []
+    suite = [f"{world} models"] if world else []
     by = [f"transferred by {methods}"] if methods else []
     lacking = incomplete(frame, planned)
-    lines = [what, "; ".join([study, *models, datasets, *by])]
+    lines = [what, "; ".join([study, *suite, datasets, *by])]
     return "\n".join([*lines, *[f"INCOMPLETE: {lacking}"] * bool(lacking)])
 
 
-def notes_of(frame: pd.DataFrame, table: pd.DataFrame, planned: Sequence[Cell]) -> list[str]:
-    """How many words the means are over, and which are missing."""
-    trials = table.loc[~table["trained_for"].isin(BASELINES), "trials"]
+def notes_of(
+    frame: pd.DataFrame,
+    table: pd.DataFrame,
+    planned: Sequence[Cell],
+    published: pd.DataFrame | None = None,
+) -> list[str]:
+    """How many words the means are over, what intervals are, and which words are missing."""
+    trials = table.loc[table["kind"] == WORD, "trials"]
     words = counted(int(trials.min()), int(trials.max()))
     lacking = "; ".join(shortfalls(frame, planned))
     return [
-        f"Means over n = {words} words, with 95 % bootstrap intervals.",
+        f"Means over n = {words} words, with {INTERVALS}.",
+        *["Published intervals resample single words."] * (published is not None),
         *[f"{lacking}."] * bool(lacking),
     ]
 
@@ -81,7 +102,7 @@ def inked(colour: str, row: pd.Series) -> tuple[float, ...]:
 
 def partial_legend(table: pd.DataFrame) -> list[Patch]:
     """The legend entry of pale marks, where there are any."""
-    trained = table[~table["trained_for"].isin(BASELINES)]
+    trained = table[table["kind"] == WORD]
     pale = Patch(color=to_rgba(GREY, PALE), label="pale: over some of the words")
     return [pale] * bool((trained["missing"] + trained["failed"] > 0).any())
 
@@ -93,7 +114,7 @@ def counted(fewest: int, most: int) -> str:
 
 def baseline_legend(table: pd.DataFrame) -> list[Line2D]:
     """Legend entries of the baselines in `table`."""
-    held = set(table["trained_for"])
+    held = set(table["kind"])
     return [
         Line2D([], [], color=GREY, linestyle=style, linewidth=1.1, label=BASELINES[baseline])
         for baseline, style in BASELINE_STYLES.items()

@@ -1,4 +1,4 @@
-"""How well neighbours agree, against loops written out and points whose answer is known."""
+"""Cluster purity, against loops written out and points whose answer is known."""
 
 import numpy as np
 import pytest
