@@ -20,7 +20,23 @@ VECTORS = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
 def test_what_is_written_is_read_back(tmp_path: Path, form: str) -> None:
     found = read(WRITERS[form](VECTORS, "red_star", tmp_path))
     assert torch.equal(found.vectors_KD, VECTORS)
-    assert (found.name, found.task, found.model) == ("red_star", "generation", None)
+    assert (found.name, found.task, found.model, found.table) == (
+        "red_star",
+        "generation",
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_a_word_of_two_text_encoders_has_a_tensor_for_each(tmp_path: Path, form: str) -> None:
+    path = WRITERS[form](VECTORS, "red_star", tmp_path, (3, 5))
+    written = load_file(path)
+    assert torch.equal(written["clip_l"], VECTORS[:, :3])
+    assert torch.equal(written["clip_g"], VECTORS[:, 3:])
+    assert torch.equal(read(path).vectors_KD, VECTORS)
+    with pytest.raises(UserError, match="no format holds a word of 3 text encoders"):
+        WRITERS[form](VECTORS, "red_star", tmp_path, (2, 3, 3))
 
 
 def test_the_files_are_named_and_laid_out_as_their_tools_expect(tmp_path: Path) -> None:
@@ -32,13 +48,14 @@ def test_the_files_are_named_and_laid_out_as_their_tools_expect(tmp_path: Path) 
     assert list(load_file(a1111)) == ["emb_params"]
 
 
-def test_a_word_of_this_package_says_what_it_was_trained_for(tmp_path: Path) -> None:
+def test_a_word_of_this_package_says_which_model_it_is_of(tmp_path: Path) -> None:
     store = WordStore(tmp_path)
-    cell = Cell("tiny_shapes", "detection", "red_star", "mipo", math.inf, 0)
-    store.save(Word(cell, VECTORS, model="m", config="c", loss=0.0, seconds=0.0))
+    cell = Cell("tiny_shapes", "owl", "red_star", "mipo", math.inf, 0)
+    store.save(Word(cell, VECTORS, "detection", "abc", "f", loss=0.0, seconds=0.0))
     found = read(store.path(cell))
     assert torch.equal(found.vectors_KD, VECTORS)
-    assert (found.name, found.task, found.model) == ("red_star", "detection", "m")
+    assert (found.name, found.anchor) == ("red_star", "mipo")
+    assert (found.task, found.model, found.table) == ("detection", "owl", "abc")
 
 
 def test_a_word_of_the_concept_library_is_read(tmp_path: Path) -> None:
@@ -80,7 +97,7 @@ def test_code_in_a_pickle_is_refused_and_never_run(
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ({"clip_l": VECTORS, "clip_g": VECTORS}, "two text encoders of SDXL"),
+        ({"clip_l": VECTORS, "clip_g": VECTORS[:3]}, "have 4 of clip_l and 3 of clip_g vectors"),
         ({"a": VECTORS, "b": VECTORS}, r"holds 2 \(a, b\)"),
         ({"a": VECTORS[None]}, r"shape \[1, 4, 8\] is not"),
         ({"a": VECTORS * math.nan}, "not the finite vectors"),

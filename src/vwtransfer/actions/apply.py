@@ -1,109 +1,48 @@
-"""action=apply and action=export: one word, used in any of the models or given to other tools."""
+"""action=apply: one word, used in one of the models: draws boxes, draws images, or ranks images."""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
+from vwtransfer.actions.transfer_word import chosen_model, transfer_word, word_of
 from vwtransfer.config import Config
-from vwtransfer.datasets.images import SUFFIXES, read_image
-from vwtransfer.errors import UserError, nearest
+from vwtransfer.config.photo_folders import SUFFIXES
+from vwtransfer.datasets.images import read_image
+from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically
 from vwtransfer.models.devices import torch_device, use_threads
-from vwtransfer.models.suite import Suite, build, build_part
+from vwtransfer.models.suite import build
 from vwtransfer.tasks import Applied
-from vwtransfer.words.formats import TEXTUAL_INVERSION, WRITERS, LoadedWord, read
+from vwtransfer.tasks.registry import tasks_of
 
 
 def apply(config: Config) -> None:
-    """Uses a word in the model of a task: draws boxes, draws images, or ranks images.
+    """Uses a word in the model that `target` names, or in the only one of the chosen task.
 
     Raises:
-        UserError: there is no such word, task or image, or the word is of another model.
+        UserError: there is no such word, model or image, or the word is of another model.
     """
-    word = _word(config)
-    (name,) = config.task if len(config.task) == 1 else (None,)
-    if name is None:
-        raise UserError(f"action=apply: one task is needed. {nearest('', config.model.tasks)}")
+    word = word_of(config)
+    name = chosen_model(config, "target", config.trained, list(config.model.models))
     use_threads(config.threads)
     suite = build(config, torch_device(config.device))
-    task = suite.tasks[name]
+    model = suite.models[name]
+    task = tasks_of(config, replace(suite, models={name: model}))[model.task]
     if not hasattr(task, "apply"):
-        raise UserError(f"action=apply: model.{name} has no way to show a word.")
+        raise UserError(f"action=apply: the task {task.name} of {name} has no way to show a word.")
     pictures = _pictures(_images(config))
-    vectors_1KD = _mapped(config, suite, word, name)[None]
+    _, vectors_KD = transfer_word(config, suite, word, name)
     with torch.no_grad():
-        text = task.text.encode_words(
-            task.template, vectors_1KD.to(task.text.embedding.weight.device)
-        )
-    applied: Applied = task.apply(text, pictures, word.name)
-    folder = config.folder / "applied" / name / word.name
-    _show(applied, folder)
-
-
-def export(config: Config) -> None:
-    """Writes a word as other tools load it, in the space of the generation model.
-
-    Raises:
-        UserError: there is no such word, or it cannot be brought into that space.
-    """
-    use_threads(config.threads)
-    word = _word(config)
-    vectors_KD = word.vectors_KD
-    if word.task != TEXTUAL_INVERSION:
-        vectors_KD = _mapped(
-            config, build(config, torch_device(config.device)), word, TEXTUAL_INVERSION
-        )
-    assert config.word is not None
-    folder = config.folder / "exported" / config.format / f"{word.task}-{config.word.stem}"
-    path = WRITERS[config.format](vectors_KD, word.name, folder)
-    Console().print(
-        f"{len(vectors_KD)} vectors of width {vectors_KD.shape[1]}: {path}", soft_wrap=True
-    )
-
-
-def _word(config: Config) -> LoadedWord:
-    if config.word is None:
-        raise UserError(f"action={config.action}: name the file of a word with word=PATH.")
-    return read(config.word)
-
-
-def _mapped(config: Config, suite: Suite, word: LoadedWord, name: str) -> Tensor:
-    """The word's vectors [K, D] in the space of a task's model, by a transfer if need be.
-
-    Raises:
-        UserError: the suite has no model for the word, or another one than it was trained in.
-    """
-    for task in (word.task, name):
-        if task not in suite.tasks:
-            raise UserError(f"model: has no part for {task}. {nearest(task, suite.tasks)}")
-    source, target = suite.tasks[word.task].text, suite.tasks[name].text
-    width = word.vectors_KD.shape[1]
-    if width != source.width:
-        raise UserError(
-            f"word={config.word}: its vectors have width {width}, and model.{word.task} reads "
-            f"{source.width}. Choose the model it was trained in with model/{word.task}=NAME."
-        )
-    if word.model is not None and word.model != source.identity:
-        raise UserError(
-            f"word={config.word}: was trained in another model than model.{word.task}.checkpoint="
-            f"{config.model.tasks[word.task]['checkpoint']}. Choose its own with "
-            f"model/{word.task}=NAME."
-        )
-    if word.task == name:
-        return word.vectors_KD
-    # the support of these two: the other models need not be on this machine
-    pair = Suite({task: suite.tasks[task] for task in (word.task, name)}, suite.support_file)
-    transfer = build_part(config.transfer, "transfer")
-    # no description is left out of the fit: a word is used here, and nothing is measured of it
-    fitted = transfer.fit(source, target, pair.support)
-    vectors_NKD: Tensor = fitted(word.vectors_KD[None])
-    return vectors_NKD[0]
+        words_NKD = vectors_KD[None].to(model.text.device)
+        prompts = model.text.encode_words(model.prompt_template, words_NKD)
+    applied: Applied = task.apply(model, prompts, pictures, word.name)
+    _show(applied, config.folder / "applied" / name / word.name)
 
 
 def _images(config: Config) -> list[Path]:

@@ -1,5 +1,6 @@
 """action=check: can this study run on this machine? Trains nothing, and changes no file."""
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from vwtransfer.config import Config, DatasetConfig
-from vwtransfer.datasets import BOXES, Dataset, notes_of
+from vwtransfer.datasets import BOXES, Dataset, held_out_examples, notes_of, training_examples
 from vwtransfer.errors import UserError
+from vwtransfer.models import Model
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import Suite, build, build_part
+from vwtransfer.models.support import support_of
 from vwtransfer.results import NOT_CHECKED
-from vwtransfer.tasks import Task
+from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.words.cells import cells
 
 SPARE = 2**30  # bytes that are to be free beside what is counted
@@ -63,36 +66,36 @@ def _lines(found: Sequence[Finding]) -> str:
 
 def findings(config: Config) -> Iterator[Finding]:
     """Looks at one thing after the other; see `check`."""
+    use_threads(config.threads)
     device = _found("device", lambda: _device(config))
     yield device
     if device.state == FAILED:
         return
-    use_threads(config.threads)
     suite = build(config, torch_device(config.device))
     loaded = []
-    for name, task in suite.tasks.items():
-        loaded.append(_found(f"model.{name}", partial(_model, task)))
-        yield loaded[-1]
-    for role in ("judge", "safety"):
-        for part in {id(p): p for p in _parts(suite, role)}.values():
-            yield _found(f"model.{role}", partial(_beside, part))
-    if config.model.safety is None:
-        yield Finding(
-            "model.safety", NOTE, f"off: in the results the column `unsafe` says {NOT_CHECKED!r}"
-        )
-    if all(each.state == OK for each in loaded):
-        yield _found("vocabulary", lambda: _vocabulary(suite))
-        yield _found("anchors", lambda: _anchors(config, suite))
-        yield _found("prompts", lambda: _prompts(config, suite))
+    for name, model in suite.models.items():
+        finding = _found(f"model.{name}", partial(_model, model))
+        if finding.state == OK:
+            loaded.append(name)
+        yield finding
+    yield from _beside(config, suite)
+    yield _found("tasks", lambda: _tasks(config, suite))
+    for source, target in config.direction:
+        if source in loaded and target in loaded:
+            yield _found(f"support {source} to {target}", partial(_support, suite, source, target))
+    trained = [suite.models[name] for name in config.trained if name in loaded]
+    yield from _anchors(config, trained)
+    yield _found("prompts", lambda: _prompts(config, [suite.models[name] for name in loaded]))
+    if len(loaded) == len(suite.models):
         yield _found("memory", lambda: _memory(config))
     for name, dataset in config.dataset.items():
         yield from _dataset(f"dataset.{name}", dataset)
     yield _found("disk", lambda: _disk(config))
 
 
-def _found(what: str, look: Callable[[], str]) -> Finding:
+def _found(what: str, examine: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, OK, look())
+        return Finding(what, OK, examine())
     except UserError as error:
         return Finding(what, FAILED, str(error))
 
@@ -105,48 +108,87 @@ def _device(config: Config) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads; no GPU is used"
 
 
-def _model(task: Task) -> str:
-    return (
-        f"loads; {len(task.vocabulary.ids):,} tokens of width {task.text.width}, prompts of up to "
-        f"{task.vocabulary.context_length}, token table {task.text.identity}"
-    )
+def _model(model: Model) -> str:
+    text = model.text
+    encoders = [
+        f"{len(encoder.vocabulary.ids):,} tokens of width {encoder.width}, prompts of up to "
+        f"{encoder.vocabulary.context_length}"
+        for encoder in text.encoders.values()
+    ]
+    return f"loads; {model.task}; {'; '.join(encoders)}; embedding table {text.identity}"
 
 
-def _parts(suite: Suite, role: str) -> list[Any]:
-    """The models that tasks use beside their own."""
-    parts = [getattr(task, role, None) for task in suite.tasks.values()]
-    return [part for part in parts if part is not None]
+def _beside(config: Config, suite: Suite) -> Iterator[Finding]:
+    """The models that measure generations."""
+    for role, part in (("judge", suite.judge), ("safety", suite.safety)):
+        if part is not None:
+            yield _found(f"model.{role}", partial(_weights, part))
+    if config.model.safety is None:
+        yield Finding(
+            "model.safety", NOTE, f"off: in the results the column `unsafe` says {NOT_CHECKED!r}"
+        )
 
 
-def _beside(part: Any) -> str:
+def _weights(part: Any) -> str:
     count = sum(parameter.numel() for parameter in part.model.parameters())
     return f"loads; {count / 1e6:.1f} million weights"
 
 
-def _vocabulary(suite: Suite) -> str:
-    shared = len(suite.support)
-    widest = max(task.text.width for task in suite.tasks.values())
-    if shared < widest:
+def _tasks(config: Config, suite: Suite) -> str:
+    tasks = tasks_of(config, suite).values()
+    return "; ".join(f"{task.name}: {', '.join(task.metrics)}" for task in tasks)
+
+
+def _support(suite: Suite, source: str, target: str) -> str:
+    here, there = suite.models[source].text, suite.models[target].text
+    support = support_of(here, there)
+    if len(support) < here.width:
         raise UserError(
-            f"the models share {shared:,} words of the support; a map from vectors of width "
-            f"{widest} needs more"
+            f"{source} and {target} share {support}; a map from vectors of width {here.width} "
+            "needs more"
         )
-    return f"{shared:,} words are in every model and in the support"
+    return f"{support} are shared"
 
 
-def _anchors(config: Config, suite: Suite) -> str:
+def _anchors(config: Config, models: Sequence[Model]) -> Iterator[Finding]:
+    """Words in a delta ball need anchors of a single token; others start at the tokens' mean."""
     todo = cells(config)
-    suite.check_anchors(todo)
-    return f"{len({cell.anchor for cell in todo})} anchors, each a single token in every model"
+    for model in models:
+        mine = [cell for cell in todo if cell.model == model.name]
+        anchors = sorted({cell.anchor for cell in mine})
+        what, text = f"anchors {model.name}", model.text
+        try:
+            text.anchor_rows(anchors)
+            for cell in mine:
+                if math.isfinite(cell.delta):
+                    text.check_single_token(cell.anchor)
+        except UserError as error:
+            yield Finding(what, FAILED, str(error))
+            continue
+        split = [anchor for anchor in anchors if not text.is_single_token(anchor)]
+        if split:
+            read_as = "; ".join(
+                f"{name}: {' '.join(tokens)}"
+                for name, tokens in text.anchor_tokens(split[0]).items()
+            )
+            yield Finding(
+                what,
+                NOTE,
+                f"{len(split)} of {len(anchors)} are several tokens, and words start at their "
+                f"mean: {split[0]} ({read_as})",
+            )
+        else:
+            yield Finding(what, OK, f"{len(anchors)} anchors, each a single token")
 
 
-def _prompts(config: Config, suite: Suite) -> str:
-    for task in suite.tasks.values():
-        task.vocabulary.prompt(task.template, config.trainer.vectors)
-        for dataset in config.dataset.values():
-            for name in dataset.concepts.values():
-                task.vocabulary.encode(task.template.format(name))
-    return f"words of {config.trainer.vectors} vectors and all concepts' names fit every model"
+def _prompts(config: Config, models: Sequence[Model]) -> str:
+    for model in models:
+        for vocabulary in model.vocabularies.values():
+            vocabulary.prompt(model.prompt_template, config.trainer.num_vectors)
+            for dataset in config.dataset.values():
+                for name in dataset.concepts.values():
+                    vocabulary.encode(model.prompt_template.format(name))
+    return f"words of {config.trainer.num_vectors} vectors and all concepts' names fit every model"
 
 
 def _memory(config: Config) -> str:
@@ -159,7 +201,7 @@ def _memory(config: Config) -> str:
     if free < SPARE:
         raise UserError(
             f"{_gigabytes(free)} are free beside the models, too little for a step of training; "
-            "use a half type (model.TASK.dtype) or model.generation.memory"
+            "use a half type (model.TASK.dtype) or model.generation.memory_savers"
         )
     return f"{_gigabytes(free)} are free beside the models"
 
@@ -170,8 +212,7 @@ def _dataset(key: str, config: DatasetConfig) -> Iterator[Finding]:
     except UserError as error:
         yield Finding(key, FAILED, str(error))
         return
-    training = [example for concept in dataset.concepts for example in dataset.training(concept)]
-    held_out = [example for concept in dataset.concepts for example in dataset.held_out(concept)]
+    training, held_out = training_examples(dataset), held_out_examples(dataset)
     remarks = notes_of(dataset)
     boxes = sum(len(example.boxes) for example in (*training, *held_out))
     without = [e.id for e in training if e.concept not in e.labels and BOXES not in remarks.lacks]
@@ -198,9 +239,9 @@ def _dataset(key: str, config: DatasetConfig) -> Iterator[Finding]:
 
 def _disk(config: Config) -> str:
     todo = cells(config)
-    widest = 2048  # of any text encoder there is, so that no model need be loaded
+    widest = 2048  # of a text encoder or two, so that no model need be loaded
     measured = len(todo) * (1 + len(config.direction)) * 3 * ROW_BYTES
-    needed = len(todo) * (config.trainer.vectors * widest * 4 * 4 + WORD_BYTES) + measured
+    needed = len(todo) * (config.trainer.num_vectors * widest * 4 * 4 + WORD_BYTES) + measured
     free = shutil.disk_usage(_existing(config.folder)).free
     if free < needed + SPARE:
         raise UserError(

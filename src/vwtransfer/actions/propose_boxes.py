@@ -1,15 +1,17 @@
-"""action=boxes: the detector proposes boxes for photos without any, for a person to verify.
+"""action=propose_boxes: a detector proposes boxes for photos without any, for a person to verify.
 
 The paper's authors did so for DreamBooth: OWL-v2, prompted with the subject's name, and a look at
 every box (appendix D).
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from rich.console import Console
 
+from vwtransfer.actions.transfer_word import chosen_model
 from vwtransfer.config import Config, DatasetConfig
 from vwtransfer.datasets import Dataset, Example
 from vwtransfer.datasets.boxes import fitted
@@ -19,7 +21,6 @@ from vwtransfer.datasets.proposals import Proposal, add_proposals, listed
 from vwtransfer.errors import UserError
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build, build_part
-from vwtransfer.tasks.detection import Detection
 
 
 def run(config: Config) -> None:
@@ -28,25 +29,31 @@ def run(config: Config) -> None:
     Each image that the file does not name yet gets the best box for its concept's name; what
     stands in the file is kept.
 
+    The detector is the one that `target` names, or the only one.
+
     Raises:
         UserError: no dataset takes such a file, or the models have no detector.
     """
     chosen = [dataset for dataset in config.dataset.values() if "boxes" in dataset.node]
     if not chosen:
         raise UserError(
-            "action=boxes: the chosen datasets have boxes of their own. Choose dataset=dreambooth "
-            "or dataset=folder."
+            "action=propose_boxes: the chosen datasets have boxes of their own. Choose "
+            "dataset=dreambooth or dataset=folder."
         )
+    detectors = config.model.of_task("detection")
+    if not detectors:
+        raise UserError(
+            "action=propose_boxes: needs a detector. Choose one with model/detection=NAME."
+        )
+    name = chosen_model(config, "target", detectors, detectors)
     use_threads(config.threads)
-    detector = build(config, torch_device(config.device)).tasks.get("detection")
-    if not isinstance(detector, Detection):
-        raise UserError("model.detection: is missing; action=boxes needs a detector.")
+    detector: Any = build(config, torch_device(config.device)).models[name]
     console = Console()
     for dataset in chosen:
         console.print(_propose(dataset, detector), soft_wrap=True, highlight=False)
 
 
-def _propose(config: DatasetConfig, detector: Detection) -> str:
+def _propose(config: DatasetConfig, detector: Any) -> str:
     """Completes one dataset's file; returns what there is to say."""
     key = f"dataset.{config.name}"
     if config.node["boxes"] is None:
@@ -58,7 +65,7 @@ def _propose(config: DatasetConfig, detector: Detection) -> str:
     for concept, name in config.concepts.items():
         examples = [*dataset.training(concept), *dataset.held_out(concept)]
         waiting = [example for example in examples if example.id not in known]
-        found += proposals(waiting, detector, detector.template.format(name))
+        found += proposals(waiting, detector, detector.prompt_template.format(name))
     add_proposals(path, found)
     sheet = path.with_suffix(".png")
     annotated = read_instances(path).images
@@ -75,13 +82,14 @@ def _propose(config: DatasetConfig, detector: Detection) -> str:
     )
 
 
-def proposals(examples: list[Example], detector: Detection, prompt: str) -> list[Proposal]:
+def proposals(examples: list[Example], detector: Any, prompt: str) -> list[Proposal]:
     """The best box for `prompt` in each image; none where it lies outside the image."""
     if not examples:
         return []
-    boxes_MT4, scores_MT = detector.detect(examples, prompt)
+    encoded = detector.text.encode_text([prompt])
+    boxes_NMT4, scores_NMT = detector.detect(encoded, detector.encode_images(examples))
     found = []
-    for example, box_T4, score_T in zip(examples, boxes_MT4, scores_MT, strict=True):
+    for example, box_T4, score_T in zip(examples, boxes_NMT4[0], scores_NMT[0], strict=True):
         image = example.load()
         box = _cut(box_T4[0], image)
         found.append(Proposal(example.id, image.size, example.concept, box, float(score_T[0])))

@@ -1,26 +1,28 @@
-"""Words carried by a method into another model: mapped once, many at a time, and kept as words.
+"""Words mapped by a method into another model: many at a time, and kept as words.
 
-A carried word lies at carried/<method>/<source>_to_<target>/ under the key of the word that it was
-carried from, in the format of `vwtransfer.words.store`; `seconds` is the time that mapping it took.
+A mapped word lies at mapped/<method>/<source>_to_<target>/ under the key of the word that it was
+mapped from, in the format of `vwtransfer.words.store`; `seconds` is the time that mapping it took.
 """
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vwtransfer.files import write_json
-from vwtransfer.models.text_encoder import TextEncoder
-from vwtransfer.models.vocabulary import WORD_END
+from vwtransfer.config.origin import this_process
+from vwtransfer.datasets import Dataset
+from vwtransfer.evaluation.evaluator import FittedMap, load_beside
+from vwtransfer.models.devices import device_name
+from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.study import Study, fit_report
 from vwtransfer.transfer import Transfer
-from vwtransfer.transfer.prompts import Excluded
 from vwtransfer.words.cells import Cell
-from vwtransfer.words.store import Word, WordStore
+from vwtransfer.words.store import WordStore
 
 AT_ONCE = 64  # words
 
@@ -31,19 +33,19 @@ class IdentityMap:
 
     report: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, vectors_NKD: Tensor) -> Tensor:
+    def __call__(self, words_NKD: Tensor, anchors: Sequence[str] | None = None) -> Tensor:
         """The words as they are."""
-        return vectors_NKD
+        return words_NKD
 
 
 @dataclass(frozen=True)
 class Direction:
-    """From where to where words are carried.
+    """From where to where words are mapped.
 
     Attributes:
-        source: the task that words were trained for.
-        target: the task whose model they are carried into.
-        folder: of the run.
+        source: the model that words were trained in.
+        target: the model that they are mapped into.
+        folder: of the study.
     """
 
     source: str
@@ -51,82 +53,94 @@ class Direction:
     folder: Path
 
     def store(self, method: str) -> WordStore:
-        """Where the words that a method carried lie."""
-        return WordStore(self.folder / "carried" / method / f"{self.source}_to_{self.target}")
+        """Where the words that a method mapped lie."""
+        return WordStore(self.folder / "mapped" / method / f"{self.source}_to_{self.target}")
 
-    def report(self, method: str) -> Path:
-        """Where a method's fit and its times are told."""
-        return self.folder / "transfer" / f"{method}-{self.source}_to_{self.target}.json"
+    def report(self, method: str, dataset: str) -> dict[str, Any]:
+        """What a method's fit says of itself; `study.Study.fit` writes it."""
+        path = fit_report(self.folder, method, self.source, self.target, dataset)
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return report
+
+    def as_mapped(self, method: str, dataset: str, space: EmbeddingSpace) -> FittedMap:
+        """The map of what `store` holds, words in the target's space: none is needed any more."""
+        return FittedMap(IdentityMap(), self.report(method, dataset)["support"], space)
 
 
-def carry(
+def map_words(
+    study: Study,
     method: Transfer,
     direction: Direction,
-    models: tuple[TextEncoder, TextEncoder],
-    support: Sequence[str],
-    excluded: Sequence[str],
-    words: WordStore,
+    dataset: Dataset,
     cells: Sequence[Cell],
-    advance: Callable[[int], None] = lambda done: None,
-    stopping: Callable[[], bool] = lambda: False,
+    advance: Callable[[int], None] = lambda words: None,
 ) -> None:
-    """Fits the method and maps every word of `cells` that it has not yet carried.
+    """Fits a method and maps words of a dataset by it.
 
     Args:
-        method: what carries.
+        study: whose words.
+        method: what maps.
         direction: from where to where.
-        models: the text encoders of source and target.
-        support: token strings that the method may be fitted on, but those that are a description.
-        excluded: descriptions that no prompt of the fit may spell out.
-        words: the trained words.
-        cells: which of them, all trained for `direction.source`.
-        advance: told how many words were carried.
-        stopping: asked after each batch.
+        dataset: of the words.
+        cells: which words, all trained in the direction's source.
+        advance: told how many words were mapped.
 
     Raises:
-        KeyboardInterrupt: `stopping` was true; what was carried is kept.
+        KeyboardInterrupt: the study is to stop; what was mapped is kept.
+        UserError: a word was trained beside another embedding table than its model's.
     """
     store = direction.store(method.name)
-    waiting = [cell for cell in cells if cell not in store]
-    if not waiting:
-        return
-    source, target = models
-    support = _unnamed(support, excluded)
-    began = time.perf_counter()
-    fitted = method.fit(source, target, support, excluded)
-    path = direction.report(method.name)
-    if not path.exists():  # fitted again, it may only be read
-        write_json(path, {**fitted.report, "fit_seconds": time.perf_counter() - began})
-    for start in range(0, len(waiting), AT_ONCE):
-        part = waiting[start : start + AT_ONCE]
-        trained = [words.load(cell, source.width) for cell in part]
+    source = study.suite.models[direction.source]
+    target = study.suite.models[direction.target]
+    fitted = study.fit(method, dataset, source.name, target.name).map
+    made = this_process(device_name(target.device))
+    for start in range(0, len(cells), AT_ONCE):
+        part = cells[start : start + AT_ONCE]
+        trained = [load_beside(study.store, cell, source.text) for cell in part]
         began = time.perf_counter()
-        mapped_NKD = fitted(torch.stack([word.vectors_KD for word in trained]))
+        words_NKD = torch.stack([word.vectors_KD for word in trained])
+        mapped_NKD = fitted(words_NKD, [cell.anchor for cell in part])
         seconds = (time.perf_counter() - began) / len(part)
         for word, mapped_KD in zip(trained, mapped_NKD, strict=True):
-            store.save(Word(word.cell, mapped_KD, target.identity, word.config, word.loss, seconds))
+            mapped = replace(
+                word,
+                vectors_KD=mapped_KD,
+                task=target.task,
+                table=target.text.identity,
+                seconds=seconds,
+                made=made,
+            )
+            store.save(mapped)
         advance(len(part))
-        if stopping():
+        if study.stopping():
             raise KeyboardInterrupt
 
 
-def _unnamed(support: Sequence[str], excluded: Sequence[str]) -> list[str]:
-    """The tokens of a support that are not by themselves what a concept is called."""
-    names = Excluded(excluded)
-    return [token for token in support if not names.spelt_out([token.removesuffix(WORD_END)])]
+def words_of(cells: Iterable[Cell], direction: Direction, dataset: str) -> list[Cell]:
+    """The cells of a dataset whose words are mapped in a direction."""
+    return [c for c in cells if (c.dataset, c.model) == (dataset, direction.source)]
+
+
+def unmapped(study: Study, method: str, direction: Direction, dataset: Dataset) -> list[Cell]:
+    """Those of them that a method has not yet mapped."""
+    store = direction.store(method)
+    return [c for c in words_of(study.cells, direction, dataset.name) if c not in store]
 
 
 def times(
-    method: str, directions: Sequence[Direction], cells: Sequence[Cell]
+    method: str, pairs: Sequence[tuple[Direction, str]], cells: Sequence[Cell]
 ) -> tuple[float, float]:
-    """Mean seconds of a method's fit, and mean seconds of mapping a word, over directions."""
-    fits = [
-        json.loads(d.report(method).read_text(encoding="utf-8"))["fit_seconds"] for d in directions
-    ]
+    """Mean seconds of a method's fits, and mean seconds of mapping a word.
+
+    Args:
+        method: its name.
+        pairs: direction and dataset of each fit.
+        cells: the words.
+    """
+    fits = [direction.report(method, dataset)["fit_seconds"] for direction, dataset in pairs]
     seconds = [
-        d.store(method).load(cell).seconds
-        for d in directions
-        for cell in cells
-        if cell.task == d.source and cell in d.store(method)
+        direction.store(method).load(cell).seconds
+        for direction, dataset in pairs
+        for cell in words_of(cells, direction, dataset)
     ]
     return sum(fits) / len(fits), sum(seconds) / len(seconds)

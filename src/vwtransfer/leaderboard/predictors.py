@@ -1,26 +1,21 @@
-"""Why a word is lost on the way: how well each of the results' DIAGNOSTICS predicts the loss.
+"""How well each of the results' DIAGNOSTICS predicts what a transfer loses of a word.
 
 The loss of a word in a direction is the mean of the words trained in the target, less what the
-carried word reaches there.
+transferred word reaches there.
+
+Letters: W words, R resamples, V distinct values.
 """
 
 import math
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from vwtransfer.results import DIAGNOSTICS
-from vwtransfer.results.retention import (
-    TAILS,
-    UNCONSTRAINED,
-    drawn,
-    headline,
-    mean_of_defined,
-)
+from vwtransfer.results.statistics import UNCONSTRAINED, Estimate, headline, mean_of, resample
 
 RESAMPLES = 1000
-GROUP = ["dataset", "trained_for", "evaluated_on"]
+GROUP = ["dataset", "source_model", "target_model"]
 
 
 def losses(frame: pd.DataFrame, method: str, delta: float = UNCONSTRAINED) -> pd.DataFrame:
@@ -35,10 +30,10 @@ def losses(frame: pd.DataFrame, method: str, delta: float = UNCONSTRAINED) -> pd
         A row for each: GROUP, "concept", "anchor", DIAGNOSTICS and "loss".
     """
     frame = headline(frame, delta)
-    own = frame[frame["trained_for"] == frame["evaluated_on"]]
-    level = own.groupby(["dataset", "evaluated_on"], observed=True)["value"].mean()
+    own = frame[frame["source_model"].astype(str) == frame["target_model"].astype(str)]
+    level = own.groupby(["dataset", "target_model"], observed=True)["value"].mean()
     moved = frame[frame["transfer"] == method]
-    moved = moved.join(level.rename("level"), on=["dataset", "evaluated_on"])
+    moved = moved.join(level.rename("level"), on=["dataset", "target_model"])
     columns = [*GROUP, "concept", "anchor", *DIAGNOSTICS, "loss"]
     return moved.assign(loss=moved["level"] - moved["value"])[columns].reset_index(drop=True)
 
@@ -54,33 +49,47 @@ def rank_correlations(
         seed: of the resampling.
 
     Returns:
-        A row for each of DIAGNOSTICS that is there: `column`, `rho`, `low`, `high`, `groups` (those in
-        which it was measured, and varies as the loss does).
+        A row for each of DIAGNOSTICS that is there: `column`, `rho`, `low`, `high`, `groups` (those
+        in which it was measured, and varies as the loss does).
     """
     rows = []
     for column in [column for column in DIAGNOSTICS if column in table]:
         known = table.dropna(subset=[column])
-        found, resampled = [], []
+        found = []
         for dataset, of_dataset in known.groupby("dataset", observed=True):
             words = sorted(set(zip(of_dataset["concept"], of_dataset["anchor"], strict=True)))
-            draws = [np.concatenate(d) for d in drawn(words, resamples, seed, str(dataset))]
+            draws = resample(words, str(dataset), resamples=resamples, seed=seed)
+            often_RW = np.concatenate([np.ones((1, len(words))), *draws])
             for _, group in of_dataset.groupby(GROUP, observed=True):
                 pairs = group.set_index(["concept", "anchor"])[[column, "loss"]]
                 pairs_W2 = pairs.reindex(pd.MultiIndex.from_tuples(words)).to_numpy()
-                if math.isfinite(rho := _rho(pairs_W2)):
-                    found.append(rho)
-                    resampled.append([_rho(pairs_W2[places]) for places in draws])
-        if not found:
-            rows.append((column, math.nan, math.nan, math.nan, 0))
-            continue
-        low, high = np.nanquantile(mean_of_defined(resampled), TAILS)
-        rows.append((column, float(np.mean(found)), float(low), float(high), len(found)))
+                rho_R = rank_correlation(pairs_W2, often_RW)
+                found.append(Estimate.of(rho_R[0], rho_R[1:]))
+        mean = mean_of(found)
+        groups = sum(math.isfinite(each.value) for each in found)
+        rows.append((column, mean.value, mean.low, mean.high, groups))
     return pd.DataFrame(rows, columns=["column", "rho", "low", "high", "groups"])
 
 
-def _rho(pairs: np.ndarray) -> float:
-    """Spearman's correlation of rows that are whole; nan where one of the two does not vary."""
-    pairs = pairs[np.isfinite(pairs).all(axis=1)]
-    if not len(pairs) or (pairs == pairs[0]).all(axis=0).any():
-        return math.nan
-    return float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic)
+def rank_correlation(pairs_W2: np.ndarray, often_RW: np.ndarray) -> np.ndarray:
+    """Spearman's correlation [R] of pairs of which each stands there so often.
+
+    Pairs that are not whole do not count; nan where one of the two does not vary.
+    """
+    whole_W = np.isfinite(pairs_W2).all(axis=1)
+    weight_RW = often_RW[:, whole_W].astype(np.float64)
+    x_RW, y_RW = (_centred_ranks(value_W, weight_RW) for value_W in pairs_W2[whole_W].T)
+    covariance_R = (weight_RW * x_RW * y_RW).sum(axis=1)
+    energy_R = (weight_RW * x_RW**2).sum(axis=1) * (weight_RW * y_RW**2).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(energy_R > 0, covariance_R / np.sqrt(energy_R), np.nan)
+
+
+def _centred_ranks(value_W: np.ndarray, weight_RW: np.ndarray) -> np.ndarray:
+    """Ranks [R, W] of values that stand there so often, less their mean; ties share theirs."""
+    values, place_W = np.unique(value_W, return_inverse=True)
+    count_RV = weight_RW @ np.eye(len(values))[place_W]
+    rank_RV = count_RV.cumsum(axis=1) - (count_RV - 1) / 2
+    mean_R1 = (weight_RW.sum(axis=1, keepdims=True) + 1) / 2
+    centred_RW: np.ndarray = rank_RV[:, place_W] - mean_R1
+    return centred_RW

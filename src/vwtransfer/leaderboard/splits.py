@@ -1,4 +1,4 @@
-"""Which concepts a transfer method may be developed on, and which only the final table is of."""
+"""Which concepts a transfer method may be developed on (dev), and which it is ranked on (test)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from vwtransfer.words.cells import Cell, cells
 
 @cache
 def _named() -> dict[str, list[str]]:
-    """The development half of each dataset that development.yaml names."""
-    text = (Path(__file__).parent / "development.yaml").read_text(encoding="utf-8")
+    """The dev split of each dataset that dev_concepts.yaml names."""
+    text = (Path(__file__).parent / "dev_concepts.yaml").read_text(encoding="utf-8")
     named: dict[str, list[str]] = yaml.safe_load(text)
     return named
 
 
-def development(dataset: str, concepts: Sequence[str]) -> set[str]:
-    """The concepts of a dataset's development half.
+def dev_concepts(dataset: str, concepts: Sequence[str]) -> set[str]:
+    """The concepts of a dataset's dev split.
 
-    As development.yaml names them; of a dataset that it does not name, the half whose
+    As dev_concepts.yaml names them; of a dataset that it does not name, the half whose
     sha256("<dataset>/<concept>") is least, which is how the named ones were chosen.
     """
     if dataset in _named():
@@ -35,18 +35,18 @@ def development(dataset: str, concepts: Sequence[str]) -> set[str]:
     return set(sorted(concepts, key=digest)[: len(concepts) // 2])
 
 
-def cells_of_half(config: Config) -> list[Cell]:
-    """The study's cells whose concepts are of `benchmark.half`.
+def cells_of_split(config: Config) -> list[Cell]:
+    """The study's cells whose concepts are of `benchmark.split`.
 
     Raises:
-        UserError: `concept` names one of the other half, or nothing is left.
+        UserError: `concept` names one of the other split, or nothing is left.
     """
-    half = config.benchmark.half
+    split = config.benchmark.split
     allowed = {
         name: {
             concept
             for concept in dataset.concepts
-            if (concept in development(name, list(dataset.concepts))) == (half == "development")
+            if (concept in dev_concepts(name, list(dataset.concepts))) == (split == "dev")
         }
         for name, dataset in config.dataset.items()
     }
@@ -54,10 +54,10 @@ def cells_of_half(config: Config) -> list[Cell]:
     others = sorted(asked - set().union(*allowed.values()))
     if others:
         raise UserError(
-            f"concept={others[0]}: is not of the {half} half, and a run of that half does not look "
-            f"at it. Choose among {', '.join(sorted(set().union(*allowed.values())))}."
+            f"concept={others[0]}: is not of the {split} split, and a run of that split does not "
+            f"look at it. Choose among {', '.join(sorted(set().union(*allowed.values())))}."
         )
     found = [cell for cell in cells(config) if cell.concept in allowed[cell.dataset]]
     if not found:
-        raise UserError(f"benchmark.half={half}: no concept of this study is in it.")
+        raise UserError(f"benchmark.split={split}: no concept of this study is in it.")
     return found

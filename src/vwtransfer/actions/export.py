@@ -1,0 +1,32 @@
+"""action=export: one word, as other tools load it, in the space of a generation model."""
+
+from rich.console import Console
+
+from vwtransfer.actions.transfer_word import chosen_model, transfer_word, word_of
+from vwtransfer.config import Config
+from vwtransfer.models.devices import torch_device, use_threads
+from vwtransfer.models.suite import build
+from vwtransfer.words.formats import WRITERS
+
+
+def export(config: Config) -> None:
+    """Writes a word in the space of the model that `target` names, or of the only generator.
+
+    Raises:
+        UserError: there is no such word, or it cannot be brought into that space.
+    """
+    word = word_of(config)
+    generators = config.model.of_task("generation")
+    target = chosen_model(config, "target", generators, list(config.model.models))
+    use_threads(config.threads)
+    suite = build(config, torch_device(config.device))
+    source, vectors_KD = transfer_word(config, suite, word, target)
+    encoders = suite.models[target].text.encoders
+    widths = [encoder.width for encoder in encoders.values()]
+    assert config.word is not None
+    origin = target if source == target else f"{source}_to_{target}"
+    folder = config.folder / "exported" / config.format / origin / f"{word.name}-{config.word.stem}"
+    path = WRITERS[config.format](vectors_KD, word.name, folder, widths)
+    Console().print(
+        f"{len(vectors_KD)} vectors of width {vectors_KD.shape[1]}: {path}", soft_wrap=True
+    )
