@@ -1,5 +1,6 @@
 # make demo   sets everything up, then runs the study on the embedded tiny world
 # make test   sets everything up, then runs the tests
+# make test-integration   what takes minutes: wandb whose server, disk or job fails, a killed build
 # make test-cluster   on a real SLURM cluster that it starts on this machine; needs root, and
 #                     apt-get install slurm-wlm slurmdbd munge mariadb-server
 # make test-published   the published architectures, with random weights at reduced depth
@@ -12,7 +13,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-browser test-cluster test-compiled test-published verify-published lint typecheck wheel clean
+.PHONY: demo test test-browser test-cluster test-compiled test-integration test-published verify-published lint typecheck wheel clean
 # Libraries are compiled once, not in every process: an import then takes half as long.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -33,6 +34,9 @@ test-cluster: .venv/ready
 test-compiled: .venv/ready
 	$(BIN)/pytest -m compiled tests/speed
 
+test-integration: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m integration tests/tracking tests/test_tinyworld.py
+
 test-published: .venv/ready
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 2 --dist loadfile -m published tests/published
 
@@ -42,6 +46,7 @@ verify-published: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
 
 typecheck: .venv/ready
 	$(BIN)/mypy

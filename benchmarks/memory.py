@@ -22,9 +22,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vwtransfer.config.composition import compose
-from vwtransfer.models.stable_diffusion import save_memory
+from vwtransfer.models.stable_diffusion import Latents, save_memory
 from vwtransfer.models.suite import build
-from vwtransfer.tasks.generation import DRAWN_AT_ONCE, Latents
+from vwtransfer.tasks.generation import DRAWN_AT_ONCE
 from vwtransfer.training.peak_memory import peak_bytes
 from vwtransfer.words.cells import Cell
 
@@ -37,18 +37,18 @@ SAVING = ("gradient_checkpointing", "vae_slicing")  # cluster=gpu_11gb
 
 
 @contextmanager
-def without_content(task: Any, published: Path, precision: torch.dtype) -> Iterator[None]:
-    """Puts models without content in place of a generation task's own.
+def without_content(model: Any, published: Path, precision: torch.dtype) -> Iterator[None]:
+    """Puts parts without content in place of a generator's own.
 
     Args:
-        task: it keeps its settings, tokenizer and scheduler.
-        published: the folder with the configs of the models.
+        model: it keeps its settings, tokenizer and scheduler.
+        published: the folder with the configs of the parts.
         precision: of their weights.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    pipeline, _ = task.pipeline, task.vocabulary  # read while real tensors are made
+    pipeline, _ = model.pipeline, model.vocabularies  # read while real tensors are made
     with FakeTensorMode(allow_non_fake_inputs=True):
         former = torch.get_default_dtype()
         torch.set_default_dtype(precision)
@@ -59,67 +59,67 @@ def without_content(task: Any, published: Path, precision: torch.dtype) -> Itera
                 setattr(pipeline, name, kind.from_config(kind.load_config(published / name)))
         finally:
             torch.set_default_dtype(former)
-        for part in parts(task):
+        for part in parts(model):
             part.eval().requires_grad_(False)
-        save_memory(pipeline, task.memory)
+        save_memory(pipeline, model.settings.memory_savers)
         yield
 
 
 @contextmanager
 def as_published(memory: Sequence[str], pixels: int) -> Iterator[Any]:
-    """The generation task with SD 2.1 in float16 at its full size, without content."""
+    """SD 2.1 in float16 at its full size, without content."""
     with tempfile.TemporaryDirectory() as folder:
         shallow = layouts.write(NAME, Path(folder), shallow=True)  # for its tokenizer
         keys = ["model=paper", f"model.generation.checkpoint={shallow}"]
         keys += ["model.generation.dtype=float16", f"model.generation.image_size={pixels}"]
-        keys += [f"model.generation.memory=[{','.join(memory)}]"]
-        task = build(compose(keys), torch.device("cpu")).tasks["generation"]
-        with without_content(task, layouts.CONFIGS / NAME, torch.float16):
-            yield task
+        keys += [f"model.generation.memory_savers=[{','.join(memory)}]"]
+        model = build(compose(keys), torch.device("cpu")).models["sd21"]
+        with without_content(model, layouts.CONFIGS / NAME, torch.float16):
+            yield model
 
 
-def parts(task: Any) -> list[nn.Module]:
-    """The models of the pipeline."""
-    return [task.pipeline.unet, task.pipeline.vae, task.pipeline.text_encoder]
+def parts(model: Any) -> list[nn.Module]:
+    """The parts of the pipeline."""
+    return [model.pipeline.unet, model.pipeline.vae, model.pipeline.text_encoder]
 
 
-def weights(task: Any) -> int:
+def weights(model: Any) -> int:
     """Bytes of all weights."""
-    return sum(p.numel() * p.element_size() for part in parts(task) for p in part.parameters())
+    return sum(p.numel() * p.element_size() for part in parts(model) for p in part.parameters())
 
 
-def step(task: Any, words: int) -> int:
+def step(model: Any, words: int) -> int:
     """Bytes that a training step of so many words takes, 8 images each, forward and backward."""
-    width = task.pipeline.text_encoder.config.hidden_size
+    width = model.pipeline.text_encoder.config.hidden_size
     vectors_NKD = torch.randn(words, 4, width, requires_grad=True)
-    latents = latents_of(task, IMAGES)
+    latents = latents_of(model, IMAGES)
     images_NB = torch.arange(IMAGES).expand(words, -1)
-    cells = [Cell("tiny_shapes", "generation", "cat", "cat", math.inf, i) for i in range(words)]
+    cells = [Cell("tiny_shapes", model.name, "cat", "cat", math.inf, i) for i in range(words)]
 
     def both_ways() -> None:
-        task.loss(vectors_NKD, latents, images_NB, cells, 0).sum().backward()
+        model.loss(vectors_NKD, latents, images_NB, cells, 0).sum().backward()
 
     return peak_bytes(both_ways)
 
 
-def latents_of(task: Any, images: int) -> Latents:
+def latents_of(model: Any, images: int) -> Latents:
     """Latents of so many images."""
-    side = task.image_size // task.pipeline.vae_scale_factor
+    side = model.settings.image_size // model.pipeline.vae_scale_factor
     mean, std = torch.randn(2, images, 4, side, side)
     return Latents(mean, std, ["cat"] * images)
 
 
-def encoding(task: Any) -> int:
+def encoding(model: Any) -> int:
     """Bytes that the latents of 8 images take to compute."""
-    vae = task.pipeline.vae
-    pixels = torch.randn(IMAGES, 3, task.image_size, task.image_size).to(vae.dtype)
+    vae, side = model.pipeline.vae, model.settings.image_size
+    pixels = torch.randn(IMAGES, 3, side, side).to(vae.dtype)
     return _frozen(lambda: vae.encode(pixels))
 
 
-def drawing(task: Any, images: int) -> int:
+def drawing(model: Any, images: int) -> int:
     """Bytes that so many generations take: a denoising step with guidance, then the decoder."""
-    unet, vae = task.pipeline.unet, task.pipeline.vae
-    latents = latents_of(task, images).mean_MCHW.to(unet.dtype)
+    unet, vae = model.pipeline.unet, model.pipeline.vae
+    latents = latents_of(model, images).mean_MCHW.to(unet.dtype)
     text = torch.randn(2 * images, 77, unet.config.cross_attention_dim).to(unet.dtype)
     both = torch.cat([latents, latents])
     return max(
@@ -147,10 +147,10 @@ def main() -> None:
     print("|", " | ".join(["memory", "weights", *columns]), "|")
     print("|", " | ".join(["---"] * (len(columns) + 2)), "|")
     for memory in ((), SAVING):
-        with as_published(memory, arguments.pixels) as task:
-            fixed = weights(task)
-            taken = [step(task, count) for count in arguments.words]
-            taken += [encoding(task), drawing(task, DRAWN_AT_ONCE), drawing(task, 1)]
+        with as_published(memory, arguments.pixels) as model:
+            fixed = weights(model)
+            taken = [step(model, count) for count in arguments.words]
+            taken += [encoding(model), drawing(model, DRAWN_AT_ONCE), drawing(model, 1)]
         numbers = [fixed, *(fixed + each for each in taken)]
         cells = [f"[{','.join(memory)}]", *(f"{each / 1e9:.1f}" for each in numbers)]
         print("|", " | ".join(cells), "|", flush=True)

@@ -19,10 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
-from vwtransfer.datasets import Dataset, Example
-from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.datasets import Dataset, Example, training_examples
+from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.seeds import generator
-from vwtransfer.tasks import training_examples
 from vwtransfer.words.cells import Cell
 
 
@@ -30,7 +29,7 @@ class NaiveWord:
     """One word in training, without a ball.
 
     Args:
-        task: the frozen model.
+        model: the frozen model, of one text encoder.
         dataset: whose training images it sees.
         cell: which word.
         images_SB: the images of each step.
@@ -38,23 +37,24 @@ class NaiveWord:
     """
 
     def __init__(
-        self, task: Any, dataset: Dataset, cell: Cell, images_SB: Tensor, optimiser: dict[str, Any]
+        self, model: Any, dataset: Dataset, cell: Cell, images_SB: Tensor, optimiser: dict[str, Any]
     ) -> None:
-        self._task, self._cell, self._images_SB = task, cell, images_SB
+        self._model, self._cell, self._images_SB = model, cell, images_SB
         self._examples = training_examples(dataset)
-        self._pixels = _PIXELS[task.name](task, self._examples)
+        self._pixels = _PIXELS[model.task](model, self._examples)
+        (text,) = model.text.encoders.values()
         self._text = TextEncoder(
-            task.vocabulary, task.text.embedding, task.text.forward, pooled=False
-        )  # pooled=False: prompts keep their full length
-        vectors = task.text.word_row(cell.anchor).repeat(4, 1).to(task.device)
+            text.vocabulary, text.embedding, text.forward, only_pooled=False
+        )  # only_pooled=False: prompts keep their full length
+        vectors = model.text.anchor_rows([cell.anchor]).repeat(4, 1).to(model.device)
         self.word_KD = vectors.requires_grad_()
         self._adam = torch.optim.Adam([self.word_KD], **optimiser)
 
     def step(self, number: int) -> None:
         """One step of gradient descent."""
         images_B = self._images_SB[number]
-        loss = _LOSSES[self._task.name](
-            self._task,
+        loss = _LOSSES[self._model.task](
+            self._model,
             self._pixels[images_B],
             [self._examples[i] for i in images_B.tolist()],
             self._prompts,
@@ -65,39 +65,44 @@ class NaiveWord:
         loss.backward()
         self._adam.step()
 
-    def _prompts(self, count: int) -> Tensor:
+    def _prompts(self, count: int) -> Encoded:
         words = self.word_KD.expand(count, -1, -1)
-        return self._text.encode_words(self._task.template, words)
+        return self._text.encode_words(self._model.prompt_template, words)
 
 
-Prompts = Callable[[int], Tensor]
+Prompts = Callable[[int], Encoded]
 
 
 def _classification(
-    task: Any, pixels: Tensor, examples: Sequence[Example], prompts: Prompts, cell: Cell, step: int
+    model: Any, pixels: Tensor, examples: Sequence[Example], prompts: Prompts, cell: Cell, step: int
 ) -> Tensor:
     with torch.no_grad():
-        image_BE = task.model.encode_image(pixels, normalize=True).float()
-    text_1E = prompts(1).float()
+        image_BE = model.model.encode_image(pixels, normalize=True).float()
+    text_1E = _pooled(prompts(1))
     signs = [-1.0 if example.concept == cell.concept else 1.0 for example in examples]
-    return (torch.tensor(signs, device=task.device) * (image_BE @ text_1E[0])).mean()
+    return (torch.tensor(signs, device=model.device) * (image_BE @ text_1E[0])).mean()
 
 
 def _detection(
-    task: Any, pixels: Tensor, examples: Sequence[Example], prompts: Prompts, cell: Cell, step: int
+    model: Any, pixels: Tensor, examples: Sequence[Example], prompts: Prompts, cell: Cell, step: int
 ) -> Tensor:
-    model = task.model
+    owlv2 = model.model
     with torch.no_grad():
-        feature_map = model.image_embedder(pixels)[0]
+        feature_map = owlv2.image_embedder(pixels)[0]
         region_BRD = feature_map.flatten(1, 2)
-        class_BRE = model.class_head.dense0(region_BRD).float()
-        box_BR4 = box_convert(model.box_predictor(region_BRD, feature_map), "cxcywh", "xyxy")
+        class_BRE = owlv2.class_head.dense0(region_BRD).float()
+        box_BR4 = box_convert(owlv2.box_predictor(region_BRD, feature_map), "cxcywh", "xyxy")
         positive_BR = torch.stack(
             [_positive(box, example) for box, example in zip(box_BR4, examples, strict=True)]
         )
-    text_BE = prompts(len(examples)).float()
+    text_BE = _pooled(prompts(len(examples)))
     cosine_BR = F.cosine_similarity(class_BRE, text_BE[:, None], dim=-1)
     return cosine_BR[~positive_BR].mean() - cosine_BR[positive_BR].mean()
+
+
+def _pooled(encoded: Encoded) -> Tensor:
+    assert encoded.pooled_NE is not None
+    return encoded.pooled_NE.float()
 
 
 @cache
@@ -117,10 +122,10 @@ def _positive(box_R4: Tensor, example: Example) -> Tensor:
 
 
 def _generation(
-    task: Any, pixels: Tensor, examples: Sequence[Example], prompts: Prompts, cell: Cell, step: int
+    model: Any, pixels: Tensor, examples: Sequence[Example], prompts: Prompts, cell: Cell, step: int
 ) -> Tensor:
-    vae, unet, noising = task.pipeline.vae, task.pipeline.unet, task._noising
-    stream = generator("denoising", cell.key, step)
+    vae, unet, noising = model.pipeline.vae, model.pipeline.unet, model._noising
+    stream = generator("denoising", cell.stream(model.task), step)
     with torch.no_grad():
         posterior = vae.encode(pixels).latent_dist
     mean, std = posterior.mean.float(), posterior.std.float()
@@ -128,29 +133,30 @@ def _generation(
     latent = (mean + std * sample) * vae.config.scaling_factor
     noise = torch.randn(mean.shape, generator=stream).to(mean)
     steps = noising.config.num_train_timesteps
-    t = torch.randint(steps, (len(examples),), generator=stream).to(task.device)
+    t = torch.randint(steps, (len(examples),), generator=stream).to(model.device)
     noisy = noising.add_noise(latent, noise, t).to(unet.dtype)
-    predicted = unet(noisy, t, encoder_hidden_states=prompts(len(examples))).sample.float()
+    text_BLD = prompts(len(examples)).states_NLD
+    predicted = unet(noisy, t, encoder_hidden_states=text_BLD).sample.float()
     if noising.config.prediction_type == "v_prediction":
         return F.mse_loss(predicted, noising.get_velocity(latent, noise, t))
     return F.mse_loss(predicted, noise)
 
 
-def _clip_pixels(task: Any, examples: Sequence[Example]) -> Tensor:
-    pixels = torch.stack([task.transform(example.load()) for example in examples])
-    return pixels.to(task.device, getattr(torch, task.dtype))
+def _clip_pixels(model: Any, examples: Sequence[Example]) -> Tensor:
+    pixels = torch.stack([model.transform(example.load()) for example in examples])
+    return pixels.to(model.device, model.dtype)
 
 
-def _owlv2_pixels(task: Any, examples: Sequence[Example]) -> Tensor:
+def _owlv2_pixels(model: Any, examples: Sequence[Example]) -> Tensor:
     images = [example.load() for example in examples]
-    pixels = task.processor.image_processor(images, return_tensors="pt")["pixel_values"]
-    return pixels.to(task.device, getattr(torch, task.dtype))
+    pixels = model.processor.image_processor(images, return_tensors="pt")["pixel_values"]
+    return pixels.to(model.device, model.dtype)
 
 
-def _diffusion_pixels(task: Any, examples: Sequence[Example]) -> Tensor:
+def _diffusion_pixels(model: Any, examples: Sequence[Example]) -> Tensor:
     images = [example.load() for example in examples]
-    prepare, size = task.pipeline.image_processor.preprocess, task._size
-    return prepare(images, height=size, width=size).to(task.device, getattr(torch, task.dtype))
+    prepare, size = model.pipeline.image_processor.preprocess, model._size
+    return prepare(images, height=size, width=size).to(model.device, model.dtype)
 
 
 _LOSSES = {

@@ -38,7 +38,8 @@ from vwtransfer.training.word_batches import WordBatch
 from vwtransfer.words.cells import Cell
 
 TESTS = Path(__file__).parents[1] / "tests"
-PUBLISHED = {  # task -> config of the model, and the repository that layouts.py knows
+TINY = {"classification": "tiny_clip", "detection": "tiny_owlv2", "generation": "tiny_sd"}
+PUBLISHED = {  # task -> the model, and the repository that layouts.py knows
     "classification": ("dfn_clip", "DFN2B-CLIP-ViT-L-14"),
     "detection": ("owlv2_base", "owlv2-base-patch16-ensemble"),
     "generation": ("sd21", "stable-diffusion-2-1"),
@@ -153,20 +154,18 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     return best
 
 
-def loaded(task: str, arguments: argparse.Namespace, device: torch.device) -> tuple[Any, Any, Any]:
-    """The task, a dataset of 8 images a concept, and the embeddings of the support."""
-    keys = [f"cache.folder={arguments.cache or 'null'}"]
+def loaded(task: str, arguments: argparse.Namespace, device: torch.device) -> tuple[Any, Any]:
+    """The model, and a dataset of 8 images a concept."""
+    keys = [f"cache.folder={arguments.cache or 'null'}", f"model.{task}.dtype={arguments.dtype}"]
+    name = TINY[task]
     if arguments.published:
-        model, repository = PUBLISHED[task]
+        name, repository = PUBLISHED[task]
         folder = arguments.published / repository
         if not folder.is_dir():
-            writing = [sys.executable, TESTS / "published/full.py", "--write", model]
+            writing = [sys.executable, str(TESTS / "published/full.py"), "--write", name]
             path = {"PYTHONPATH": f"{TESTS}", "HF_HUB_OFFLINE": "1"}
             subprocess.run([*writing, arguments.published], check=True, env=path)
-        keys += ["model=paper", f"model/{task}={model}", f"model.{task}.checkpoint={folder}"]
-        keys += [f"model.{task}.dtype={arguments.dtype}"]
-    else:
-        keys += [f"model.{task}.dtype={arguments.dtype}"]
+        keys += ["model=paper", f"model/{task}={name}", f"model.{name}.checkpoint={folder}"]
     if task == "generation" and arguments.pixels:
         keys += [f"model.generation.image_size={arguments.pixels}"]
     if arguments.compiled:
@@ -174,26 +173,25 @@ def loaded(task: str, arguments: argparse.Namespace, device: torch.device) -> tu
     if task == "generation" and arguments.channels_last:
         keys += ["model.generation.channels_last=true"]
     config = compose(keys)
-    found = build(config, device).tasks[task]
+    model = build(config, device).models[name]
     node = dict(config.dataset["tiny_shapes"].node)
     count = 2 if task == "classification" else 1  # it needs images of another concept
     node["concepts"] = dict(list(node["concepts"].items())[:count])
     dataset = build_part(node | {"training_images": arguments.images}, "dataset.tiny_shapes")
-    tokens = [token for token in found.vocabulary.tokens if token.endswith("</w>")][:1000]
-    return found, dataset, found.text.rows(tokens)
+    return model, dataset
 
 
 def ours(
-    task: Any, features: Any, cells: list[Cell], support_SD: Any, vectors: int
+    model: Any, features: Any, cells: list[Cell], vectors: int
 ) -> tuple[WordBatch, Callable[[int], None]]:
     """A pack of words, and a step of them as the trainer does it."""
-    settings = {"lr": task.training.learning_rate}
-    pack = WordBatch.start(cells, task.text, support_SD, vectors, settings)
-    images_SNB = torch.stack([task.batches(features, cell) for cell in cells], dim=1)
-    images_SNB = images_SNB.to(task.device)
+    settings = {"lr": model.training.learning_rate}
+    pack = WordBatch.start(cells, model.text, vectors, settings)
+    images_SNB = torch.stack([model.batches(features, cell) for cell in cells], dim=1)
+    images_SNB = images_SNB.to(model.device)
 
     def step(number: int) -> None:
-        loss_N = task.loss(pack.vectors_NKD, features, images_SNB[number], cells, number)
+        loss_N = model.loss(pack.vectors_NKD, features, images_SNB[number], cells, number)
         pack.update(loss_N, in_tail=False)
 
     return pack, step
@@ -202,33 +200,34 @@ def ours(
 def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs both loops of one task by turns."""
     device = torch_device(arguments.device)
-    task, dataset, support_SD = loaded(name, arguments, device)
+    model, dataset = loaded(name, arguments, device)
     began = time.perf_counter()
-    features = task.features(dataset)
+    features = model.features(dataset)
     wait_for(device)
     once = time.perf_counter() - began
     anchor = "cat" if arguments.published else "zepu"
     concept = next(iter(dataset.concepts))
     cells = [
-        Cell(dataset.name, name, concept, anchor, math.inf, i) for i in range(max(arguments.words))
+        Cell(dataset.name, model.name, concept, anchor, math.inf, i)
+        for i in range(max(arguments.words))
     ]
 
     def loss_of(count: int) -> Any:
         words = [cells[0]] * count
-        pack, _ = ours(task, features, words, support_SD, arguments.vectors)
-        images_NB = task.batches(features, cells[0])[0].expand(count, -1)
-        return task.loss(pack.vectors_NKD, features, images_NB, words, 0)
+        pack, _ = ours(model, features, words, arguments.vectors)
+        images_NB = model.batches(features, cells[0])[0].expand(count, -1)
+        return model.loss(pack.vectors_NKD, features, images_NB, words, 0)
 
     expected = bytes_of_a_word(loss_of) if len(cells) > 1 else None
     clocks = []
     if arguments.naive:
-        images_SB = task.batches(features, cells[0])
-        settings = {"lr": task.training.learning_rate}
-        word = NaiveWord(task, dataset, cells[0], images_SB, settings)
-        same, same_step = ours(task, features, cells[:1], support_SD, 4)
+        images_SB = model.batches(features, cells[0])
+        settings = {"lr": model.training.learning_rate}
+        word = NaiveWord(model, dataset, cells[0], images_SB, settings)
+        same, same_step = ours(model, features, cells[:1], 4)
         clocks.append(Clock("naive", 1, word.step, device))
     for count in arguments.words:
-        _, step = ours(task, features, cells[:count], support_SD, arguments.vectors)
+        _, step = ours(model, features, cells[:count], arguments.vectors)
         clocks.append(Clock(f"ours, {count} in a pack", count, step, device))
     for clock in clocks:
         clock.count()

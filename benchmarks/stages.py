@@ -14,16 +14,16 @@ from pathlib import Path
 def stage(path: Path) -> str:
     """What was being done when a file of a study was written."""
     match path.parts:
-        case ("words", _, task, *_):
-            return f"words of {task}"
+        case ("words", _, model, *_):
+            return f"words of {model}"
         case ("checkpoints", *_):
             return "checkpoints"
         case ("images", *_):
-            return "measured in generation"
+            return "images drawn"
         case ("results", name) if "-on-" in name:
             return f"measured in {name.split('-on-')[1].split('-')[0]}"
-        case ("carried", *_):
-            return "words carried"
+        case ("mapped", *_):
+            return "words mapped"
         case ("transfer", *_):
             return "transfer fitted"
         case ("wandb", *_):

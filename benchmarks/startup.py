@@ -52,7 +52,7 @@ def until_the_first_step(task: str) -> float:
 MEASURED: dict[str, Callable[[], float]] = {
     "vwtransfer --help": lambda: until_it_ends("--help"),
     "a concept that is not there": lambda: until_it_ends("concept=red_stripd_star"),
-    "a key that is not there": lambda: until_it_ends("trainer.vectrs=3"),
+    "a key that is not there": lambda: until_it_ends("trainer.num_vectrs=3"),
     "first step, classification": lambda: until_the_first_step("classification"),
     "first step, detection": lambda: until_the_first_step("detection"),
     "first step, generation": lambda: until_the_first_step("generation"),

@@ -30,10 +30,11 @@ def words(config: DictConfig, **selection: Any) -> list[Cell]:
     return cells(validated(changed(config, **selection)))
 
 
-def test_the_grid_is_the_product_of_tasks_concepts_anchors_and_deltas(garden: DictConfig) -> None:
+def test_the_grid_is_the_product_of_models_concepts_anchors_and_deltas(garden: DictConfig) -> None:
     found = words(garden, delta="all")
     assert len(found) == 3 * 3 * 3 * 4
     assert {cell.delta for cell in found} == {0.1, 0.2, 0.5, 1.0}
+    assert {cell.model for cell in found} == {"tiny_sd", "tiny_owlv2", "tiny_clip"}
 
 
 def test_words_are_unconstrained_unless_a_delta_is_given(garden: DictConfig) -> None:
@@ -54,12 +55,12 @@ def test_one_cell_can_be_asked_for(garden: DictConfig) -> None:
     found = words(
         garden, task={"detection": True}, concept="fern", anchor="boot", delta=0.5, seed=3
     )
-    assert found == [Cell("garden", "detection", "fern", "boot", 0.5, 3)]
+    assert found == [Cell("garden", "tiny_owlv2", "fern", "boot", 0.5, 3)]
 
 
 def test_extra_products_join_the_first_and_a_word_is_trained_once(garden: DictConfig) -> None:
     extra = [{"concept": "fern", "delta": [None, 1.0]}]
-    found = words(garden, task={"detection": True}, anchor="paired", extra=extra)
+    found = words(garden, task={"detection": True}, anchor="paired", extra_grids=extra)
     assert len(found) == len(set(found)) == 3 + 1
     assert [cell.delta for cell in found if cell.concept == "fern"] == [1.0, math.inf]
 
@@ -91,6 +92,12 @@ DELTAS = st.floats(min_value=0, allow_nan=False, allow_infinity=True)
 def test_a_key_says_which_cell_it_is(cell: Cell) -> None:
     assert parse_key(cell.key) == cell
     assert cell.key.count("/") == 3
+
+
+def test_random_streams_are_a_tasks_and_know_no_models_name() -> None:
+    cells = [Cell("garden", model, "fern", "boot", 0.5, 3) for model in ("tiny_owlv2", "renamed")]
+    assert {cell.stream("detection") for cell in cells} == {"garden/detection/fern/boot-0.5-3"}
+    assert len({cell.key for cell in cells}) == 2
 
 
 def test_what_is_no_key_is_not_read_as_one() -> None:

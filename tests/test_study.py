@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from vwtransfer import study
+from vwtransfer.actions.run import run as run_study
 from vwtransfer.config.composition import compose
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore, load_word
@@ -23,10 +23,10 @@ SMALL = [
     "experiment=demo",
     "model.generation.training.steps=4",
     "model.generation.denoising_steps=2",
-    "model.detection.training.steps=20",
-    "model.classification.training.steps=20",
+    "model.detection.training.steps=4",
+    "model.classification.training.steps=4",
     "dataset.tiny_shapes.held_out_images=2",
-    "extra=[]",
+    "extra_grids=[]",
     "progress=false",
     "threads=1",
 ]
@@ -42,16 +42,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a finished small study: two concepts, three tasks, two deltas."""
     outputs = tmp_path_factory.mktemp("outputs")
     overrides = [*SMALL, two_concepts(), "delta=[null,0.5]", f"outputs={outputs}"]
-    study.run(compose([*overrides, "evaluation.keep_images=true"]))
+    run_study(compose([*overrides, "evaluation.save_images=true"]))
     yield outputs / "demo"
 
 
 def test_every_word_is_measured_in_every_model(run: Path) -> None:
     frame = pd.read_parquet(run / "results.parquet")
-    words = frame[frame.trained_for.isin(["generation", "detection", "classification"])]
-    trials = words.drop_duplicates(["trained_for", "evaluated_on", "concept", "anchor", "delta"])
+    words = frame[frame.kind == "word"]
+    assert set(words.source_model) == {"tiny_sd", "tiny_owlv2", "tiny_clip"}
+    trials = words.drop_duplicates(["source_model", "target_model", "concept", "anchor", "delta"])
     assert len(trials) == 3 * 3 * 2 * 2
-    own = words.trained_for == words.evaluated_on
+    own = words.source_model == words.target_model
     assert (words[own].transfer == "none").all()
     assert (words[~own].transfer == "least_squares").all()
     assert words.value.between(0, 1).all()
@@ -61,9 +62,9 @@ def test_every_word_is_measured_in_every_model(run: Path) -> None:
 def test_baselines_stand_in_the_same_table(run: Path) -> None:
     frame = pd.read_parquet(run / "results.parquet")
     for baseline in ("anchor", "name", "random"):
-        rows = frame[frame.trained_for == baseline]
-        assert set(rows.evaluated_on) == {"generation", "detection", "classification"}
-    chance = frame[frame.trained_for == "chance"].set_index("metric").value
+        rows = frame[frame.kind == baseline]
+        assert set(rows.target_model) == {"tiny_sd", "tiny_owlv2", "tiny_clip"}
+    chance = frame[frame.kind == "chance"].set_index("metric").value
     assert (chance["classifier_accuracy"] == 0.1).all()
 
 
@@ -81,33 +82,33 @@ def test_what_a_person_reads_is_there(run: Path) -> None:
     reports = sorted(path.stem for path in (run / "transfer").glob("*.json"))
     assert len(reports) == 6
     fit = json.loads((run / "transfer" / f"{reports[0]}.json").read_text())
-    assert {"r2", "condition_number", "words", "residual_rms"} <= set(fit)
+    assert {"r2", "condition_number", "tokens", "residual_rms"} <= set(fit)
 
 
 def test_generations_are_kept_when_asked(run: Path) -> None:
     images = list((run / "images").rglob("*.png"))
     generated = pd.read_parquet(run / "results.parquet")
-    count = (generated.metric == "generation_accuracy") & (generated.trained_for != "chance")
+    count = (generated.metric == "generation_accuracy") & (generated.kind != "chance")
     assert len(images) == count.sum()
 
 
 def test_constrained_words_stay_in_their_ball(run: Path) -> None:
     from vwtransfer.models.suite import build
-    from vwtransfer.training import projection
+    from vwtransfer.training.word_batches import radii
 
     suite = build(compose([]), torch.device("cpu"))
     for path in (run / "words").rglob("*-0.5-0.safetensors"):
         word = load_word(path)
-        text = suite.tasks[word.cell.task].text
-        centre = text.word_row(word.cell.anchor)
-        radius = projection.radius(centre, suite.support_rows(word.cell.task), 0.5)
+        text = suite.models[word.cell.model].text
+        centre = text.anchor_rows([word.cell.anchor])[0]
+        (radius,) = radii([word.cell], text)[0].tolist()
         assert (word.vectors_KD - centre).norm(dim=1).max() <= radius * (1 + 1e-5)
 
 
 def test_a_word_is_carried_and_measured_the_same_whichever_datasets_are_beside_it(
     tmp_path: Path,
 ) -> None:
-    def one(name: str, *datasets: str) -> tuple[pd.DataFrame, bytes]:
+    def one(name: str, *datasets: str) -> tuple[pd.DataFrame, dict[str, float]]:
         concepts = {"tiny_shapes": "red_striped_star", "tiny_small": "red_plain_triangle"}
         config = compose(
             [
@@ -116,32 +117,39 @@ def test_a_word_is_carried_and_measured_the_same_whichever_datasets_are_beside_i
                 "anchor=paired",
                 "task=classification",
                 "direction=classification_to_detection",
-                "transfer=blended_matching",
-                "model.classification.training.steps=20",
+                "transfer=ridge_knn_matching",
+                "transfer.calibration_prompts=300",
+                "transfer.steps=5",
+                "model.classification.training.steps=4",
                 "evaluation.baselines=[]",
                 *(f"dataset.{dataset}.held_out_images=2" for dataset in datasets),
                 f"name={name}",
                 f"outputs={tmp_path}",
                 "progress=false",
+                "report=false",
                 "threads=1",
             ]
         )
-        study.run(config)
+        run_study(config)
+        assert not (config.folder / "report.html").exists()
         frame = pd.read_parquet(config.folder / "results.parquet")
-        rows = frame[frame["dataset"] == "tiny_shapes"].drop(columns=["experiment", "seconds"])
+        rows = frame[frame["dataset"] == "tiny_shapes"].drop(
+            columns=["experiment", "eval_seconds", "written_at"]
+        )
         (report,) = (config.folder / "transfer").glob("*tiny_shapes.json")
-        return rows.reset_index(drop=True), report.read_bytes()
+        fit = json.loads(report.read_text())
+        return rows.reset_index(drop=True), {"r2": fit["r2"], "tokens": fit["calibration_prompts"]}
 
     alone, beside = one("alone", "tiny_shapes"), one("beside", "tiny_shapes", "tiny_small")
     pd.testing.assert_frame_equal(alone[0], beside[0])
-    assert alone[1] == beside[1]
+    assert alone[1] == pytest.approx(beside[1], rel=1e-9)
 
 
 def test_running_again_trains_and_measures_nothing(run: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("words/**/*.safetensors")}
     parts = {path: path.stat().st_mtime_ns for path in (run / "results").iterdir()}
     overrides = [*SMALL, two_concepts(), "delta=[null,0.5]", f"outputs={run.parent}"]
-    study.run(compose([*overrides, "evaluation.keep_images=true"]))
+    run_study(compose([*overrides, "evaluation.save_images=true"]))
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert {path: path.stat().st_mtime_ns for path in (run / "results").iterdir()} == parts
 
@@ -155,9 +163,10 @@ def command(outputs: Path, *overrides: str) -> list[str]:
         two_concepts(),
         "task=classification",
         "direction=none",
-        "model.classification.training.steps=300",
-        "trainer.checkpoint_every=20",
+        "model.classification.training.steps=150",
+        "trainer.checkpoint_every=10",
         "evaluation.baselines=[]",
+        "report=false",
         f"outputs={outputs}",
         *overrides,
     ]
@@ -181,7 +190,7 @@ def trained(outputs: Path) -> dict[str, torch.Tensor]:
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    study.run(compose(command(undisturbed)[3:]))
+    run_study(compose(command(undisturbed)[3:]))
     process = subprocess.Popen(
         command(killed), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -189,7 +198,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> Non
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not trained(killed)
-    study.run(compose(command(killed)[3:]))
+    run_study(compose(command(killed)[3:]))
     expected = trained(undisturbed)
     assert len(expected) == 2
     for name, vectors in trained(killed).items():
@@ -215,7 +224,7 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
     from vwtransfer.errors import UserError
 
     with pytest.raises(UserError, match=r"device=cuda:7: this machine has .* Valid: auto, cpu"):
-        study.run(compose([*SMALL, "device=cuda:7", f"outputs={tmp_path}"]))
+        run_study(compose([*SMALL, "device=cuda:7", f"outputs={tmp_path}"]))
 
 
 def test_a_word_of_another_models_width_is_refused(tmp_path: Path) -> None:
@@ -228,7 +237,7 @@ def test_a_word_of_another_models_width_is_refused(tmp_path: Path) -> None:
     store = WordStore(config.folder / "words")
     concepts = list(config.dataset["tiny_shapes"].concepts)[:2]
     for concept, anchor in zip(concepts, config.dataset["tiny_shapes"].anchors, strict=False):
-        cell = Cell("tiny_shapes", "detection", concept, anchor, math.inf, 0)
-        store.save(Word(cell, torch.zeros(4, 7), "another", "config", 0.0, 0.0))
+        cell = Cell("tiny_shapes", "tiny_owlv2", concept, anchor, math.inf, 0)
+        store.save(Word(cell, torch.zeros(4, 7), "detection", "another", "other", 0.0, 0.0))
     with pytest.raises(UserError, match="width 7, but the model reads 80"):
-        study.run(config)
+        run_study(config)

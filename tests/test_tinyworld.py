@@ -18,8 +18,8 @@ from rich.progress import Progress
 from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2Processor
 
 import vwtransfer.tinyworld
+from vwtransfer.datasets.rendered import Rendered
 from vwtransfer.errors import UserError
-from vwtransfer.tinyworld.datasets import Rendered
 from vwtransfer.tinyworld.lexicon import nouns, parse, support, words
 from vwtransfer.tinyworld.renderer import render
 from vwtransfer.tinyworld.world import COMBINATIONS, Layout, sample_scene
@@ -278,6 +278,7 @@ test_tinyworld.build_classifier(Path(sys.argv[1]))
 """
 
 
+@pytest.mark.integration
 def test_a_killed_build_continues_to_the_same_bits(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

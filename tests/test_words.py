@@ -1,21 +1,35 @@
 """The word files."""
 
 import math
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from vwtransfer.config.origin import Origin
 from vwtransfer.errors import UserError
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import Failure, Word, WordStore
 
-CELL = Cell("tiny_shapes", "detection", "red_star", "mipo", math.inf, 0)
+CELL = Cell("tiny_shapes", "tiny_owlv2", "red_star", "mipo", math.inf, 0)
+MADE = Origin("cpu", "node7", "0123abc+", "torch 2.15.0, vwtransfer 0.1.0")
 
 
 def word(value: float = 1.0) -> Word:
-    return Word(CELL, torch.full((4, 8), value), model="m", config="c", loss=0.25, seconds=1.5)
+    return Word(
+        CELL,
+        torch.full((4, 8), value),
+        task="detection",
+        table="t",
+        fingerprint="f",
+        loss=0.25,
+        seconds=1.5,
+        note="continued",
+        anchor_tokens='{"text": ["mipo</w>"]}',
+        made=MADE,
+    )
 
 
 def test_a_word_comes_back_as_it_was_saved(tmp_path: Path) -> None:
@@ -23,8 +37,9 @@ def test_a_word_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     store.save(word())
     loaded = store.load(CELL)
     assert torch.equal(loaded.vectors_KD, word().vectors_KD)
-    assert (loaded.cell, loaded.model, loaded.config) == (CELL, "m", "c")
-    assert (loaded.loss, loaded.seconds) == (0.25, 1.5)
+    for field in fields(Word):
+        if field.name != "vectors_KD":
+            assert getattr(loaded, field.name) == getattr(word(), field.name)
 
 
 def test_a_finished_word_is_never_rewritten(tmp_path: Path) -> None:
@@ -41,7 +56,11 @@ def test_provenance_is_in_the_metadata(tmp_path: Path) -> None:
         metadata = file.metadata()
     assert metadata["concept"] == "red_star"
     assert metadata["delta"] == "inf"
-    assert metadata["model"] == "m"
+    assert metadata["model"] == "tiny_owlv2"
+    assert metadata["task"] == "detection"
+    assert metadata["table"] == "t"
+    assert metadata["fingerprint"] == "f"
+    assert {name: metadata[name] for name in asdict(MADE)} == asdict(MADE)
 
 
 def test_a_word_of_another_width_is_refused(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """The command line: what can be chosen, and one line for what cannot be."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from command_line import vwtransfer
 from own_configs import OVERRIDES, write_own_configs
 
 OWN = ["--config-dir", "conf"]
@@ -17,14 +17,6 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     write_own_configs(folder)
     return folder
-
-
-def vwtransfer(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
-    command = [sys.executable, "-m", "vwtransfer", *arguments]
-    return subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=folder, env=environment
-    )
 
 
 def files(folder: Path) -> set[str]:
@@ -67,6 +59,10 @@ def test_nothing_heavy_is_imported_before_the_work() -> None:
         (
             ["model.generation.stepz=3"],
             "model.generation.stepz: unknown key. Did you mean 'model.generation.training.steps'?",
+        ),
+        (
+            ["model=paper", "model.tiny_sd.dtype=float16", "model.tiny_clip.dtype=float16"],
+            "model.tiny_sd.dtype: unknown key. Did you mean 'model.generation.dtype'?",
         ),
         (["concept=ferm"], "concept=ferm: not in garden. Did you mean 'fern'?"),
         (["action=rnu"], "action=rnu: no such action. Did you mean 'run'?"),

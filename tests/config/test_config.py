@@ -25,7 +25,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def both_datasets(own: Path) -> DictConfig:
-    return composed(["dataset=[garden,street]", "model.support=null"], own)
+    return composed(["dataset=[garden,street]"], own)
 
 
 @pytest.mark.parametrize(
@@ -51,41 +51,59 @@ def both_datasets(own: Path) -> DictConfig:
         ),
         ("concept", ["fern"], "concept=fern: street has none of them"),
         ("anchor", ["boot", "bot"], "anchor=bot: not in garden, street. Did you mean 'boot'?"),
-        ("extra", [{"concpt": "fern"}], "extra[0].concpt: unknown key. Did you mean 'concept'?"),
-        ("extra", [{"delta": -1}], "extra[0].delta=-1: must be at least 0"),
-        ("extra", {"delta": 1}, "must be a list of products"),
+        (
+            "extra_grids",
+            [{"concpt": "fern"}],
+            "extra_grids[0].concpt: unknown key. Did you mean 'concept'?",
+        ),
+        ("extra_grids", [{"delta": -1}], "extra_grids[0].delta=-1: must be at least 0"),
+        ("extra_grids", {"delta": 1}, "must be a list of products"),
         (
             "task",
             {"detecton": True},
-            "task=detecton: the model has no part for it. Did you mean 'd",
+            "task=detecton: no model has this task. Did you mean 'detection'?",
         ),
         ("task", {}, "task: none is chosen"),
         ("task", "detection", "task=detection: must map names to true or false"),
         ("direction", {"detection_to_tea": True}, "direction=detection_to_tea: no such direction"),
-        ("model.support", "nowhere.txt", "model.support=nowhere.txt: no such file"),
+        ("model.tiny_sd.support", "nowhere.txt", "model.tiny_sd.support=nowhere.txt: no such file"),
         ("model.judge", None, "model.judge=null: generations cannot be measured without a judge"),
-        ("model.detecton", {"steps": 1}, "model.detecton: neither a key of a suite of models nor"),
-        ("model.detection.dtype", "flot16", "model.detection.dtype=flot16: Did you mean 'float16'"),
-        ("model.detection.templat", "{}", "model.detection.templat: unknown key. Did you mean 't"),
-        ("model.detection.template", "a photo", "model.detection.template=a photo: must have {}"),
+        ("model.tiny_owl", {"steps": 1}, "model.tiny_owl: unknown key. Did you mean 'tiny_owlv2'?"),
         (
-            "model.detection.positive_iou",
+            "model.tiny_owlv2.name",
+            "owl",
+            "model.tiny_owlv2.name=owl: must be tiny_owlv2, as its key",
+        ),
+        ("model.tiny_owlv2.task", None, "model.tiny_owlv2.task=null: must be a text"),
+        (
+            "model.tiny_owlv2.dtype",
+            "flot16",
+            "model.tiny_owlv2.dtype=flot16: Did you mean 'float16'",
+        ),
+        ("model.tiny_owlv2.prompt_templat", "{}", "prompt_templat: unknown key. Did you mean 'p"),
+        ("model.tiny_owlv2.prompt_template", "a photo", "prompt_template=a photo: must have {}"),
+        (
+            "model.tiny_owlv2.positive_iou",
             1.5,
-            "model.detection.positive_iou=1.5: must be at most 1",
+            "model.tiny_owlv2.positive_iou=1.5: must be at most 1",
         ),
-        ("model.detection.training.steps", 0, "model.detection.training.steps=0: must be at least"),
-        ("model.detection.training.steps", 1.5, "training.steps=1.5: must be a whole number"),
-        ("model.detection.training.learning_rate", 0, "learning_rate=0: must be above 0"),
-        ("model.detection.training.learning_rate", 1e38, "must be at most 1e+30"),
-        ("model.detection.training", {"steps": 1}, "training.learning_rate: is missing"),
-        ("model.classification.training.batch_size", 1, "target_share=0.5: leaves a batch of 1"),
-        ("model.detection._target_", "nowhere.Model", "there is no module nowhere"),
         (
-            "model.detection._target_",
-            "vwtransfer.tasks.sight.Model",
-            "no module vwtransfer.tasks.s",
+            "model.tiny_owlv2.training.steps",
+            0,
+            "model.tiny_owlv2.training.steps=0: must be at least",
         ),
-        ("trainer.vectors", 0, "trainer.vectors=0: must be at least 1"),
+        ("model.tiny_owlv2.training.steps", 1.5, "training.steps=1.5: must be a whole number"),
+        ("model.tiny_owlv2.training.learning_rate", 0, "learning_rate=0: must be above 0"),
+        ("model.tiny_owlv2.training.learning_rate", 1e38, "must be at most 1e+30"),
+        ("model.tiny_owlv2.training", {"steps": 1}, "training.learning_rate: is missing"),
+        ("model.tiny_clip.training.batch_size", 1, "target_share=0.5: leaves a batch of 1"),
+        ("model.tiny_owlv2._target_", "nowhere.Model", "there is no module nowhere"),
+        (
+            "model.tiny_owlv2._target_",
+            "vwtransfer.models.sight.Model",
+            "no module vwtransfer.models.s",
+        ),
+        ("trainer.num_vectors", 0, "trainer.num_vectors=0: must be at least 1"),
         ("trainer.betas", [0.9, 1.0], "trainer.betas[1]=1.0: must be below 1"),
         ("trainer.betas", [0.9], "trainer.betas=[0.9]: must be two numbers"),
         ("evaluation.baselines", ["ancor"], "evaluation.baselines[0]=ancor: Did you mean 'anchor'"),
@@ -115,8 +133,8 @@ def test_what_cannot_be_is_refused_by_its_key(
 
 
 def test_a_missing_value_is_named(both_datasets: DictConfig) -> None:
-    with pytest.raises(UserError, match=r"model\.generation\.checkpoint: is missing"):
-        validated(changed(both_datasets, model__generation__checkpoint="???"))
+    with pytest.raises(UserError, match=r"model\.tiny_sd\.checkpoint: is missing"):
+        validated(changed(both_datasets, model__tiny_sd__checkpoint="???"))
 
 
 def test_a_transfer_from_a_task_that_is_not_trained_is_refused(both_datasets: DictConfig) -> None:
@@ -141,7 +159,7 @@ def test_a_concept_without_an_anchor_of_its_place_cannot_be_paired(
 
 def test_all_directions_start_from_what_is_trained_and_reach_every_other_model(own: Path) -> None:
     config = compose([*OVERRIDES, "task=detection"], own)
-    assert set(config.direction) == {("detection", "generation"), ("detection", "classification")}
+    assert set(config.direction) == {("tiny_owlv2", "tiny_sd"), ("tiny_owlv2", "tiny_clip")}
 
 
 def test_several_tasks_and_directions_can_be_chosen_at_once(own: Path) -> None:
@@ -149,7 +167,7 @@ def test_several_tasks_and_directions_can_be_chosen_at_once(own: Path) -> None:
     directions = "direction=[generation_to_detection,detection_to_generation]"
     config = compose([*OVERRIDES, tasks, directions], own)
     assert set(config.task) == {"generation", "detection"}
-    assert set(config.direction) == {("generation", "detection"), ("detection", "generation")}
+    assert set(config.direction) == {("tiny_sd", "tiny_owlv2"), ("tiny_owlv2", "tiny_sd")}
 
 
 def test_words_can_be_tried_in_their_own_model_only(own: Path) -> None:
@@ -158,16 +176,83 @@ def test_words_can_be_tried_in_their_own_model_only(own: Path) -> None:
 
 def test_one_part_of_a_suite_can_be_swapped(own: Path) -> None:
     config = compose([*OVERRIDES, "model/generation=sd21"], own)
-    assert config.model.tasks["generation"]["checkpoint"].endswith("stable-diffusion-2-1")
-    assert config.model.tasks["detection"]["dtype"] == "float32"
+    assert config.model.models["sd21"]["checkpoint"].endswith("stable-diffusion-2-1")
+    assert config.model.models["tiny_owlv2"]["dtype"] == "float32"
+    assert "tiny_sd" not in config.model.models
+
+
+def test_several_models_of_a_task_stand_side_by_side(own: Path) -> None:
+    models = ["model/generation=[sd15,tiny]", "model.generation.training.steps=7"]
+    config = compose([*OVERRIDES, *models, "model.sd15.dtype=float32"], own)
+    assert list(config.model.models) == ["sd15", "tiny_sd", "tiny_owlv2", "tiny_clip"]
+    assert config.model.of_task("generation") == ("sd15", "tiny_sd")
+    for name in ("sd15", "tiny_sd"):  # a task's keys are of all its models
+        assert config.model.models[name]["training"]["steps"] == 7
+        assert config.model.models[name]["dtype"] == "float32"
+    assert config.model.models["tiny_owlv2"]["training"]["steps"] == 1000
+    assert {("sd15", "tiny_sd"), ("tiny_sd", "sd15")} <= set(config.direction)
+    assert len(config.direction) == 12
+
+
+def test_directions_can_be_pairs_of_models(own: Path) -> None:
+    models = [*OVERRIDES, "model/generation=[sd15,sd21]"]
+    config = compose([*models, "direction.pairs=[[sd15,sd21],[tiny_clip,sd15]]"], own)
+    assert config.direction == (("sd15", "sd21"), ("tiny_clip", "sd15"))
+    of_tasks = compose([*models, "direction=generation_to_detection"], own)
+    assert of_tasks.direction == (("sd15", "tiny_owlv2"), ("sd21", "tiny_owlv2"))
+    within = compose([*models, "direction=generation_to_generation"], own)
+    assert within.direction == (("sd15", "sd21"), ("sd21", "sd15"))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        ("[[sd15,sdxl]]", "direction.pairs: sdxl: Valid: sd15, sd21"),
+        ("[[sd15,sd15]]", "direction.pairs: sd15 to itself is no transfer"),
+        ("[sd15,sd21]", "must be pairs of source and target"),
+    ],
+)
+def test_pairs_that_cannot_be_are_refused(own: Path, pairs: str, said: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        compose([*OVERRIDES, "model/generation=[sd15,sd21]", f"direction.pairs={pairs}"], own)
+    assert said in str(refusal.value)
+
+
+def test_a_model_file_without_its_header_is_told_how_to_begin(own: Path) -> None:
+    folder = own / "model" / "detection"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mine.yaml").write_text("defaults: [base]\ncheckpoint: somewhere\n")
+    with pytest.raises(UserError, match=r"Begin its file with '# @package model\.NAME'"):
+        compose([*OVERRIDES, "model/detection=mine"], own)
+
+
+def test_a_model_on_top_of_another_is_told_how_to_take_its_keys(own: Path) -> None:
+    folder = own / "model" / "detection"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "third.yaml").write_text(
+        "# @package model.third\ndefaults: [tiny_owlv2]\nname: third\n"
+    )
+    with pytest.raises(UserError, match=r"model\.third: has no _target_.*OTHER@_here_"):
+        compose([*OVERRIDES, "model/detection=third"], own)
+
+
+def test_two_models_can_be_of_one_file(own: Path) -> None:
+    folder = own / "model" / "detection"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "second.yaml").write_text(
+        "# @package model.second\ndefaults: [tiny_owlv2@_here_]\nname: second\nrevision: v2\n"
+    )
+    config = compose([*OVERRIDES, "model/detection=[tiny,second]"], own)
+    assert config.model.of_task("detection") == ("tiny_owlv2", "second")
+    assert config.model.models["second"]["revision"] == "v2"
 
 
 def test_the_papers_models_train_as_the_paper_says(own: Path) -> None:
     config = compose(["dataset=garden", "model=paper"], own)
-    for task in config.model.tasks.values():
+    for task in config.model.models.values():
         assert task["training"] == {"learning_rate": 1e-4, "steps": 1000, "batch_size": 8}
         assert task["dtype"] == "float16"
-    assert (config.trainer.vectors, config.trainer.eps) == (4, 1e-8)
+    assert (config.trainer.num_vectors, config.trainer.eps) == (4, 1e-8)
     assert config.trainer.betas == (0.9, 0.999)
 
 
@@ -176,13 +261,15 @@ def test_a_fourth_task_is_a_node_of_the_suite_with_a_target_of_its_own(
 ) -> None:
     node = {
         "_target_": "photos.Photos",
+        "name": "deep",
+        "task": "depth",
         "training": {"learning_rate": 0.1, "steps": 2, "batch_size": 1},
         "lens": "wide",
     }
-    config = validated(changed(both_datasets, model__depth=node))
-    assert config.model.tasks["depth"]["lens"] == "wide"
+    config = validated(changed(both_datasets, model__deep=node))
+    assert config.model.models["deep"]["lens"] == "wide"
     assert "depth" in config.task
-    assert ("depth", "generation") in config.direction
+    assert ("deep", "tiny_sd") in config.direction
 
 
 def test_a_datasets_own_keys_reach_its_class(own: Path) -> None:
@@ -197,9 +284,9 @@ def test_nearest_names_the_likely_one_and_the_valid_ones() -> None:
 
 def test_a_config_kept_by_an_earlier_version_lacks_what_has_a_default() -> None:
     kept = dict(compose([]).composed)
-    kept["trainer"] = {k: v for k, v in kept["trainer"].items() if not k.endswith("_penalty")}
+    kept["trainer"] = {k: v for k, v in kept["trainer"].items() if not k.endswith("_weight")}
     kept["submit"] = {k: v for k, v in kept["submit"].items() if k != "list_shards"}
     config = validated(OmegaConf.create(kept))
-    assert config.trainer.early_penalty == 0.0
+    assert config.trainer.early_layer_weight == 0.0
     assert not config.submit.list_shards
     assert identity(config) == identity(compose([]))

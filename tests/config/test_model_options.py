@@ -24,14 +24,14 @@ def test_attention_changes_no_number(name: str, attention: str) -> None:
     torch.testing.assert_close(ours, gradient(task(name)), rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("option", [f"memory={MEMORY}", "channels_last=true"])
+@pytest.mark.parametrize("option", [f"memory_savers={MEMORY}", "channels_last=true"])
 def test_neither_saving_memory_nor_its_layout_changes_gradients_or_images(option: str) -> None:
     saving, plain = (
         task("generation", option, "denoising_steps=2"),
         task("generation", "denoising_steps=2"),
     )
     unet = saving.pipeline.unet
-    assert unet.is_gradient_checkpointing == option.startswith("memory")
+    assert unet.is_gradient_checkpointing == option.startswith("memory_savers")
     in_channels_last = unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     assert in_channels_last == (option == "channels_last=true")
     torch.testing.assert_close(gradient(saving), gradient(plain), rtol=1e-3, atol=1e-6)
@@ -46,7 +46,7 @@ def test_neither_saving_memory_nor_its_layout_changes_gradients_or_images(option
 
 def test_such_options_are_no_part_of_a_words_identity() -> None:
     plain = identity(compose([]))
-    chosen = ["compiled=true", "channels_last=true", f"memory={MEMORY}"]
+    chosen = ["compiled=true", "channels_last=true", f"memory_savers={MEMORY}"]
     ours = [f"model.generation.{option}" for option in chosen]
     assert identity(compose([*ours, "model.detection.attention=eager"])) == plain
     assert identity(compose(["model.generation.dtype=float16"])) != plain
@@ -61,7 +61,7 @@ def test_the_two_text_encoders_of_sdxl_are_refused(tmp_path: Path) -> None:
     index |= {"text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}
     path.write_text(json.dumps(index))
     with pytest.raises(UserError, match="two text encoders, and a word is the vectors of one"):
-        _ = task("generation", f"checkpoint={folder}").vocabulary
+        _ = task("generation", f"checkpoint={folder}").vocabularies
 
 
 class Trap:
@@ -92,4 +92,4 @@ def test_without_a_network_a_missing_repository_is_named(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     found = task(name, "checkpoint=nobody/nothing", "revision=v2")
     with pytest.raises(UserError, match=r"hf download nobody/nothing --revision v2 \w+"):
-        _ = found.vocabulary
+        _ = found.vocabularies

@@ -13,13 +13,14 @@ import vwtransfer
 from own_configs import OVERRIDES, changed, write_own_configs
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import composed
-from vwtransfer.config.identity import identity, word_identity
+from vwtransfer.config.identity import identity
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError
+from vwtransfer.study.fingerprints import Fingerprints
 from vwtransfer.words.cells import Cell
 
 Study = Callable[..., Config]
-CELL = Cell("garden", "detection", "fern", "boot", 0.5, 0)
+CELL = Cell("garden", "tiny_owlv2", "fern", "boot", 0.5, 0)
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +49,13 @@ def test_a_run_saves_its_config_versions_machine_seeds_and_command(study: Study)
 
 
 def test_another_experiments_folder_is_refused_with_what_differs(study: Study) -> None:
-    first = study(model__generation__training__steps=200)
+    first = study(model__tiny_sd__training__steps=200)
     provenance.save(first)
     before = (first.folder / "config.yaml").read_text()
     with pytest.raises(UserError) as refusal:
-        provenance.save(study(model__generation__training__steps=100))
+        provenance.save(study(model__tiny_sd__training__steps=100))
     assert "study holds another experiment's config" in str(refusal.value)
-    assert "model.generation.training.steps was 200, now 100" in str(refusal.value)
+    assert "model.tiny_sd.training.steps was 200, now 100" in str(refusal.value)
     assert "name=" in str(refusal.value)
     assert (first.folder / "config.yaml").read_text() == before
 
@@ -67,13 +68,13 @@ def test_another_experiments_folder_is_refused_with_what_differs(study: Study) -
         {"anchor": "paired"},
         {"delta": "all"},
         {"direction": {}},
-        {"extra": [{"delta": 0.5}]},
+        {"extra_grids": [{"delta": 0.5}]},
         {"device": "cuda:3"},
         {"threads": 1},
         {"progress": False},
         {"trainer__max_words_in_flight": 2},
         {"trainer__checkpoint_every": 7},
-        {"evaluation__keep_images": True},
+        {"evaluation__save_images": True},
         {"evaluation__baselines": []},
         {"transfer": {"_target_": "photos.Photos", "name": "other"}},
     ],
@@ -90,7 +91,7 @@ def test_jobs_that_train_other_words_or_use_other_resources_share_a_name(
     ("other", "said"),
     [
         ({"seed": 1}, "seed was 0, now 1"),
-        ({"trainer__vectors": 2}, "trainer.vectors was 4, now 2"),
+        ({"trainer__num_vectors": 2}, "trainer.num_vectors was 4, now 2"),
         ({"model__judge__dtype": "float16"}, "model.judge.dtype was float32, now float16"),
         ({"dataset__garden__seed": 1}, "dataset.garden.seed was 0, now 1"),
         ({"transfer__ridge": 1}, "transfer.least_squares.ridge was not there, now 1"),
@@ -128,26 +129,29 @@ def test_a_torn_identity_file_is_named(study: Study) -> None:
     [
         {"name": "other"},
         {"device": "cuda"},
-        {"model__detection__max_boxes": 7},
+        {"model__tiny_owlv2__max_boxes": 7},
         {"task": {"detection": True}},
         {"trainer__betas": [0.9, 0.999]},
         {"dataset__garden__anchors": ["boot"]},
+        {"dataset__garden__held_out_images": 3},
+        {"model__tiny_sd__dtype": "float16"},
+        {"model__judge__dtype": "float16"},
     ],
     ids=str,
 )
 def test_a_word_that_would_be_trained_alike_has_the_same_identity(
     study: Study, other: dict[str, Any]
 ) -> None:
-    assert word_identity(study(**other), CELL) == word_identity(study(), CELL)
+    assert Fingerprints(study(**other))(CELL) == Fingerprints(study())(CELL)
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        {"model__detection__checkpoint": "elsewhere"},
-        {"model__detection__training__learning_rate": 1},
-        {"model__detection__template": "the {}"},
-        {"model__detection__negatives": 9},
+        {"model__tiny_owlv2__checkpoint": "elsewhere"},
+        {"model__tiny_owlv2__training__learning_rate": 1},
+        {"model__tiny_owlv2__prompt_template": "the {}"},
+        {"model__tiny_owlv2__negatives": 9},
         {"trainer__eps": 1e-9},
         {"dataset__garden__training_images": 4},
     ],
@@ -156,7 +160,7 @@ def test_a_word_that_would_be_trained_alike_has_the_same_identity(
 def test_a_word_that_would_be_trained_otherwise_has_another_identity(
     study: Study, other: dict[str, Any]
 ) -> None:
-    assert word_identity(study(**other), CELL) != word_identity(study(), CELL)
+    assert Fingerprints(study(**other))(CELL) != Fingerprints(study())(CELL)
 
 
 def test_an_identity_names_no_folder_of_this_machine(study: Study) -> None:

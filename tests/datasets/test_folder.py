@@ -9,13 +9,14 @@ from PIL import Image
 
 from drawn import Drawn, photo, photos, wanted
 from vwtransfer.config.composition import compose
+from vwtransfer.config.photo_folders import anchors_for, concepts_in, prompt_name
 from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, notes_of
 from vwtransfer.datasets.annotation import Annotation, Object
 from vwtransfer.datasets.coco_json import read_instances
 from vwtransfer.datasets.contact_sheet import Panel, draw_contact_sheet
 from vwtransfer.datasets.dreambooth import DreamBooth
 from vwtransfer.datasets.export import write_dreambooth
-from vwtransfer.datasets.folder import Folder, anchors_for, concepts_in, prompt_name
+from vwtransfer.datasets.folder import Folder
 from vwtransfer.datasets.proposals import Proposal, add_proposals, listed
 from vwtransfer.errors import UserError
 
@@ -92,10 +93,10 @@ def test_negatives_are_further_concepts_that_nothing_is_trained_for(tmp_path: Pa
 def test_the_config_takes_concepts_and_anchors_from_the_folder(tmp_path: Path) -> None:
     photos(tmp_path, {"red": 4, "blue": 4})
     root = f"dataset.folder.root={tmp_path}"
-    config = compose(["dataset=folder", root, "model.support=null"]).dataset["folder"]
+    config = compose(["dataset=folder", root]).dataset["folder"]
     assert dict(config.concepts) == {"blue": "blue", "red": "red"}
     assert config.anchors == ("blue", "red")
-    given = compose(["dataset=folder", root, "model.support=null", "anchor=dog"])
+    given = compose(["dataset=folder", root, "anchor=dog"])
     assert given.dataset["folder"].anchors == ("dog",)
     assert given.products[0].anchors == ("dog",)
 
@@ -208,7 +209,9 @@ def test_the_contact_sheet_shows_every_image_with_its_boxes(tmp_path: Path) -> N
 def test_dreambooth_without_its_boxes_says_what_to_do(tmp_path: Path) -> None:
     write_dreambooth(Drawn(), tmp_path)
     (tmp_path / "boxes.json").unlink()
-    with pytest.raises(UserError, match=r"boxes.json: there is no such file. action=boxes has the"):
+    with pytest.raises(
+        UserError, match=r"boxes.json: there is no such file. action=propose_boxes has"
+    ):
         DreamBooth(str(tmp_path), str(tmp_path / "boxes.json"), **wanted())
     dataset = DreamBooth(str(tmp_path), None, **wanted())
     assert set(notes_of(dataset).lacks) == {BOXES}

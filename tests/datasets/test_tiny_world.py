@@ -13,11 +13,11 @@ from omegaconf.errors import InterpolationResolutionError
 from PIL import Image
 
 from drawn import photos
-from quadratic import Quadratic
-from vwtransfer import study
+from quadratic import Closeness, Quadratic
 from vwtransfer.actions import propose_boxes
-from vwtransfer.config import Training
+from vwtransfer.actions.run import run as run_study
 from vwtransfer.config.composition import compose
+from vwtransfer.config.models import Training
 from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, Example, notes_of
 from vwtransfer.datasets.coco import Coco
 from vwtransfer.datasets.dreambooth import DreamBooth
@@ -25,19 +25,20 @@ from vwtransfer.datasets.export import write_coco, write_dreambooth, write_image
 from vwtransfer.datasets.folder import Folder
 from vwtransfer.datasets.imagenet import ImageNet
 from vwtransfer.datasets.pascal import PascalVOC
+from vwtransfer.datasets.rendered import Rendered
 from vwtransfer.errors import UserError
 from vwtransfer.models.suite import build_part
 from vwtransfer.study import data_loading
 from vwtransfer.tasks.average_precision import Truth, average_precision
-from vwtransfer.tinyworld.datasets import Rendered
 
-ANCHOR = compose(["dataset=tiny_shapes", "model.support=null"]).dataset["tiny_shapes"].anchors[0]
+ANCHOR = compose(["dataset=tiny_shapes"]).dataset["tiny_shapes"].anchors[0]
 QUICK = [
     "model.generation.training.steps=2",
     "model.generation.denoising_steps=2",
     "model.detection.training.steps=3",
     "model.classification.training.steps=3",
     "progress=false",
+    "report=false",
     "threads=1",
 ]
 
@@ -45,7 +46,7 @@ QUICK = [
 @pytest.fixture(scope="module")
 def world() -> Rendered:
     """Three concepts of tiny_shapes, three training and two held-out images each."""
-    node = compose(["dataset=tiny_shapes", "model.support=null"]).dataset["tiny_shapes"].node
+    node = compose(["dataset=tiny_shapes"]).dataset["tiny_shapes"].node
     few = {"concepts": dict(list(node["concepts"].items())[:3]), "anchors": node["anchors"][:3]}
     sizes = {"training_images": 3, "held_out_images": 2}
     drawn: Rendered = build_part({**node, **few, **sizes}, "dataset.tiny_shapes")
@@ -112,11 +113,11 @@ def test_the_whole_study_runs_on_cocos_layout(world: Rendered, tmp_path: Path) -
     overrides = exported(world, tmp_path)
     image = next((tmp_path / "coco" / "val2017").iterdir())
     image.write_bytes(b"")
-    study.run(compose(overrides, tmp_path / "conf"))
+    run_study(compose(overrides, tmp_path / "conf"))
     folder = tmp_path / "outputs" / "study"
     frame = pd.read_parquet(folder / "results.parquet")
-    words = frame[frame.trained_for.isin(["generation", "detection", "classification"])]
-    trials = words.drop_duplicates(["trained_for", "evaluated_on", "concept"])
+    words = frame[frame.kind == "word"]
+    trials = words.drop_duplicates(["source_model", "target_model", "concept"])
     assert len(trials) == 3 * 3 * 3
     summary = (folder / "summary.txt").read_text()
     assert f"skipped files: val2017/{image.name}: the file is empty" in summary.replace("\n", " ")
@@ -124,17 +125,17 @@ def test_the_whole_study_runs_on_cocos_layout(world: Rendered, tmp_path: Path) -
     assert len(manifest["images"]) == 3 * 5 - 1
     # a later run goes on with the images of the first, whatever became of the annotations
     (tmp_path / "coco" / "annotations" / "instances_train2017.json").unlink()
-    study.run(compose(overrides, tmp_path / "conf"))
+    run_study(compose(overrides, tmp_path / "conf"))
 
 
 def test_a_few_photos_of_one_thing_train_words_for_generation(tmp_path: Path) -> None:
     root = photos(tmp_path, {"red": 3}) / "red"
     chosen = ["dataset=folder", f"dataset.folder.root={root}", f"anchor={ANCHOR}"]
-    study.run(compose([*chosen, f"outputs={tmp_path / 'outputs'}", *QUICK]))
+    run_study(compose([*chosen, f"outputs={tmp_path / 'outputs'}", *QUICK]))
     folder = tmp_path / "outputs" / "study"
-    assert [path.parts[-3] for path in (folder / "words").rglob("*.safetensors")] == ["generation"]
+    assert [path.parts[-3] for path in (folder / "words").rglob("*.safetensors")] == ["tiny_sd"]
     summary = (folder / "summary.txt").read_text()
-    assert "folder: detection: no word is trained for it and nothing is measured by it" in summary
+    assert "folder: tiny_owlv2: no word is trained in it and nothing is measured in it" in summary
     assert "dataset.folder.negatives=FOLDER" in summary
 
 
@@ -161,7 +162,7 @@ def test_the_detector_proposes_boxes_for_a_person_to_verify(
     (tmp_path / "boxes.json").unlink()
     root, boxes = tmp_path / "dataset", tmp_path / "boxes.json"
     chosen = ["dataset=folder", f"dataset.folder.root={root}", f"dataset.folder.boxes={boxes}"]
-    config = compose([*chosen, f"anchor={ANCHOR}", "action=boxes", *QUICK])
+    config = compose([*chosen, f"anchor={ANCHOR}", "action=propose_boxes", *QUICK])
     propose_boxes.run(config)
     proposed = json.loads(boxes.read_text())
     assert len(proposed["annotations"]) == 3 * 5
@@ -173,7 +174,7 @@ def test_the_detector_proposes_boxes_for_a_person_to_verify(
         build_part(config.dataset["folder"].node, "dataset.folder")
 
 
-def test_a_task_is_left_out_where_the_dataset_lacks_what_it_needs(tmp_path: Path) -> None:
+def test_a_model_is_left_out_where_the_dataset_lacks_what_it_needs(tmp_path: Path) -> None:
     root = photos(tmp_path, {"red": 4}) / "red"
     dataset = Folder(
         str(root),
@@ -184,13 +185,19 @@ def test_a_task_is_left_out_where_the_dataset_lacks_what_it_needs(tmp_path: Path
         held_out_images=20,
         seed=0,
     )
-    free, bound = (Quadratic(Training(0.1, 2, 1), torch.device("cpu")) for _ in range(2))
-    bound.trains_with, bound.measured_with = (NEGATIVES,), (BOXES, HELD_OUT)
+    free, bound = (
+        Quadratic(Training(0.1, 2, 1), torch.device("cpu"), name=name, task=f"{name}_task")
+        for name in ("free", "bound")
+    )
+    tasks = {model.task: Closeness() for model in (free, bound)}
+    bound.trains_with, tasks[bound.task].measured_with = (NEGATIVES,), (BOXES, HELD_OUT)
     assert data_loading.trains(free, dataset)
+    assert data_loading.measures(tasks[free.task], dataset)
     assert not data_loading.trains(bound, dataset)
-    assert not data_loading.measures(bound, dataset)
-    (line,) = data_loading.left_out({"free": free, "bound": bound}, {"mine": dataset})
-    assert line.startswith("mine: bound: no word is trained for it and nothing is measured by it:")
+    assert not data_loading.measures(tasks[bound.task], dataset)
+    models = {model.name: model for model in (free, bound)}
+    (line,) = data_loading.left_out(models, tasks, {"mine": dataset})
+    assert line.startswith("mine: bound: no word is trained in it and nothing is measured in it:")
     assert "dataset.mine.boxes=FILE" in line
 
 

@@ -8,13 +8,13 @@ import torch
 
 from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset
+from vwtransfer.models import Model
 from vwtransfer.models.suite import Suite, build, build_part
-from vwtransfer.tasks import Task
 from vwtransfer.training.word_batches import LOSS_SCALE, NEVER, WordBatch
 from vwtransfer.words.cells import Cell
 
-TASKS = ("generation", "detection", "classification")
-# of the loss in float32; a loss is between -1 and 1 in two tasks, about 1 in generation
+MODELS = ("tiny_sd", "tiny_owlv2", "tiny_clip")
+# of the loss in float32; a loss is between -1 and 1 in two models, about 1 in the generator
 BOUND = {"float16": 2e-3, "bfloat16": 2e-2}
 # of gradients, as a cosine and as a share of their length; in bfloat16 a box may be off by a pixel,
 # so that another region of the image is the target's
@@ -24,7 +24,7 @@ LENGTH = {"float16": 0.05, "bfloat16": 0.25}
 
 @cache
 def suite(dtype: str) -> Suite:
-    keys = [f"model.{task}.dtype={dtype}" for task in TASKS]
+    keys = [f"model.{name}.dtype={dtype}" for name in MODELS]
     return build(compose([*keys, "model.judge.dtype=" + dtype]), torch.device("cpu"))
 
 
@@ -36,39 +36,39 @@ def dataset() -> Dataset:
     return part
 
 
-def cells(task: str) -> list[Cell]:
+def cells(model: str) -> list[Cell]:
     pairs = zip(dataset().concepts, dataset().anchors, strict=False)
-    return [Cell("tiny_shapes", task, concept, anchor, math.inf, 0) for concept, anchor in pairs]
+    return [Cell("tiny_shapes", model, concept, anchor, math.inf, 0) for concept, anchor in pairs]
 
 
-def pack(task: Task) -> WordBatch:
+def pack(model: Model) -> WordBatch:
     adam: dict[str, object] = {"lr": 1e-3}
-    return WordBatch.start(cells(task.name), task.text, torch.eye(2, task.text.width), 4, adam)
+    return WordBatch.start(cells(model.name), model.text, 4, adam)
 
 
-def loss(task: Task, words: WordBatch) -> torch.Tensor:
-    features = task.features(dataset())
-    images_NB = torch.stack([task.batches(features, cell)[0] for cell in words.cells])
-    return task.loss(words.vectors_NKD, features, images_NB, words.cells, 0)
+def loss(model: Model, words: WordBatch) -> torch.Tensor:
+    features = model.features(dataset())
+    images_NB = torch.stack([model.batches(features, cell)[0] for cell in words.cells])
+    return model.loss(words.vectors_NKD, features, images_NB, words.cells, 0)
 
 
 @pytest.mark.parametrize("dtype", BOUND)
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", MODELS)
 def test_the_loss_is_that_of_float32_within_its_bound(name: str, dtype: str) -> None:
-    exact, half = suite("float32").tasks[name], suite(dtype).tasks[name]
+    exact, half = suite("float32").models[name], suite(dtype).models[name]
     expected, found = loss(exact, pack(exact)), loss(half, pack(half))
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, atol=BOUND[dtype], rtol=BOUND[dtype])
 
 
 @pytest.mark.parametrize("dtype", BOUND)
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_step_moves_the_words_as_float32_does(name: str, dtype: str) -> None:
     gradients = []
     for precision in ("float32", dtype):
-        task = suite(precision).tasks[name]
-        words = pack(task)
-        words.update(loss(task, words), in_tail=False)
+        model = suite(precision).models[name]
+        words = pack(model)
+        words.update(loss(model, words), in_tail=False)
         assert words.vectors_NKD.dtype == torch.float32
         assert (words.failed_N == NEVER).all()
         assert words.vectors_NKD.grad is not None
@@ -79,17 +79,17 @@ def test_a_step_moves_the_words_as_float32_does(name: str, dtype: str) -> None:
 
 
 def test_a_gradient_below_float16_is_kept_by_the_loss_scale() -> None:
-    task = suite("float16").tasks["classification"]
+    model = suite("float16").models["tiny_clip"]
     smaller = 2.0**-12
     gradients = []
     for factor in (1.0, smaller):
-        words = pack(task)
-        words.update(loss(task, words) * factor, in_tail=False)
+        words = pack(model)
+        words.update(loss(model, words) * factor, in_tail=False)
         assert words.vectors_NKD.grad is not None
         gradients.append(words.vectors_NKD.grad / factor)
     torch.testing.assert_close(*gradients, rtol=0.05, atol=1e-4)
 
 
 def test_only_float16_needs_a_scale() -> None:
-    assert pack(suite("float16").tasks["detection"]).loss_scale == LOSS_SCALE[torch.float16]
-    assert pack(suite("bfloat16").tasks["detection"]).loss_scale == 1
+    assert pack(suite("float16").models["tiny_owlv2"]).loss_scale == LOSS_SCALE[torch.float16]
+    assert pack(suite("bfloat16").models["tiny_owlv2"]).loss_scale == 1

@@ -19,7 +19,7 @@ from typing import Any
 
 import layouts
 import torch
-from published_models import JUDGE, REPOSITORIES, SAFETY, TOLERANCE, dataset, suite, task
+from published_models import JUDGE, REPOSITORIES, SAFETY, TOLERANCE, dataset, loaded, suite
 
 import written_out
 from vwtransfer.words.cells import Cell
@@ -60,10 +60,10 @@ def row(model: str, folder: Path) -> str:
     began = time.perf_counter()
     with torch.no_grad():
         if model in BESIDE:
-            part = getattr(suite("sd21", "float32", folder).tasks["generation"], model)
+            part = getattr(suite("sd21", "float32", folder), model)
             modules, splice, result = [part.model], "holds no word", _beside(model, part)
         else:
-            found = task(model, "float32", folder)
+            found = loaded(model, "float32", folder)
             splice, result = _splice(model, "float32", folder), _loss(found)
             splice += ", " + _splice(model, HALF, folder)
             modules = _modules(found)
@@ -75,9 +75,10 @@ def row(model: str, folder: Path) -> str:
 
 def _splice(model: str, dtype: str, folder: Path) -> str:
     """Largest difference of a word of existing embeddings from the plain text."""
-    found = task(model, dtype, folder)
-    vectors = torch.stack([found.text.word_row(word) for word in WORDS])[None]
-    ours = found.text.encode_words("a photo of {}", vectors)
+    found = loaded(model, dtype, folder)
+    ours = written_out.read(
+        found.text.encode_words("a photo of {}", found.text.anchor_rows(WORDS)[None])
+    )
     theirs = written_out.library_text(found)("a photo of " + " ".join(WORDS))
     difference = (ours.float() - theirs.float()).abs().max().item()
     assert difference < TOLERANCE[dtype], (model, dtype, difference)
@@ -88,9 +89,9 @@ def _loss(found: Any) -> str:
     """Difference of a word's loss on one image from the one written out."""
     images = dataset()
     cell = Cell(images.name, found.name, next(iter(images.concepts)), "cat", math.inf, 0)
-    word = torch.stack([found.text.word_row(each) for each in WORDS])
+    word = found.text.anchor_rows(WORDS)
     features = found.features(images)
-    count = 2 if found.name == "classification" else 1  # an image of another concept too
+    count = 2 if found.task == "classification" else 1  # an image of another concept too
     batch = found.batches(features, cell)[:, :count]
     ours = found.loss(word[None], features, batch, [cell], 0)[0]
     difference = (ours - written_out.loss(found, images, cell, batch[0].tolist(), word, 0)).abs()
@@ -106,7 +107,7 @@ def _beside(role: str, part: Any) -> str:
 
 
 def _modules(found: Any) -> list[torch.nn.Module]:
-    if found.name == "generation":
+    if found.task == "generation":
         return [found.pipeline.unet, found.pipeline.vae, found.pipeline.text_encoder]
     return [found.model]
 

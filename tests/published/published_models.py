@@ -4,13 +4,14 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import torch
 
 from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset
 from vwtransfer.models.suite import Suite, build, build_part
 
-# config of a model -> its role, and the repository it names
+# model -> its task, and the repository it names
 REPOSITORIES = {
     "sd21": ("generation", "stable-diffusion-2-1"),
     "sd15": ("generation", "stable-diffusion-v1-5"),
@@ -26,21 +27,28 @@ TOLERANCE = {"float32": 2e-5, "float16": 5e-3, "bfloat16": 4e-2}
 
 
 @lru_cache(maxsize=3)  # models are large; conftest.py has the tests of each in a row
-def suite(model: str, dtype: str, folder: Path) -> Suite:
+def suite(name: str, dtype: str, folder: Path) -> Suite:
     """The paper's suite with one model taken from `folder`, where the layouts lie."""
-    role, repository = REPOSITORIES[model]
-    keys = ["model=paper", f"model/{role}={model}", f"model.{role}.dtype={dtype}"]
-    keys += [f"model.{role}.checkpoint={folder / repository}"]
+    task, repository = REPOSITORIES[name]
+    keys = ["model=paper", f"model/{task}={name}", f"model.{name}.dtype={dtype}"]
+    keys += [f"model.{name}.checkpoint={folder / repository}"]
     keys += [f"model.judge.checkpoint={folder / JUDGE}", "model.judge.dtype=float32"]
     keys += [f"model.safety.checkpoint={folder / SAFETY}", "model.safety.dtype=float32"]
-    keys += [f"model.{role}.training.steps=1", f"model.{role}.training.batch_size=2"]
+    keys += [f"model.{name}.training.steps=1", f"model.{name}.training.batch_size=2"]
     keys += ["model.generation.denoising_steps=2"]
     return build(compose(keys), torch.device("cpu"))
 
 
-def task(model: str, dtype: str, folder: Path) -> Any:
-    """The task that a published model does."""
-    return suite(model, dtype, folder).tasks[REPOSITORIES[model][0]]
+def loaded(name: str, dtype: str, folder: Path) -> Any:
+    """A published model of `folder`; its weights are read when they are first used."""
+    return suite(name, dtype, folder).models[name]
+
+
+def write_support(path: Path, every: int = 20) -> Path:
+    """Some of CLIP's whole-word tokens: each 20th are more than models are wide."""
+    words = sorted(w for w in open_clip.tokenizer.SimpleTokenizer().encoder if w.endswith("</w>"))
+    path.write_text("\n".join(words[::every]))
+    return path
 
 
 @cache

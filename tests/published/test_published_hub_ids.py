@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from published_models import JUDGE, REPOSITORIES, SAFETY
 
+from vwtransfer.config.models import TASKS
+
 pytestmark = pytest.mark.published
 
 IDS = {
@@ -48,8 +50,8 @@ def check(cache: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_all_of_them_load_and_share_clips_vocabulary(cache: Path) -> None:
-    dtypes = [f"model.{r}.dtype=float32" for r in ("generation", "detection", "classification")]
-    done = check(cache, "model=paper", "model.classification.revision=v1", *dtypes)
+    dtypes = [f"model.{task}.dtype=float32" for task in TASKS]
+    done = check(cache, "model=paper", "model.dfn_clip.revision=v1", *dtypes)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "49,4" in done.stdout
 

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from published_models import JUDGE, SAFETY, dataset, task
+from published_models import JUDGE, SAFETY, dataset, suite
 
+from vwtransfer.config import models as config
 from vwtransfer.models.safety import SafetyChecker
+from vwtransfer.tasks.generation import Generation
 
 pytestmark = pytest.mark.published
 
@@ -20,7 +22,8 @@ def images() -> list[Image.Image]:
 def test_the_judge_ranks_as_the_library_does(checkpoints: Path) -> None:
     from transformers import CLIPModel, CLIPProcessor
 
-    judge = task("sd21", "float32", checkpoints).judge
+    judge = suite("sd21", "float32", checkpoints).judge
+    assert judge is not None
     model = CLIPModel.from_pretrained(checkpoints / JUDGE).eval()
     processor = CLIPProcessor.from_pretrained(checkpoints / JUDGE)
     names = {"cat": "cat", "boat": "boat", "duck": "rubber duck"}
@@ -31,12 +34,15 @@ def test_the_judge_ranks_as_the_library_does(checkpoints: Path) -> None:
     assert judge.best(images(), names) == [list(names)[i] for i in best]
 
 
-def safety(folder: Path, dtype: str = "float32") -> Any:
-    return SafetyChecker(str(folder / SAFETY), dtype, torch.device("cpu"))
+def safety(folder: Path, dtype: config.Dtype = "float32") -> Any:
+    settings = config.SafetyChecker(checkpoint=str(folder / SAFETY), dtype=dtype)
+    return SafetyChecker(settings, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_the_safety_checker_flags_what_the_library_flags(checkpoints: Path, dtype: str) -> None:
+def test_the_safety_checker_flags_what_the_library_flags(
+    checkpoints: Path, dtype: config.Dtype
+) -> None:
     checker = safety(checkpoints, dtype)
     assert checker.flags(images()) == [False] * 4  # random weights, thresholds of 1
     checker.model.concept_embeds_weights.fill_(-1)  # any image is as near as that
@@ -49,10 +55,13 @@ def test_a_checker_without_weights_says_not_checked(tmp_path: Path) -> None:
 
 
 def test_flags_reach_the_measurement(checkpoints: Path) -> None:
-    found = task("sd21", "float32", checkpoints)
+    found = suite("sd21", "float32", checkpoints)
+    model: Any = found.models["sd21"]
+    assert found.judge is not None
+    task = Generation(found.judge, found.safety)
     concept = next(iter(dataset().concepts))
     with torch.no_grad():
-        text = found.text.encode_text(["a photo of a cat"])
-    (checked,) = found.measure(text, dataset(), [concept])
+        prompts = model.text.encode_text(["a photo of a cat"])
+    (checked,) = task.measure(model, prompts, task.held_out(model, dataset()), [concept])
     assert checked.unsafe is False
     assert checked.values["generation_accuracy"] in (0, 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from published_models import REPOSITORIES, dataset, task
+from published_models import REPOSITORIES, dataset, loaded
 
 import written_out
 from vwtransfer.words.cells import Cell
@@ -26,9 +26,9 @@ CASES = [(m, d) for m in REPOSITORIES for d in BOUND if d != "bfloat16" or m in 
 def test_the_loss_is_the_one_written_out_with_the_librarys_classes(
     checkpoints: Path, model: str, dtype: str
 ) -> None:
-    found, images = task(model, dtype, checkpoints), dataset()
+    found, images = loaded(model, dtype, checkpoints), dataset()
     cell = Cell(images.name, found.name, next(iter(images.concepts)), "cat", math.inf, 0)
-    word = torch.stack([found.text.word_row(w) for w in ("red", "cat", "star", "boat")])
+    word = found.text.anchor_rows(["red", "cat", "star", "boat"])
     features = found.features(images)
     batch = found.batches(features, cell)
     vectors = word[None].requires_grad_()
@@ -44,14 +44,14 @@ def test_the_loss_is_the_one_written_out_with_the_librarys_classes(
 def test_the_target_is_what_the_checkpoint_predicts(
     checkpoints: Path, model: str, prediction: str
 ) -> None:
-    pipeline = task(model, "float32", checkpoints).pipeline
+    pipeline = loaded(model, "float32", checkpoints).pipeline
     assert pipeline.scheduler.config.prediction_type == prediction
 
 
 def test_the_published_names_of_tensors_are_read(checkpoints: Path) -> None:
     from safetensors.torch import load_file
 
-    vae = task("sd21", "float32", checkpoints).pipeline.vae
+    vae = loaded("sd21", "float32", checkpoints).pipeline.vae
     folder = checkpoints / "stable-diffusion-2-1/vae"
     published = load_file(folder / "diffusion_pytorch_model.safetensors")
     torch.testing.assert_close(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from published_models import task
+from published_models import loaded
 
 from vwtransfer.words.formats import write_a1111, write_diffusers
 
@@ -19,12 +19,12 @@ def test_an_exported_word_draws_the_same_image_from_the_same_seed(
 ) -> None:
     from diffusers import StableDiffusionPipeline
 
-    found = task(model, "float32", checkpoints)
-    word = torch.stack([found.text.word_row(w) for w in ("red", "cat", "star", "boat")])
+    found = loaded(model, "float32", checkpoints)
+    word = found.text.anchor_rows(["red", "cat", "star", "boat"])
     word = word + 0.01 * torch.randn(word.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        text = found.text.encode_words("a photo of {}", word[None])
-        ours = found.draw(text, [torch.Generator().manual_seed(5)])
+        prompts = found.text.encode_words("a photo of {}", word[None])
+        ours = found.draw(prompts, [torch.Generator().manual_seed(5)])
     write = {"diffusers": write_diffusers, "a1111": write_a1111}[form]
     path = write(word, "red_star", tmp_path)
     pipeline = StableDiffusionPipeline.from_pretrained(
@@ -34,8 +34,8 @@ def test_an_exported_word_draws_the_same_image_from_the_same_seed(
     side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     theirs = pipeline(
         "a photo of <red_star>",
-        num_inference_steps=found.denoising_steps,
-        guidance_scale=found.guidance_scale,
+        num_inference_steps=found.settings.denoising_steps,
+        guidance_scale=found.settings.guidance_scale,
         generator=torch.Generator().manual_seed(5),
         height=side,
         width=side,

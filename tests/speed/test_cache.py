@@ -1,5 +1,6 @@
 """What frozen models see in images is computed once, and never out of date."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -18,24 +19,28 @@ from safetensors.torch import load_file, save_file
 
 from vwtransfer.config.composition import compose, package_folder
 from vwtransfer.datasets import Dataset, Example
-from vwtransfer.models.cache import Cache, Encoder, Tensors
+from vwtransfer.models.cache import Cache, ImageEncoder, Tensors
 from vwtransfer.models.suite import build, build_part
+from vwtransfer.tasks.registry import BUILT_IN
+from vwtransfer.training.word_batches import WordBatch
+from vwtransfer.words.cells import Cell
 
-TASKS = ("generation", "detection", "classification")
+# a model -> the folder of its weights
+TINY = {"tiny_sd": "generation", "tiny_owlv2": "detection", "tiny_clip": "classification"}
 WEIGHTS = Path(package_folder("vwtransfer.tinyworld")) / "weights"
 # the module of each model that looks at images
 EYES: dict[str, Callable[[Any], torch.nn.Module]] = {
-    "generation": lambda task: task.pipeline.vae.encoder,
-    "detection": lambda task: task.model.owlv2.vision_model,
-    "classification": lambda task: task.model.visual,
+    "tiny_sd": lambda model: model.pipeline.vae.encoder,
+    "tiny_owlv2": lambda model: model.model.owlv2.vision_model,
+    "tiny_clip": lambda model: model.model.visual,
 }
 
 
-def task(name: str, folder: Path | None, *options: str) -> Any:
-    """A task as a process of its own would build it."""
+def model(name: str, folder: Path | None, *options: str) -> Any:
+    """A model as a process of its own would build it."""
     where = "null" if folder is None else folder
     keys = [f"cache.folder={where}", *(f"model.{name}.{option}" for option in options)]
-    return build(compose(keys), torch.device("cpu")).tasks[name]
+    return build(compose(keys), torch.device("cpu")).models[name]
 
 
 def dataset(**changes: object) -> Dataset:
@@ -50,138 +55,157 @@ def tensors(features: Any) -> Tensors:
     return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
 
+def counter(name: str, found: Any) -> Callable[[], int]:
+    """How often the frozen model has looked at images since."""
+    passes: list[object] = []
+    EYES[name](found).register_forward_hook(lambda *_: passes.append(1))
+    return lambda: len(passes)
+
+
 def looks(name: str, found: Any, images: Dataset) -> int:
     """How often the frozen model looks at images while the features are made."""
-    count = 0
-
-    def note(*_: object) -> None:
-        nonlocal count
-        count += 1
-
-    hook = EYES[name](found).register_forward_hook(note)
+    count = counter(name, found)
     found.features(images)
-    hook.remove()
-    return count
+    return count()
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_what_is_cached_is_what_would_be_computed(name: str, tmp_path: Path) -> None:
+def trained(name: str, found: Any, features: Any, images: Dataset) -> torch.Tensor:
+    """A word after a few steps."""
+    cell = Cell("tiny_shapes", name, next(iter(images.concepts)), "zepu", math.inf, 0)
+    batch = WordBatch.start([cell], found.text, 4, {"lr": 1e-3})
+    images_SB = found.batches(features, cell)
+    for step in range(3):
+        loss_N = found.loss(batch.vectors_NKD, features, images_SB[step][None], [cell], step)
+        batch.update(loss_N, in_tail=False)
+    return batch.vectors_NKD.detach()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_what_is_cached_is_what_would_be_computed_and_trains_the_same_word(
+    name: str, tmp_path: Path
+) -> None:
     images = dataset()
-    plain, first = task(name, None).features(images), task(name, tmp_path).features(images)
-    again = task(name, tmp_path)
-    assert looks(name, again, images) == 0
-    for features in (first, again.features(images)):
-        for key, tensor in tensors(plain).items():
-            assert torch.equal(tensor, tensors(features)[key]), key
+    seen, words = [], []
+    for folder, passes in ((None, 1), (tmp_path, 1), (tmp_path, 0)):  # none, cold and warm
+        found = model(name, folder)
+        count = counter(name, found)
+        features = found.features(images)
+        assert count() == passes
+        seen.append(tensors(features))
+        words.append(trained(name, found, features, images))
+    for other, word in zip(seen[1:], words[1:], strict=True):
+        for key, tensor in seen[0].items():
+            assert torch.equal(tensor, other[key]), key
+        assert torch.equal(words[0], word)
 
 
-@pytest.mark.parametrize("name", ["detection", "classification"])
+@pytest.mark.parametrize("name", ["tiny_owlv2", "tiny_clip"])
 def test_measuring_looks_at_no_image_that_was_seen_before(name: str, tmp_path: Path) -> None:
     images = dataset()
     measured = []
     for _ in range(2):
-        found = task(name, tmp_path)
-        passes: list[object] = []
-        EYES[name](found).register_forward_hook(lambda *_, seen=passes: seen.append(1))
+        found = model(name, tmp_path)
+        count = counter(name, found)
         with torch.no_grad():
-            text = found.text.encode_text(["a photo of red striped star"])
-        measured.append((found.measure(text, images, [next(iter(images.concepts))]), len(passes)))
+            prompts = found.text.encode_text(["a photo of red striped star"])
+        concepts, measures = [next(iter(images.concepts))], BUILT_IN[found.task]()
+        values = measures.measure(found, prompts, measures.held_out(found, images), concepts)
+        measured.append((values, count()))
     (first, looked), (second, looked_again) = measured
     assert looked > 0
     assert looked_again == 0
     assert first[0].values == second[0].values
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", TINY)
 def test_another_image_is_looked_at(name: str, tmp_path: Path) -> None:
-    task(name, tmp_path).features(dataset())
-    assert looks(name, task(name, tmp_path), dataset(seed=1)) == 1
+    model(name, tmp_path).features(dataset())
+    assert looks(name, model(name, tmp_path), dataset(seed=1)) == 1
 
 
 def test_a_photo_that_was_changed_in_its_place_is_looked_at_again(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     example = Example("photo", "cat", lambda: Image.open(path).convert("RGB"), (), ())
-    found = task("classification", tmp_path / "cache")
+    found = model("tiny_clip", tmp_path / "cache")
     seen = []
     for shade in (40, 41):
         Image.new("RGB", (50, 40), (shade, 90, 90)).save(path)
         os.utime(path, (0, 0))  # the same name, size and time
-        seen += [tensors["image_ME"] for tensors in found._eye.batches([example])]
+        seen += [tensors["image_ME"] for tensors in found._image_encoder.batches([example])]
     assert not torch.equal(*seen)
 
 
 WEIGHT_FILES = {
-    "generation": "vae/diffusion_pytorch_model.safetensors",
-    "detection": "model.safetensors",
-    "classification": "open_clip_model.safetensors",
+    "tiny_sd": "vae/diffusion_pytorch_model.safetensors",
+    "tiny_owlv2": "model.safetensors",
+    "tiny_clip": "open_clip_model.safetensors",
 }
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", TINY)
 def test_another_checkpoint_in_the_same_place_is_asked_itself(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(WEIGHTS / name, folder)
+    shutil.copytree(WEIGHTS / TINY[name], folder)
     option = f"checkpoint={folder}"
-    task(name, tmp_path / "cache", option).features(dataset())
+    model(name, tmp_path / "cache", option).features(dataset())
     path = folder / WEIGHT_FILES[name]
     weights = load_file(path)
     changed = next(key for key in sorted(weights) if key.endswith("weight"))
     weights[changed] = weights[changed] * 1.001
     save_file(weights, path, {"format": "pt"})
-    assert looks(name, task(name, tmp_path / "cache", option), dataset()) == 1
+    assert looks(name, model(name, tmp_path / "cache", option), dataset()) == 1
 
 
 @pytest.mark.parametrize(
     ("name", "option"),
     [
-        ("generation", "image_size=40"),
-        ("generation", "dtype=bfloat16"),
-        ("generation", "channels_last=true"),
-        ("detection", "dtype=bfloat16"),
-        ("detection", "attention=eager"),
-        ("classification", "dtype=bfloat16"),
+        ("tiny_sd", "image_size=40"),
+        ("tiny_sd", "dtype=bfloat16"),
+        ("tiny_sd", "channels_last=true"),
+        ("tiny_owlv2", "dtype=bfloat16"),
+        ("tiny_owlv2", "attention=eager"),
+        ("tiny_clip", "dtype=bfloat16"),
     ],
 )
 def test_another_size_or_precision_is_computed_anew(name: str, option: str, tmp_path: Path) -> None:
-    task(name, tmp_path).features(dataset())
-    assert looks(name, task(name, tmp_path, option), dataset()) == 1
+    model(name, tmp_path).features(dataset())
+    assert looks(name, model(name, tmp_path, option), dataset()) == 1
 
 
 @pytest.mark.parametrize(
     ("name", "file", "said", "instead"),
     [
-        ("detection", "processor_config.json", '"resample": 2', '"resample": 3'),
-        ("classification", "open_clip_config.json", '"bicubic"', '"bilinear"'),
-        ("generation", "vae/config.json", '"scaling_factor": ', '"scaling_factor": 1'),
+        ("tiny_owlv2", "processor_config.json", '"resample": 2', '"resample": 3'),
+        ("tiny_clip", "open_clip_config.json", '"bicubic"', '"bilinear"'),
+        ("tiny_sd", "vae/config.json", '"scaling_factor": ', '"scaling_factor": 1'),
     ],
 )
 def test_another_preprocessing_is_computed_anew(
     name: str, file: str, said: str, instead: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(WEIGHTS / name, folder)
+    shutil.copytree(WEIGHTS / TINY[name], folder)
     option, text = f"checkpoint={folder}", (folder / file).read_text()
     assert said in text
-    task(name, tmp_path / "cache", option).features(dataset())
+    model(name, tmp_path / "cache", option).features(dataset())
     (folder / file).write_text(text.replace(said, instead))
-    assert looks(name, task(name, tmp_path / "cache", option), dataset()) == 1
+    assert looks(name, model(name, tmp_path / "cache", option), dataset()) == 1
 
 
 _ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
-from test_cache import TASKS, dataset, task
-for name in TASKS:
-    task(name, Path(sys.argv[1])).features(dataset())
+from test_cache import TINY, dataset, model
+for name in TINY:
+    model(name, Path(sys.argv[1])).features(dataset())
 """
 
 
 def test_a_process_reads_what_another_has_kept(tmp_path: Path) -> None:
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "1"}
     command = [sys.executable, "-c", _ANOTHER_PROCESS, str(tmp_path)]
     subprocess.run(command, check=True, env=environment)
-    assert [looks(name, task(name, tmp_path), dataset()) for name in TASKS] == [0, 0, 0]
+    assert [looks(name, model(name, tmp_path), dataset()) for name in TINY] == [0, 0, 0]
 
 
 def entry(value: float) -> Tensors:
@@ -264,20 +288,40 @@ _WRITER = """
 import sys, torch
 from pathlib import Path
 from vwtransfer.models.cache import Cache
-cache = Cache(Path(sys.argv[1]), 60_000)
-for turn in range(60):
-    for key in range(20):
-        read = cache.read(str(key))
-        if read is None:
-            cache.write(str(key), {"a": torch.full((1000,), float(key))})
-        else:
-            assert torch.equal(read["a"], torch.full((1000,), float(key))), key
+
+def write_and_evict(folder):
+    cache = Cache(folder, 60_000)
+    for turn in range(60):
+        for key in range(20):
+            read = cache.read(str(key))
+            if read is None:
+                cache.write(str(key), {"a": torch.full((1000,), float(key))})
+            else:
+                assert torch.equal(read["a"], torch.full((1000,), float(key))), key
+
+if __name__ == "__main__":
+    print("ready", flush=True)
+    sys.stdin.readline()
+    write_and_evict(Path(sys.argv[1]))
 """
 
 
 def test_processes_that_write_and_evict_at_once_read_whole_entries(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _WRITER, str(tmp_path)]
-    writers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    pipe = subprocess.PIPE
+    writers = [
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)
+    ]
+    here: dict[str, Any] = {"__name__": "here"}
+    exec(_WRITER, here)  # the third is this process
+    for writer in writers:
+        assert writer.stdout is not None and writer.stdin is not None
+        assert writer.stdout.readline() == "ready\n"  # each imports for seconds
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    here["write_and_evict"](tmp_path)
     for writer in writers:
         _, errors = writer.communicate()
         assert writer.returncode == 0, errors
@@ -298,9 +342,9 @@ def test_only_the_batches_with_another_image_are_looked_at_again(tmp_path: Path)
         looked.append(len(images))
         return see_mean(model, preprocess, images)
 
-    eye = Encoder(see, torch.nn.Linear(1, 1), None, 2, (), Cache(tmp_path, 10**9))
-    list(eye.batches(examples))
+    encoder = ImageEncoder(see, torch.nn.Linear(1, 1), None, 2, (), Cache(tmp_path, 10**9))
+    list(encoder.batches(examples))
     shades[3] = 99
-    again = torch.cat([tensors["mean"] for tensors in eye.batches(examples)])
+    again = torch.cat([tensors["mean"] for tensors in encoder.batches(examples)])
     assert looked == [2, 2, 2, 2]
     assert again.tolist() == [0, 1, 2, 99, 4, 5]

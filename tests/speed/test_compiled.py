@@ -18,10 +18,13 @@ pytestmark = pytest.mark.compiled
 def test_a_compiled_text_tower_gives_the_same_gradient_and_can_be_looked_into(name: str) -> None:
     compiled, plain = task(name, "compiled=true"), task(name)
     torch.testing.assert_close(gradient(compiled), gradient(plain), rtol=1e-3, atol=1e-6)
-    words = torch.stack([plain.text.word_row("red")] * 2)[None]
+    words = plain.text.anchor_rows(["red", "red"])[None]
     with torch.no_grad():
-        compiled.text.encode_words(compiled.template, words)  # compiled as a study measures
-    layers = [end_of_text(found.text, found.template, words) for found in (compiled, plain)]
+        compiled.text.encode_words(compiled.prompt_template, words)  # compiled as a study measures
+    layers = []
+    for found in (compiled, plain):
+        (encoder,) = found.text.encoders.values()
+        layers.append(end_of_text(encoder, found.prompt_template, words))
     torch.testing.assert_close(*layers, rtol=1e-3, atol=1e-5)
 
 

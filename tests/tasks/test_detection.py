@@ -8,20 +8,21 @@ from PIL import Image
 
 from drawn import Drawn, rectangle
 from vwtransfer.config.composition import compose
-from vwtransfer.models.owlv2 import Regions, see
+from vwtransfer.models.embedding_space import Prompts
+from vwtransfer.models.owlv2 import Owlv2, Regions, encode_images
 from vwtransfer.models.suite import build
+from vwtransfer.models.text_encoder import Encoded
 from vwtransfer.tasks.classification import Classification
-from vwtransfer.tasks.detection import Detection
 
 
 @pytest.fixture(scope="module")
-def detection() -> Detection:
-    task = build(compose([]), torch.device("cpu")).tasks["detection"]
-    assert isinstance(task, Detection)
+def detection() -> Owlv2:
+    task = build(compose([]), torch.device("cpu")).models["tiny_owlv2"]
+    assert isinstance(task, Owlv2)
     return task
 
 
-def test_a_crowd_or_a_difficult_object_is_no_target_and_nothing_else(detection: Detection) -> None:
+def test_a_crowd_or_a_difficult_object_is_no_target_and_nothing_else(detection: Owlv2) -> None:
     own, other, elsewhere = (0.0, 0.0, 20.0, 20.0), (30.0, 0.0, 50.0, 20.0), (0.0, 30.0, 9.0, 40.0)
     (concept, rival, *_) = Drawn.concepts
     example = replace(Drawn().training(concept)[0], boxes=(own,), labels=(concept,))
@@ -40,21 +41,22 @@ def test_a_crowd_or_a_difficult_object_is_no_target_and_nothing_else(detection: 
         assert negative_E.tolist() == negatives
 
 
-def test_an_image_that_is_no_square_is_shown_on_grey(detection: Detection) -> None:
+def test_an_image_that_is_no_square_is_shown_on_grey(detection: Owlv2) -> None:
     wide = rectangle("red", (8.0, 8.0, 24.0, 24.0))
     square = Image.new("RGB", (64, 64), (128, 128, 128))
     square.paste(wide)
     found, expected = (
-        see(detection.model, detection.processor, [image]) for image in (wide, square)
+        encode_images(detection.model, detection.processor, [image]) for image in (wide, square)
     )
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_word_that_cannot_be_read_is_claimed_of_no_image() -> None:
     suite = build(compose([]), torch.device("cpu"))
-    classification = suite.tasks["classification"]
-    assert isinstance(classification, Classification)
+    classifier, task = suite.models["tiny_clip"], Classification()
     (concept, *_) = Drawn.concepts
-    (measured,) = classification.measure(torch.full((1, 64), torch.nan), Drawn(), [concept])
+    unread = Prompts({"text": Encoded(None, torch.full((1, 64), torch.nan))})
+    held_out = task.held_out(classifier, Drawn())  # type: ignore[arg-type]  # a classifier
+    (measured,) = task.measure(classifier, unread, held_out, [concept])  # type: ignore[arg-type]
     assert measured.values["classifier_accuracy"] == 0
     assert measured.values["classifier_balanced_accuracy"] == 0.5

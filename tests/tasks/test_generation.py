@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from one_gradient import task
+from vwtransfer.tasks.generation import draw
 
 WORDS = ["star", "heart", "moon", "ring", "cross"]
 
@@ -18,7 +19,7 @@ def drawn(generation: Any) -> np.ndarray:
     streams = [torch.Generator().manual_seed(n) for n in range(len(WORDS))]
     with torch.no_grad():
         text = generation.text.encode_text([f"a photo of {word}" for word in WORDS])
-        return np.stack([np.asarray(image, dtype=int) for image in generation.draw(text, streams)])
+        return np.stack([np.asarray(image, dtype=int) for image in draw(generation, text, streams)])
 
 
 class SmallDevice:
@@ -58,6 +59,6 @@ def test_memory_that_does_not_hold_one_image_is_told(monkeypatch: pytest.MonkeyP
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(generation, "_draw_batch", full)
+    monkeypatch.setattr(generation, "draw", full)
     with pytest.raises(torch.OutOfMemoryError):
         drawn(generation)

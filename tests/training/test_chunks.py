@@ -45,9 +45,9 @@ class Crowded(Quadratic):
 
 def crowded(folder: Path, holds: int, at_step: int = 15) -> Job:
     plain = job(folder, CELLS, 4)
-    task = Crowded(plain.task.training, torch.device("cpu"))
+    task = Crowded(plain.model.training, torch.device("cpu"))
     task.holds, task.at_step = holds, at_step
-    return replace(plain, task=task)
+    return replace(plain, model=task)
 
 
 @pytest.mark.parametrize("at_step", [0, 15])

@@ -8,9 +8,9 @@ import torch
 
 import written_out
 from vwtransfer.config.composition import compose
-from vwtransfer.datasets import Dataset
+from vwtransfer.datasets import Dataset, training_examples
+from vwtransfer.models import Model
 from vwtransfer.models.suite import Suite, build, build_part
-from vwtransfer.tasks import Task, training_examples
 from vwtransfer.words.cells import Cell
 
 
@@ -25,25 +25,25 @@ def dataset() -> Dataset:
     return part
 
 
-def cell(task: str, dataset: Dataset, number: int = 0) -> Cell:
+def cell(model: str, dataset: Dataset, number: int = 0) -> Cell:
     concept = list(dataset.concepts)[number]
-    return Cell("tiny_shapes", task, concept, dataset.anchors[number], math.inf, 0)
+    return Cell("tiny_shapes", model, concept, dataset.anchors[number], math.inf, 0)
 
 
-def words(task: Task, count: int = 2) -> torch.Tensor:
+def words(task: Model, count: int = 2) -> torch.Tensor:
     vectors = torch.randn(count, 4, task.text.width, generator=torch.Generator().manual_seed(0))
     return (vectors * 0.1).requires_grad_()
 
 
-def batch(task: Task, features: object, cells: list[Cell], step: int = 0) -> torch.Tensor:
+def batch(task: Model, features: object, cells: list[Cell], step: int = 0) -> torch.Tensor:
     return torch.stack([task.batches(features, one)[step] for one in cells])
 
 
-@pytest.mark.parametrize("name", ["generation", "detection", "classification"])
+@pytest.mark.parametrize("name", ["tiny_sd", "tiny_owlv2", "tiny_clip"])
 def test_the_loss_is_the_one_written_out_with_the_librarys_classes(
     suite: Suite, dataset: Dataset, name: str
 ) -> None:
-    task = suite.tasks[name]
+    task = suite.models[name]
     cells = [cell(name, dataset, n) for n in range(2)]
     features, vectors = task.features(dataset), words(task)
     images = batch(task, features, cells)
@@ -54,22 +54,22 @@ def test_the_loss_is_the_one_written_out_with_the_librarys_classes(
 
 
 def test_half_of_a_classification_batch_shows_the_concept(suite: Suite, dataset: Dataset) -> None:
-    task, one = suite.tasks["classification"], cell("classification", dataset)
+    task, one = suite.models["tiny_clip"], cell("tiny_clip", dataset)
     examples = training_examples(dataset)
     chosen = [examples[i] for i in batch(task, task.features(dataset), [one])[0].tolist()]
     assert [example.concept == one.concept for example in chosen] == [True] * 4 + [False] * 4
 
 
 def test_the_tiny_generator_predicts_velocity_as_the_published_one_does(suite: Suite) -> None:
-    pipeline = suite.tasks["generation"].pipeline  # type: ignore[attr-defined]
+    pipeline = suite.models["tiny_sd"].pipeline  # type: ignore[attr-defined]
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
 
 
-@pytest.mark.parametrize("name", ["generation", "detection", "classification"])
+@pytest.mark.parametrize("name", ["tiny_sd", "tiny_owlv2", "tiny_clip"])
 def test_a_words_gradient_does_not_depend_on_its_neighbours(
     suite: Suite, dataset: Dataset, name: str
 ) -> None:
-    task = suite.tasks[name]
+    task = suite.models[name]
     cells = [cell(name, dataset, n) for n in range(3)]
     features, vectors = task.features(dataset), words(task, 3)
     images = batch(task, features, cells)
@@ -82,11 +82,11 @@ def test_a_words_gradient_does_not_depend_on_its_neighbours(
         torch.testing.assert_close(gradient[0], together[n], rtol=1e-3, atol=rounding)
 
 
-@pytest.mark.parametrize("name", ["generation", "detection", "classification"])
+@pytest.mark.parametrize("name", ["tiny_sd", "tiny_owlv2", "tiny_clip"])
 def test_a_broken_word_leaves_its_neighbours_alone(
     suite: Suite, dataset: Dataset, name: str
 ) -> None:
-    task = suite.tasks[name]
+    task = suite.models[name]
     cells = [cell(name, dataset, n) for n in range(2)]
     features, vectors = task.features(dataset), words(task).detach()
     images = batch(task, features, cells)
@@ -103,7 +103,7 @@ def test_a_broken_word_leaves_its_neighbours_alone(
 def test_missing_and_foreign_weights_are_refused_by_name(tmp_path: Path) -> None:
     from vwtransfer.errors import UserError
 
-    for name in ("generation", "detection", "classification"):
+    for name in ("tiny_sd", "tiny_owlv2", "tiny_clip"):
         missing = build(compose([f"model.{name}.checkpoint={tmp_path}/none"]), torch.device("cpu"))
         with pytest.raises(UserError, match=rf"model\.{name}\.checkpoint=.*no such folder"):
-            _ = missing.tasks[name].text
+            _ = missing.models[name].text

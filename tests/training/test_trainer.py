@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from quadratic import Quadratic
-from vwtransfer.config import TrainerConfig, Training
+from vwtransfer.config import TrainerConfig
+from vwtransfer.config.models import Training
 from vwtransfer.training.trainer import Job, train
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore
@@ -17,7 +18,7 @@ STEPS = 40
 
 
 def cell(concept: str, anchor: str = "mipo", delta: float = math.inf) -> Cell:
-    return Cell("world", "quadratic", concept, anchor, delta, 0)
+    return Cell("world", "quadratic_model", concept, anchor, delta, 0)
 
 
 CELLS = [cell("one"), cell("two", "red"), cell("three", "star", 0.5), cell("cliff")]
@@ -26,21 +27,20 @@ CELLS = [cell("one"), cell("two", "red"), cell("three", "star", 0.5), cell("clif
 def job(folder: Path, cells: Sequence[Cell], words_in_flight: int | None = None) -> Job:
     task = Quadratic(Training(learning_rate=0.05, steps=STEPS, batch_size=4), torch.device("cpu"))
     settings = TrainerConfig(
-        vectors=4,
+        num_vectors=4,
         betas=(0.9, 0.999),
         eps=1e-8,
         checkpoint_every=10,
         max_words_in_flight=words_in_flight,
     )
     return Job(
-        task=task,
+        model=task,
         dataset=None,  # type: ignore[arg-type]  # this task looks at no image
         cells=cells,
-        support_SD=task.text.rows(["red</w>", "star</w>", "mipo</w>"]),
         settings=settings,
         store=WordStore(folder / "words"),
         folder=folder / "checkpoints",
-        config_of=lambda cell: "config",
+        fingerprint=lambda cell: "config",
     )
 
 
@@ -52,9 +52,10 @@ def test_the_loop_is_adam_projected_into_the_ball(tmp_path: Path) -> None:
     one = CELLS[2]
     trained = job(tmp_path, [one])
     train(trained)
-    task = trained.task
-    centre = task.text.word_row("star")
-    nearest = min((trained.support_SD - centre).norm(dim=1)[i].item() for i in (0, 2))
+    task = trained.model
+    centre = task.text.anchor_rows(["star"])[0]
+    table = task.text.anchor_rows(["red", "mipo"])
+    nearest = min((table - centre).norm(dim=1).tolist())
     word = centre.repeat(4, 1).requires_grad_()
     adam = torch.optim.Adam([word], lr=0.05, betas=(0.9, 0.999), eps=1e-8)
     batches = task.batches(task.features(None), one)  # type: ignore[arg-type]

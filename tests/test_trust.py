@@ -1,0 +1,70 @@
+"""What comes from strangers is read, never run: a study's folder, a word, the current folder."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from made_up import make_up
+from vwtransfer.actions.export import export
+from vwtransfer.cluster.status import status
+from vwtransfer.config.composition import compose
+from vwtransfer.report import write_report
+
+TRAP = "import pathlib\npathlib.Path('sprung').touch()\n"
+
+
+@pytest.fixture
+def trapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a package that leaves a file behind when it is imported."""
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "__init__.py").write_text(TRAP)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SECRET", "hunter2")
+    return tmp_path
+
+
+def laid(path: Path, **changes: object) -> None:
+    """Puts other values into a saved config."""
+    path.parent.mkdir(exist_ok=True)
+    values = yaml.safe_load(path.read_text()) if path.exists() else {}
+    path.write_text(yaml.safe_dump({**values, **changes}))
+
+
+@pytest.mark.parametrize("text", ["${package:evil.x}", "${oc.env:SECRET}"])
+def test_a_saved_config_resolves_nothing(trapped: Path, text: str) -> None:
+    config = make_up(trapped / "outputs" / "made-up", "concept=[red_striped_star]", "anchor=paired")
+    saved = yaml.safe_load((config.folder / "config.yaml").read_text())
+    saved["model"]["name"] = text
+    (config.folder / "config.yaml").write_text(yaml.safe_dump(saved))
+    laid(config.folder / "cluster" / "config.yaml", **saved)
+    page = write_report(config.folder).read_text(encoding="utf-8")
+    with pytest.raises(Exception, match=r"model\.name") as refusal:
+        status(config)
+    assert "hunter2" not in page + str(refusal.value)
+    assert not (trapped / "sprung").exists()
+
+
+def test_a_file_of_the_current_folder_takes_no_librarys_place(tmp_path: Path) -> None:
+    for name in ("pandas", "yaml", "hydra"):
+        (tmp_path / f"{name}.py").write_text(TRAP)
+    command = [sys.executable, "-m", "vwtransfer", "action=report", "name=nowhere"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("concept", ["../../outside", "/tmp/outside", "x" * 5000])
+def test_a_words_name_is_no_path(tmp_path: Path, concept: str) -> None:
+    metadata = {"dataset": "d", "model": "tiny_sd", "task": "generation", "concept": concept}
+    metadata |= {"anchor": "zepu", "delta": "inf", "seed": "0", "table": "6848e8b808d0bd9b"}
+    metadata |= {"fingerprint": "f", "loss": "0", "seconds": "0"}
+    save_file({"vectors": torch.ones(2, 96)}, tmp_path / "word.safetensors", metadata)
+    config = compose([f"word={tmp_path / 'word.safetensors'}", f"outputs={tmp_path / 'outputs'}"])
+    export(config)
+    (written,) = tmp_path.rglob("learned_embeds.safetensors")
+    assert written.is_relative_to(config.folder)
