@@ -124,8 +124,11 @@ def test_a_job_that_was_killed_goes_on_in_its_run(lab: Lab, tmp_path: Path) -> N
     def job() -> Job:
         return started(tmp_path, {**KEY, **AT_ONCE, "WANDB_BASE_URL": lab.address}, began=began)
 
+    def arrived() -> int:
+        return len(lab.runs[tmp_path.name].values("loss")) if tmp_path.name in lab.runs else 0
+
     first = job()
-    until(lambda: tmp_path.name in lab.runs and lab.runs[tmp_path.name].values("loss"))
+    until(lambda: arrived() == ROWS)
     first.recorder().kill()
     first.end()
     assert lab.runs[tmp_path.name].exit_codes == []
