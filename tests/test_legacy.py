@@ -1,22 +1,15 @@
 """Results from before models had names are read as they are now."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from vwtransfer import results
-from vwtransfer.results.legacy import migrate_kept
 
-MODELS = {"generation": "tiny_sd", "detection": "tiny_owlv2", "classification": "tiny_clip"}
 OLD: dict[str, Any] = {
     "experiment": "demo",
     "dataset": "tiny_shapes",
@@ -139,32 +132,3 @@ def test_columns_that_came_later_need_not_be_there(tmp_path: Path) -> None:
     frame = results.finish(tmp_path)
     assert frame["unsafe"].tolist() == ["not checked"]
     assert frame[list(results.DIAGNOSTICS)].isna().all(axis=None)
-
-
-def test_kept_words_are_filed_by_model_and_keep_their_bits(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    keys = [f"tiny_shapes/generation/red_ring/{anchor}-0.5-0" for anchor in ("mipo", "zepu")]
-    vectors = {key: rng.normal(size=(4, 6)).astype(np.float32) for key in keys}
-    known = {"model": "m", "config": "c", "loss": 0.1, "seconds": 2.5}
-    metadata = {"format": "pt", "words": json.dumps(dict.fromkeys(keys, known))}
-    save_file(vectors, tmp_path / "generation.safetensors", metadata)
-    pq.write_table(old({}, {**ANCHOR, "metric": "other"}), tmp_path / "results.parquet")
-
-    for _ in range(2):  # done twice, it changes nothing more
-        migrate_kept(tmp_path, MODELS, "320 tokens")
-    assert not (tmp_path / "generation.safetensors").exists()
-    with safe_open(tmp_path / "tiny_sd.safetensors", framework="np") as file:
-        words = json.loads(file.metadata()["words"])
-        for key in keys:
-            renamed = key.replace("/generation/", "/tiny_sd/")
-            assert file.get_tensor(renamed).tobytes() == vectors[key].tobytes()
-            assert words[renamed] == {
-                "task": "generation",
-                "table": "m",
-                "fingerprint": "c",
-                "loss": 0.1,
-                "seconds": 2.5,
-            }
-    frame = pd.read_parquet(tmp_path / "results.parquet")
-    assert frame["support"].tolist() == ["320 tokens", ""]
-    assert list(frame) == results.SCHEMA.names

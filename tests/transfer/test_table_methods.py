@@ -12,9 +12,10 @@ from sklearn.linear_model import LinearRegression
 from torch import Tensor
 from toy import NAMES, WORDS, encoder, shared, table
 
+from vwtransfer.config.renamed import CHOICES
 from vwtransfer.errors import UserError
 from vwtransfer.models.embedding_space import EmbeddingSpace
-from vwtransfer.transfer import ALIASES, Transfer
+from vwtransfer.transfer import Transfer
 from vwtransfer.transfer.affine import Affine
 from vwtransfer.transfer.anchor_residual import AnchorResidual
 from vwtransfer.transfer.canonical_correlation import CanonicalCorrelation, canonical
@@ -239,5 +240,5 @@ def test_every_config_names_a_method_by_its_own_name(path: Path) -> None:
 
 def test_published_names_stand_for_methods_that_exist() -> None:
     names = {path.stem for path in CONFIGS}
-    assert set(ALIASES.values()) <= names
-    assert not names & set(ALIASES)
+    assert set(CHOICES["transfer"].values()) <= names
+    assert not names & set(CHOICES["transfer"])

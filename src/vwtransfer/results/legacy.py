@@ -1,26 +1,17 @@
-"""Results and kept words from before models had names of their own, read as they are now.
+"""Results from before models had names of their own, read as they are now.
 
 Then a row named the task that a word was trained for (or the baseline) and the task it was
-evaluated on, as a study had one model for each task, and the words of `kept/` were filed by task.
-
-    from vwtransfer.results.legacy import MODELS, migrate_kept
-
-    migrate_kept(Path("kept/tiny_section4"), MODELS["tiny"], "320 tokens")   # rewrites its files
+evaluated on, as a study had one model for each task.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
-from vwtransfer.files import write_atomically
+from vwtransfer.config.renamed import CHOICES
 from vwtransfer.results.schema import BASELINES, DIAGNOSTICS, NOT_CHECKED, SCHEMA, TEXT, WORD
 
 COLUMNS = {
@@ -32,13 +23,7 @@ COLUMNS = {
     "turning_block": "concept_onset_layer",
 }
 """Column -> what it is called now, where it means the same."""
-TRANSFERS = {
-    "clearest_matching": "readout_matching",
-    "blended_matching": "ridge_knn_matching",
-    "neighbour_matching": "knn_matching",
-    "similarity_matching": "relative_matching",
-    "state_matching": "token_state_matching",
-}
+TRANSFERS: Mapping[str, str] = CHOICES["transfer"]
 """Method of transfer -> what it is called now."""
 MODELS = {
     "tiny": {
@@ -85,16 +70,13 @@ def _models_of(folder: Path) -> Mapping[str, str]:
         return {}
 
 
-def converted(
-    table: pa.Table, models: Mapping[str, str], written_at: str = "", support: str = ""
-) -> pa.Table:
+def converted(table: pa.Table, models: Mapping[str, str], written_at: str = "") -> pa.Table:
     """The rows of an old table with the columns of SCHEMA.
 
     Args:
         table: the old rows.
         models: task -> model; a task that is not there gives its own name to its model.
         written_at: when they were written.
-        support: what the map of transferred words was fitted on.
     """
     frame = table.to_pandas().rename(columns=COLUMNS)
     source, target = frame["trained_for"].astype(str), frame["evaluated_on"].astype(str)
@@ -105,63 +87,9 @@ def converted(
     frame["target_task"] = target
     frame["target_model"] = target.replace(dict(models))
     frame["transfer"] = frame["transfer"].astype(str).replace(TRANSFERS)
-    frame["support"] = pd.Series("", frame.index).mask(frame["transfer"] != "none", support)
     frame["written_at"] = written_at
     frame = frame.reindex(columns=SCHEMA.names)
     text = frame[TEXT].astype(object)
     frame[TEXT] = text.fillna({"unsafe": NOT_CHECKED}).fillna("")
     frame[[*DIAGNOSTICS]] = frame[[*DIAGNOSTICS]].astype(float)
     return pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
-
-
-def migrate_kept(folder: Path, models: Mapping[str, str], support: str) -> None:
-    """Rewrites the files of kept/<name>: words filed by model, rows with the columns of SCHEMA.
-
-    The vectors stay as they are to the bit. What is not known of old words (device, host, commit,
-    versions) is left out.
-
-    Args:
-        folder: kept/<name>, as `action=publish` wrote it.
-        models: task -> model.
-        support: what the map of transferred words was fitted on.
-    """
-    for task, model in models.items():
-        old, new = folder / f"{task}.safetensors", folder / f"{model}.safetensors"
-        if old.is_file():
-            _migrate_words(old, new, task, model)
-            old.unlink()
-    path = folder / "results.parquet"
-    table = pq.read_table(path, partitioning=None)
-    if is_legacy(table.column_names):
-        metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k == b"identity"}
-        rows = converted(table, models, support=support).replace_schema_metadata(metadata)
-        write_atomically(
-            path, lambda temporary: pq.write_table(rows, temporary, compression="zstd")
-        )
-
-
-def _migrate_words(old: Path, new: Path, task: str, model: str) -> None:
-    with safe_open(old, framework="np") as file:
-        known = json.loads(file.metadata()["words"])
-        vectors = {_renamed(key, task, model): file.get_tensor(key) for key in known}
-    words = {
-        _renamed(key, task, model): {
-            "task": task,
-            "table": word["model"],
-            "fingerprint": word["config"],
-            "loss": word["loss"],
-            "seconds": word["seconds"],
-            **({"note": word["note"]} if word.get("note") else {}),
-        }
-        for key, word in known.items()
-    }
-    metadata = {"format": "pt", "words": json.dumps(words, separators=(",", ":"))}
-    write_atomically(new, lambda temporary: save_file(vectors, temporary, metadata))
-
-
-def _renamed(key: str, task: str, model: str) -> str:
-    """dataset/task/concept/end, with the model in place of the task."""
-    dataset, of_task, *rest = key.split("/")
-    if of_task != task:
-        raise ValueError(f"not a word of {task}: {key}")
-    return "/".join((dataset, model, *rest))

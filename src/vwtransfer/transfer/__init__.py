@@ -26,15 +26,6 @@ from torch import Tensor
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.support import Support
 
-# names in results that were published before -> what these methods are called
-ALIASES = {
-    "clearest_matching": "readout_matching",
-    "blended_matching": "ridge_knn_matching",
-    "neighbour_matching": "knn_matching",
-    "similarity_matching": "relative_matching",
-    "state_matching": "token_state_matching",
-}
-
 
 class Map(Protocol):
     """A fitted transfer."""
