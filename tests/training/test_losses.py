@@ -70,16 +70,19 @@ def test_a_words_gradient_does_not_depend_on_its_neighbours(
     suite: Suite, dataset: Dataset, name: str
 ) -> None:
     task = suite.models[name]
-    cells = [cell(name, dataset, n) for n in range(3)]
-    features, vectors = task.features(dataset), words(task, 3)
+    cells = [cell(name, dataset, n) for n in range(5)]
+    features, vectors = task.features(dataset), words(task, 5)
     images = batch(task, features, cells)
     (together,) = torch.autograd.grad(task.loss(vectors, features, images, cells, 3).sum(), vectors)
     for n in range(3):
         alone = vectors[n : n + 1].detach().requires_grad_()
         loss = task.loss(alone, features, images[n : n + 1], cells[n : n + 1], 3)
         (gradient,) = torch.autograd.grad(loss.sum(), alone)
-        rounding = 1e-6 * float(together[n].abs().max())  # processors add in different orders
-        torch.testing.assert_close(gradient[0], together[n], rtol=1e-3, atol=rounding)
+        if name == "tiny_sd":  # convolutions add in another order where there are few images
+            rounding = 1e-6 * float(together[n].abs().max())
+            torch.testing.assert_close(gradient[0], together[n], rtol=1e-3, atol=rounding)
+        else:  # to the bit: where training oscillates, any difference grows
+            assert torch.equal(gradient[0], together[n])
 
 
 @pytest.mark.parametrize("name", ["tiny_sd", "tiny_owlv2", "tiny_clip"])
