@@ -1,6 +1,7 @@
 """A person's own photos become a dataset, and it is said what they are too few for."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,55 @@ def test_dreambooth_without_its_boxes_says_what_to_do(tmp_path: Path) -> None:
         DreamBooth(str(tmp_path), str(tmp_path / "boxes.json"), **wanted())
     dataset = DreamBooth(str(tmp_path), None, **wanted())
     assert set(notes_of(dataset).lacks) == {BOXES}
+
+
+def test_a_concept_has_the_photos_of_all_folders_in_its_folder(tmp_path: Path) -> None:
+    photos(tmp_path / "mug", {"red": 2, "tan": 3})
+    photo(tmp_path / "mug" / "tan" / "best" / "a.png", "lime")
+    photo(tmp_path / "mug" / "b.png", "lime", (9, 9))
+    (tmp_path / "mug" / "again").symlink_to(tmp_path / "mug")  # a loop
+    photos(tmp_path, {"blue": 4})
+    dataset = folder(tmp_path, concepts_in(tmp_path))
+    assert dict(dataset.concepts) == {"blue": "blue", "mug": "mug"}
+    assert sum(counts(dataset, "mug")) == 7
+
+
+def test_photos_beside_folders_of_photos_are_refused_with_what_to_write(tmp_path: Path) -> None:
+    root = tmp_path / "my_photos"
+    photos(root, {"red": 3})
+    for i in range(12):
+        photo(root / f"{i}.png", "lime", (20 + i, 8))
+    said = r"12 images lie in it and 3 in its folders \(red\)"
+    with pytest.raises(UserError, match=said) as e:
+        concepts_in(root)
+    (remedy,) = re.findall("write '(.*?)'", str(e.value))
+    asked = ["dataset=folder", f"dataset.folder.root={root}", "anchor=dog", remedy]
+    concepts = compose(asked).dataset["folder"].concepts
+    assert sum(counts(folder(root, dict(concepts)), "my_photos")) == 15
+    chosen = folder(root, {"red": "mug"})
+    assert "my_photos: left out 12 images that lie beside the folders of" in chosen.remarks.noted[0]
+    with pytest.raises(UserError, match=r"12 images lie in it .* Move the images of each concept"):
+        folder(photos(tmp_path / "own", {"blue": 4}), {"blue": "blue"}, negatives=str(root))
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.JPE", "a.mpo", "a.jp2", "a.ppm", "a.avif"])
+def test_an_image_is_what_pil_opens(tmp_path: Path, name: str) -> None:
+    kinds = {".mpo": "JPEG", ".jfif": "JPEG"}
+    photo(tmp_path / "red" / name, "red", format=kinds.get(Path(name).suffix))
+    photos(tmp_path, {"red": 3})
+    assert sum(counts(folder(tmp_path, concepts_in(tmp_path)), "red")) == 4
+
+
+def test_what_is_left_out_is_counted_with_its_reason(tmp_path: Path) -> None:
+    root = photos(tmp_path, {"red": 5})
+    for name in ("._00.png", ".DS_Store", "notes.txt", "clip.mov"):
+        (root / "red" / name).touch()
+    noted = folder(root, {"red": "red"}).remarks.noted
+    assert noted[:2] == (
+        "red: left out 1 hidden, such as ._00.png",
+        "red: left out 2 without an image's suffix, such as clip.mov",
+    )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "clip.mov").touch()
+    with pytest.raises(UserError, match=r"no images here.* left out 1 without an image's suffix"):
+        concepts_in(tmp_path / "other")

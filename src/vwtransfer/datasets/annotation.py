@@ -75,6 +75,7 @@ class Candidates:
         displayed: whether annotations are of the image as viewers turn it, where their stated size
             does not tell; else of the pixels as stored.
         skipped: annotations that cannot be used.
+        noted: what else was left out, counted, with the reason.
     """
 
     training: Pool
@@ -83,6 +84,7 @@ class Candidates:
     others: Mapping[str, str] = field(default_factory=dict)
     displayed: bool = False
     skipped: tuple[Skipped, ...] = ()
+    noted: tuple[str, ...] = ()
 
 
 def by_category(

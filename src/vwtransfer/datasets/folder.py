@@ -7,7 +7,13 @@ from typing import Any
 
 from hydra.utils import get_class
 
-from vwtransfer.config.photo_folders import image_folders, images_in, prompt_name
+from vwtransfer.config.photo_folders import (
+    image_folders,
+    images_in,
+    left_out,
+    prompt_name,
+    refuse_mixed,
+)
 from vwtransfer.datasets import NEGATIVES, Dataset, Example
 from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates
 from vwtransfer.datasets.coco_json import read_instances
@@ -90,14 +96,16 @@ def _built(node: Mapping[str, Any]) -> Dataset:
 def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | None) -> Candidates:
     """All images of the concepts, and of other things from the folder "negatives"."""
     root = folders["root"]
-    there = image_folders(root)
+    there = image_folders(root, wanted.concepts)
+    noted = [] if root in there.values() else _beside(root)
     images = {}
     for concept in wanted.concepts:
         if concept not in there:
             raise UserError(
                 f"dataset.{wanted.name}.concepts={concept}: there is no such folder of images in "
-                f"{root}. {nearest(concept, there)}"
+                f"{root}. {nearest(concept, image_folders(root))}"
             )
+        noted += left_out(there[concept])
         images[concept] = [path.relative_to(root).as_posix() for path in images_in(there[concept])]
     names = list(wanted.concepts.values())
     labels = {name: concept for concept, name in wanted.concepts.items() if names.count(name) == 1}
@@ -110,7 +118,9 @@ def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | N
     }
     others = {}
     if "negatives" in folders:
-        for name, place in image_folders(folders["negatives"]).items():
+        further = image_folders(folders["negatives"])
+        refuse_mixed(folders["negatives"], further)
+        for name, place in further.items():
             if name in wanted.concepts:
                 raise UserError(
                     f"dataset.{wanted.name}.negatives: {place} has the name of a concept; "
@@ -119,7 +129,14 @@ def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | N
             others[name] = prompt_name(name)
             files = [path.relative_to(folders["negatives"]) for path in images_in(place)]
             pool[name] = [Candidate(file.as_posix(), None, "negatives") for file in files]
-    return Candidates(pool, None, labels, others, displayed=True)
+    return Candidates(pool, None, labels, others, displayed=True, noted=tuple(noted))
+
+
+def _beside(root: Path) -> list[str]:
+    """A line for images beside the concepts' folders."""
+    loose = images_in(root, nested=False)
+    beside = "images that lie beside the folders of concepts, such as"
+    return [f"{root.name}: left out {len(loose)} {beside} {loose[0].name}"] if loose else []
 
 
 def _annotated(boxes: Path, files: Iterable[str]) -> dict[str, Annotation]:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,22 @@ class Stored:
         """(width, height) of the loaded image."""
         width, height = self.size
         return (height, width) if self.orientation >= 5 else (width, height)
+
+
+class OnDemand(Mapping[str, Image.Image]):
+    """Images by name, each made when it is asked for, so that one at a time is in memory."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Image.Image]]) -> None:
+        self._makers = makers
+
+    def __getitem__(self, name: str) -> Image.Image:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 def examine(path: Path) -> Stored:

@@ -56,7 +56,7 @@ def choose(wanted: DatasetSpec, folders: Mapping[str, Path], candidates: Candida
         for concept in concepts:
             pool = candidates.held_out.get(concept, [])
             images += state.take(concept, "held_out", pool, wanted.held_out_images)
-    noted = []
+    noted = list(candidates.noted)
     for concept in concepts:
         for split in ("training", "held_out"):
             count = sum((each.concept, each.split) == (concept, split) for each in images)
