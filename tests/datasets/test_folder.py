@@ -115,6 +115,30 @@ def test_names_are_read_as_words() -> None:
     assert prompt_name("grey_sloth_plushie") == "grey sloth plushie"
     assert prompt_name("cat2") == prompt_name("cat_2") == "cat"
     assert prompt_name("2024") == "2024"
+    assert prompt_name("30_cat") == prompt_name("10_cat_2") == "cat"
+    assert prompt_name("2_chairs 2") == "chairs"
+
+
+def test_concepts_of_one_name_are_not_told_apart_by_it(tmp_path: Path) -> None:
+    photos(tmp_path, {"red": 3, "blue": 3, "lime": 3})
+    names = {"red": "mug", "blue": " Mug"}
+    lacks = folder(tmp_path, {**names, "lime": "lime"}).remarks.lacks
+    assert "red and blue have the same name in prompts, 'mug'" in lacks[NEGATIVES]
+    (remedy,) = re.findall("'(dataset.*?)'", lacks[NEGATIVES])
+    remedy = (
+        remedy.replace("drawn", "folder").replace("NAME", "red mug", 1).replace("NAME", "blue mug")
+    )
+    asked = ["dataset=folder", f"dataset.folder.root={tmp_path}", "anchor=dog", remedy]
+    told = compose(asked).dataset["folder"].concepts
+    assert told == {"red": "red mug", "blue": "blue mug", "lime": "lime"}
+    assert set(folder(tmp_path, dict(told)).remarks.lacks) == {BOXES}
+    own, others = (
+        photos(tmp_path / "own", {"red": 3}),
+        photos(tmp_path / "n", {"tan": 3, "pink": 4}),
+    )
+    assert NEGATIVES in folder(own, {"red": "Tan"}, negatives=str(others)).remarks.lacks
+    (others / "tan").rename(others / "pink2")  # two rivals of one name are told from what is not
+    assert NEGATIVES not in folder(own, {"red": "red"}, negatives=str(others)).remarks.lacks
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from vwtransfer.config.photo_folders import (
 from vwtransfer.datasets import NEGATIVES, Dataset, Example
 from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates
 from vwtransfer.datasets.coco_json import read_instances
-from vwtransfer.datasets.photos import ImageFileDataset
+from vwtransfer.datasets.photos import ImageFileDataset, alike
 from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.errors import UserError, nearest
 
@@ -71,7 +71,7 @@ class Folder(ImageFileDataset):
                     )
             self.concepts = {**self.concepts, **self._distractors.concepts}
             lacks = {need: why for need, why in self.remarks.lacks.items() if need != NEGATIVES}
-            self.remarks = replace(self.remarks, lacks=lacks)
+            self.remarks = replace(self.remarks, lacks=lacks | alike(self.concepts, asked))
 
     def training(self, concept: str) -> list[Example]:
         """The images a word for `concept` is trained on."""

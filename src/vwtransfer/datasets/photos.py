@@ -137,10 +137,32 @@ def _refuse_unverified(manifest: Manifest) -> None:
         )
 
 
+def alike(concepts: Mapping[str, str], wanted: DatasetSpec) -> dict[str, str]:
+    """What is lacking where names in prompts do not tell a trained concept from another.
+
+    Args:
+        concepts: concept -> its name, with those that no word is trained for.
+        wanted: those that words are trained for.
+    """
+    by_name: dict[str, list[str]] = {}
+    for concept, name in concepts.items():
+        by_name.setdefault(" ".join(name.casefold().split()), []).append(concept)
+    for same in by_name.values():
+        if len(same) > 1 and set(same) & set(wanted.concepts):
+            own = {each: "NAME" if each in same else name for each, name in wanted.concepts.items()}
+            shown = ", ".join(f"{each}: {name}" for each, name in own.items())
+            reason = (
+                f"{' and '.join(same)} have the same name in prompts, {concepts[same[0]]!r}; give "
+                f"them other names: 'dataset.{wanted.name}.concepts={{{shown}}}'"
+            )
+            return {NEGATIVES: reason}
+    return {}
+
+
 def _lacks(manifest: Manifest, wanted: DatasetSpec) -> dict[str, str]:
     own = [photo for photo in manifest.images if photo.concept in wanted.concepts]
     held_out = [photo for photo in own if photo.split == "held_out"]
-    lacks = {}
+    lacks = alike(manifest.concepts, wanted)
     if not all(photo.boxes for photo in own):
         lacks[BOXES] = (
             f"its images have no boxes; give them with dataset.{wanted.name}.boxes=FILE "
