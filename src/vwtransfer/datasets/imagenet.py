@@ -79,7 +79,7 @@ def _by_solution(folder: Path, solution: Path, labels: Mapping[str, str]) -> Poo
     """Validation images by the list of their classes, so that 50,000 XML files stay closed."""
     pool: dict[str, list[Candidate]] = {concept: [] for concept in labels.values()}
     try:
-        with solution.open(encoding="utf-8", newline="") as file:
+        with solution.open(encoding="utf-8-sig", newline="") as file:
             rows = [(row["ImageId"], row["PredictionString"]) for row in csv.DictReader(file)]
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{solution}: cannot be read as ImageId,PredictionString.") from error
