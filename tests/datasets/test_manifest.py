@@ -45,7 +45,8 @@ def test_a_manifest_gives_the_same_split_elsewhere_without_annotations(
 
 def test_it_names_files_hashes_boxes_and_splits(manifest: Path) -> None:
     image = json.loads(manifest.read_text())["images"][0]
-    assert set(image) == {"file", "folder", "sha256", "concept", "split", "verified", "boxes"}
+    kept = {"file", "folder", "sha256", "concept", "split", "verified", "boxes", "profile"}
+    assert set(image) == kept
     assert len(image["sha256"]) == 64
     assert set(image["boxes"][0]) == {"concept", "box", "ignored"}
 

@@ -1,20 +1,25 @@
-"""Reads any image as a viewer shows it: upright, 8-bit RGB, on white where it is transparent."""
+"""Reads any image as a viewer shows it: upright, 8-bit sRGB, on white where it is transparent."""
 
 import hashlib
 import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from vwtransfer.datasets.bad_data import UnusableError
 from vwtransfer.datasets.boxes import Size
 from vwtransfer.errors import UserError
 
 LARGEST_FILE = 1 << 29  # bytes
+SAME_COLOUR = 2  # levels of 255 by which a profile may differ from sRGB to be taken for it
+
+_GRAY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 
 _ORIENTATION = 0x0112  # the tag in EXIF
 _UPRIGHT = {
@@ -36,11 +41,13 @@ class Stored:
         sha256: of its bytes.
         size: (width, height) of the pixels as stored.
         orientation: EXIF's, 1 to 8: how they are turned to be upright.
+        profile: name of the colour profile that they are converted from; None for sRGB.
     """
 
     sha256: str
     size: Size
     orientation: int
+    profile: str | None
 
     @property
     def upright_size(self) -> Size:
@@ -73,19 +80,28 @@ def examine(path: Path) -> Stored:
     """
     data = _bytes(path)
     image, orientation = _decode(data)
-    _rgb(image)
-    return Stored(hashlib.sha256(data).hexdigest(), image.size, orientation)
+    _rgb(image, None)
+    found = _profile(image)
+    if found:
+        _rgb(image, found)
+    name = found.name if found else None
+    return Stored(hashlib.sha256(data).hexdigest(), image.size, orientation, name)
 
 
-def read_image(path: Path) -> Image.Image:
-    """The image as a viewer shows it, in RGB.
+def read_image(path: Path, use_profile: bool = True) -> Image.Image:
+    """The image as a viewer shows it, in sRGB.
+
+    Args:
+        path: its file.
+        use_profile: whether to convert from a colour profile; before there was none of this, the
+            colours of all images were taken for sRGB.
 
     Raises:
         UserError: the file cannot be read.
     """
     try:
         image, orientation = _decode(_bytes(path))
-        rgb = _rgb(image)
+        rgb = _rgb(image, _profile(image) if use_profile else None)
     except UnusableError as error:
         raise UserError(f"{path}: {error}.") from error
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
@@ -139,18 +155,65 @@ def _decode(data: bytes) -> tuple[Image.Image, int]:
     return image, orientation if orientation in _UPRIGHT else 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    mode = image.mode
+@dataclass(frozen=True)
+class _Profile:
+    """A colour profile by its name, the mode of the pixels that it is of, and the way to sRGB."""
+
+    name: str
+    mode: str
+    transform: Any
+
+
+def _profile(image: Image.Image) -> _Profile | None:
+    """The colour profile that the pixels are to be converted from; None where they are sRGB."""
+    data = image.info.get("icc_profile")
+    if not data:
+        return None
+    found = _read_profile(bytes(data))
+    cmyk = image.mode == "CMYK"
+    of = {"RGB": not cmyk, "L": image.mode in _GRAY, "CMYK": cmyk}
+    return found if found and of[found.mode] else None
+
+
+@lru_cache(maxsize=32)
+def _read_profile(data: bytes) -> _Profile | None:
+    """None where it is as good as sRGB, or cannot be read, which viewers ignore."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[source.profile.xcolor_space.strip()]
+        srgb = ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(source, srgb, mode, "RGB")
+        name = ImageCms.getProfileDescription(source).strip() or "unnamed"
+    except (ImageCms.PyCMSError, KeyError, OSError, TypeError, ValueError):
+        return None
+    if mode != "CMYK":
+        levels = np.arange(0, 256, 17, dtype=np.uint8)
+        colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(16, 256, 3)
+        probe = Image.fromarray(colours).convert(mode)
+        shown = np.asarray(ImageCms.applyTransform(probe, transform), dtype=int)
+        if np.abs(shown - np.asarray(probe.convert("RGB"))).max() <= SAME_COLOUR:
+            return None
+    return _Profile(name, mode, transform)
+
+
+def _rgb(image: Image.Image, profile: _Profile | None) -> Image.Image:
+    mode, transparent = image.mode, "transparency" in image.info
     if mode == "I" or mode.startswith("I;16"):
         image = _eight_bits(image)
     elif mode == "F":
         raise UnusableError("floating-point pixels have no known range; convert to 8 or 16 bits")
     try:
-        if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        colours = image
+        if profile:
+            colours = ImageCms.applyTransform(image.convert(profile.mode), profile.transform)
+        if "A" in image.getbands() or "a" in image.getbands() or transparent:
             rgba = image.convert("RGBA")
+            if profile:
+                colours.putalpha(rgba.getchannel("A"))
+                rgba = colours
             white = Image.new("RGBA", image.size, "white")
             return Image.alpha_composite(white, rgba).convert("RGB")
-        return image.convert("RGB")
+        return colours.convert("RGB")
     except ValueError as error:
         raise UnusableError(f"pixels of mode {mode} are not read as colours ({error})") from error
 

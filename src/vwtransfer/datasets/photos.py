@@ -83,7 +83,9 @@ class ImageFileDataset:
         return Example(
             id=photo.file if photo.folder == "root" else f"{photo.folder}/{photo.file}",
             concept=photo.concept,
-            load=partial(read_image, self._folders[photo.folder] / photo.file),
+            load=partial(
+                read_image, self._folders[photo.folder] / photo.file, photo.profile is not None
+            ),
             boxes=tuple(_four(each.box) for each in targets),
             labels=tuple(each.concept for each in targets),
             ignored=tuple(_four(each.box) for each in ignored),

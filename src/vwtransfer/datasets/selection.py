@@ -168,7 +168,14 @@ class _Choice:
             for why in boxless:
                 self.skipped.append(Skipped(candidate.file, f"an object of it is left out: {why}"))
         return Photo(
-            candidate.file, candidate.folder, stored.sha256, concept, split, verified, boxes
+            candidate.file,
+            candidate.folder,
+            stored.sha256,
+            concept,
+            split,
+            verified,
+            boxes,
+            stored.profile,
         )
 
     def _boxes(self, annotation: Annotation, stored: Stored) -> tuple[LabelledBox, ...]:
