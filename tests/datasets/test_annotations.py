@@ -277,6 +277,22 @@ def test_annotations_of_windows_name_files_here(coco: Path) -> None:
     assert len(load_coco(coco).training("red")) == 4
 
 
+def test_a_category_that_no_annotation_has_is_refused_with_the_nearest(voc: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"categories: Red is no category of .*Annotations. Did you"
+    ):
+        PascalVOC(str(voc), 2012, SAME | {"red": "Red"}, **wanted())
+
+
+def test_images_without_annotations_are_refused_by_where_these_would_lie(
+    disk: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(disk / "imagenet", tmp_path / "imagenet")
+    shutil.rmtree(root / "ILSVRC" / "Annotations" / "CLS-LOC" / "train")
+    with pytest.raises(UserError, match=r"Annotations/CLS-LOC/train/.*: there are no XML files"):
+        ImageNet(str(root), "CLS-LOC", WNIDS, **wanted())
+
+
 def mutations() -> st.SearchStrategy[list[tuple[int, int, bytes]]]:
     """Cuts of a file at a place, so many bytes long, and what stands there instead."""
     odd = [b"", b"-1", b"1e999", b"NaN", b"null", b"[]", b"{}", b'"', b"<", b"&", b"\0", b"\xff"]

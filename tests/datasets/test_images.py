@@ -2,12 +2,16 @@
 
 import io
 import json
+import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from drawn import photo, rectangle, wanted
 from vwtransfer.datasets import Box
@@ -152,7 +156,18 @@ def bomb(path: Path) -> None:
     path.write_bytes(b"P4 20000 10000\n")  # a header is all that is read
 
 
-BROKEN = {
+def starting(data: bytes) -> Callable[[Path], Any]:
+    return lambda path: path.write_bytes(data + bytes(100))
+
+
+BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "phone.heic": (starting(b"\0\0\0\x18ftypheic"), "it is HEIC; convert it to JPEG"),
+    "burst.jpg": (starting(b"\0\0\0\x18ftypmif1"), "it is HEIC"),
+    "live.jpg": (starting(b"\0\0\0\x18ftypqt  "), "it is a video"),
+    "lfs.jpg": (starting(b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+    "page.jpg": (starting(b"\n<!DOCTYPE html><html>"), "it is an HTML page"),
+    "program.jpg": (starting(b"%!PS-Adobe-3.0 EPSF-3.0\n"), "PostScript, which is a program"),
+    "pipe.jpg": (os.mkfifo, "cannot be read .a pipe"),
     "truncated.jpg": (truncated, "damaged image"),
     "empty.jpg": (lambda path: path.write_bytes(b""), "the file is empty"),
     "text.jpg": (lambda path: path.write_text("no image"), "not an image that PIL can read"),
@@ -178,6 +193,14 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, file: str) -> 
     with pytest.raises(UnusableError, match="leaves the dataset's folder"):
         path_inside(tmp_path, file)
     assert path_inside(tmp_path, "a/b.jpg") == tmp_path / "a" / "b.jpg"
+
+
+def test_a_png_with_long_texts_is_an_image(tmp_path: Path) -> None:
+    texts = PngInfo()
+    for key in ("workflow", "prompt"):
+        texts.add_text(key, "node " * 400_000, zip=True)
+    photo(tmp_path / "a.png", "red", pnginfo=texts)
+    assert read_image(tmp_path / "a.png").getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_a_plain_photo_is_what_it_was(tmp_path: Path) -> None:

@@ -69,10 +69,13 @@ def _candidates(folder: Path, given: Path, layout: str, labels: Mapping[str, str
 def _training(folder: Path, layout: str, wnid: str) -> list[Candidate]:
     """The annotated images of a class; most images of CLS-LOC have no boxes."""
     inside = f"{layout}/{_TRAINING[layout]}/{wnid}"
-    return [
-        Candidate(f"Data/{inside}/{xml.stem}.JPEG", xml)
-        for xml in sorted((folder / "Annotations" / inside).glob("*.xml"))
-    ]
+    annotations = sorted((folder / "Annotations" / inside).glob("*.xml"))
+    if not annotations:
+        raise UserError(
+            f"{folder / 'Annotations' / inside}: there are no XML files. Images are used with "
+            f"boxes only; unpack the annotations beside {folder / 'Data'}."
+        )
+    return [Candidate(f"Data/{inside}/{xml.stem}.JPEG", xml) for xml in annotations]
 
 
 def _by_solution(folder: Path, solution: Path, labels: Mapping[str, str]) -> Pool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,15 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
 from vwtransfer.datasets.bad_data import UnusableError
 from vwtransfer.datasets.boxes import Size
 from vwtransfer.errors import UserError
 
 LARGEST_FILE = 1 << 29  # bytes
+# what generators of images write into PNG files is longer than PIL takes for sound
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 27  # bytes
 SAME_COLOUR = 2  # levels of 255 by which a profile may differ from sRGB to be taken for it
 
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_OTHERS = {  # first bytes, in lower case
+    b"version https://git-lfs": "a git-lfs pointer; fetch the files with: git lfs pull",
+    b"<!doctype html": "an HTML page; download the image again",
+    b"<html": "an HTML page; download the image again",
+    b"<svg": "a drawing (SVG); convert it to PNG",
+    b"<?xml": "XML",
+    b"%pdf": "a PDF",
+    b"pk\x03\x04": "a ZIP archive",
+}
+_POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 _GRAY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 
 _ORIENTATION = 0x0112  # the tag in EXIF
@@ -118,7 +132,10 @@ def sha256(path: Path) -> str:
 
 def _bytes(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        size = status.st_size
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise UnusableError("cannot be read (a pipe or a device)")  # which may never end
         if size > LARGEST_FILE:
             raise UnusableError(
                 f"the file has {size:,} bytes; an image has at most {LARGEST_FILE:,}"
@@ -133,8 +150,22 @@ def _bytes(path: Path) -> bytes:
     return data
 
 
+def _looks_like(data: bytes) -> str:
+    """What a file is that is no image to PIL, by its first bytes, and what to do."""
+    if data[4:8] == b"ftyp":
+        if data[8:12] in _HEIC:
+            return ": it is HEIC; convert it to JPEG or PNG"
+        return ": it is AVIF; convert it" if data[8:11] == b"avi" else ": it is a video"
+    start = data[:200].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    return next(
+        (f": it is {what}" for first, what in _OTHERS.items() if start.startswith(first)), ""
+    )
+
+
 def _decode(data: bytes) -> tuple[Image.Image, int]:
     """The pixels as stored, and their orientation."""
+    if data.startswith(_POSTSCRIPT):  # to read it, PIL would run it
+        raise UnusableError("PostScript, which is a program; convert it to PNG")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -147,7 +178,7 @@ def _decode(data: bytes) -> tuple[Image.Image, int]:
                 f"the image has more than {Image.MAX_IMAGE_PIXELS:,} pixels; scale it down"
             ) from error
         except UnidentifiedImageError as error:
-            raise UnusableError("not an image that PIL can read") from error
+            raise UnusableError(f"not an image that PIL can read{_looks_like(data)}") from error
         except MemoryError as error:
             raise UnusableError("the image does not fit into memory") from error
         except Exception as error:  # decoders raise whatever damaged bytes lead them to

@@ -9,7 +9,7 @@ from vwtransfer.datasets.bad_data import Skipped, UnusableError, path_inside
 from vwtransfer.datasets.photos import ImageFileDataset
 from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.datasets.voc_xml import read_xml
-from vwtransfer.errors import UserError
+from vwtransfer.errors import UserError, nearest
 
 
 class PascalVOC(ImageFileDataset):
@@ -41,16 +41,24 @@ class PascalVOC(ImageFileDataset):
         super().__init__(
             asked,
             {"root": folder},
-            lambda: _candidates(folder, labels),
+            lambda: _candidates(folder, labels, asked.name),
             manifest,
             also=[categories[concept] for concept in asked.concepts],
         )
 
 
-def _candidates(folder: Path, labels: Mapping[str, str]) -> Candidates:
+def _candidates(folder: Path, labels: Mapping[str, str], name: str) -> Candidates:
     (training, skipped_training), (held_out, skipped_held_out) = (
         _annotated(folder, split) for split in ("train", "val")
     )
+    every = [*training.values(), *held_out.values()]
+    names = sorted({each.name for found in every for each in found.objects})
+    for category in labels if names else ():
+        if category not in names:
+            raise UserError(
+                f"dataset.{name}.categories: {category} is no category of "
+                f"{folder / 'Annotations'}. {nearest(category, names)}"
+            )
     return Candidates(
         by_category(training, labels),
         by_category(held_out, labels),

@@ -14,6 +14,7 @@ from vwtransfer.datasets.manifest import Manifest, Photo, read_manifest
 from vwtransfer.datasets.selection import DatasetSpec, choose
 from vwtransfer.errors import UserError
 
+_ANEW = "Put the image back as it was and under its name, or choose anew in another study: name=..."
 _log = logging.getLogger(__name__)
 
 
@@ -118,11 +119,12 @@ def _checked(
             for each in photo.boxes:
                 fitted(_four(each.box), stored.upright_size)
         except UnusableError as error:
-            raise UserError(f"{path}: {photo.file}: {error}.") from error
+            raise UserError(f"{path}: {photo.file}: {error}. {_ANEW}") from error
         if stored.sha256 != photo.sha256:
             raise UserError(
                 f"{path}: {folders[photo.folder] / photo.file} is not the image that was chosen: "
-                f"its sha256 is {stored.sha256[:12]}..., the manifest says {photo.sha256[:12]}..."
+                f"its sha256 is {stored.sha256[:12]}..., the manifest says {photo.sha256[:12]}... "
+                f"{_ANEW}"
             )
     return manifest
 
