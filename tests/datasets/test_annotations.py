@@ -344,7 +344,7 @@ def test_a_damaged_annotation_ends_in_annotations_or_one_line(
     damaged()
 
 
-ODD = [
+ODD: list[Any] = [
     None,
     True,
     -1,

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
@@ -192,7 +191,7 @@ class _Profile:
 
     name: str
     mode: str
-    transform: Any
+    transform: ImageCms.ImageCmsTransform
 
 
 def _profile(image: Image.Image) -> _Profile | None:
@@ -221,7 +220,7 @@ def _read_profile(data: bytes) -> _Profile | None:
         levels = np.arange(0, 256, 17, dtype=np.uint8)
         colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(16, 256, 3)
         probe = Image.fromarray(colours).convert(mode)
-        shown = np.asarray(ImageCms.applyTransform(probe, transform), dtype=int)
+        shown = np.asarray(transform.apply(probe), dtype=int)
         if np.abs(shown - np.asarray(probe.convert("RGB"))).max() <= SAME_COLOUR:
             return None
     return _Profile(name, mode, transform)
@@ -236,7 +235,7 @@ def _rgb(image: Image.Image, profile: _Profile | None) -> Image.Image:
     try:
         colours = image
         if profile:
-            colours = ImageCms.applyTransform(image.convert(profile.mode), profile.transform)
+            colours = profile.transform.apply(image.convert(profile.mode))
         if "A" in image.getbands() or "a" in image.getbands() or transparent:
             rgba = image.convert("RGBA")
             if profile:
