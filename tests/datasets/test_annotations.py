@@ -284,6 +284,15 @@ def test_a_category_that_no_annotation_has_is_refused_with_the_nearest(voc: Path
         PascalVOC(str(voc), 2012, SAME | {"red": "Red"}, **wanted())
 
 
+def test_a_refusal_counts_what_was_skipped_while_annotations_were_read(voc: Path) -> None:
+    for path in (voc / "Annotations").glob("*.xml"):
+        text = path.read_text()
+        path.write_text(text[:99] if "<name>red" in text else text)
+    said = r"red has 0 training images, at least 2 .* Skipped: 6, such as JPEGImages/.*cut off"
+    with pytest.raises(UserError, match=said):
+        load_voc(voc)
+
+
 def test_images_without_annotations_are_refused_by_where_these_would_lie(
     disk: Path, tmp_path: Path
 ) -> None:

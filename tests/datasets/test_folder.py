@@ -290,5 +290,7 @@ def test_what_is_left_out_is_counted_with_its_reason(tmp_path: Path) -> None:
     )
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "clip.mov").touch()
+    noted = folder(root, {"red": "red"}).remarks.noted
+    assert noted[0] == "other: left out 1 without an image's suffix, such as clip.mov"
     with pytest.raises(UserError, match=r"no images here.* left out 1 without an image's suffix"):
         concepts_in(tmp_path / "other")

@@ -134,10 +134,14 @@ def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | N
 
 
 def _beside(root: Path) -> list[str]:
-    """A line for images beside the concepts' folders."""
+    """A line for images beside the concepts' folders, and for each folder without any."""
     loose = images_in(root, nested=False)
     beside = "images that lie beside the folders of concepts, such as"
-    return [f"{root.name}: left out {len(loose)} {beside} {loose[0].name}"] if loose else []
+    lines = [f"{root.name}: left out {len(loose)} {beside} {loose[0].name}"] if loose else []
+    for inner in sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != "."):
+        if any(path.is_file() for path in inner.iterdir()) and not images_in(inner):
+            lines += left_out(inner)
+    return lines
 
 
 def _annotated(

@@ -53,8 +53,9 @@ def _candidates(folder: Path, labels: Mapping[str, str], name: str) -> Candidate
     )
     every = [*training.values(), *held_out.values()]
     names = sorted({each.name for found in every for each in found.objects})
-    for category in labels if names else ():
-        if category not in names:
+    unread = bool(skipped_training or skipped_held_out)
+    for category in labels:
+        if names and category not in names and not unread:
             raise UserError(
                 f"dataset.{name}.categories: {category} is no category of "
                 f"{folder / 'Annotations'}. {nearest(category, names)}"
