@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from PIL import Image
 
@@ -109,9 +109,8 @@ def image_folders(root: Path, only: Collection[str] | None = None) -> dict[str, 
     """
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder.")
-    inner = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
     found: dict[str, Path] = {}
-    for path in inner:
+    for path in inner_folders(root):
         if (only is None or concept_of(path) in only) and any(_images(path)):
             other = found.setdefault(concept_of(path), path)
             if other != path:
@@ -119,6 +118,31 @@ def image_folders(root: Path, only: Collection[str] | None = None) -> dict[str, 
     if not found and images_in(root, nested=False):
         found = {concept_of(root.resolve()): root}
     return found
+
+
+def inner_folders(root: Path) -> list[Path]:
+    """The folders in it that are not hidden, sorted.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return [path for path in entries(root) if path.is_dir() and path.name[0] != "."]
+
+
+def entries(folder: Path) -> list[Path]:
+    """All that lies in it, sorted.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        return _refuse(error)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise UserError(f"{error.filename}: cannot be read ({error.strerror}).") from error
 
 
 def concept_of(folder: Path) -> str:
@@ -159,7 +183,7 @@ def _is_hidden(path: Path, folder: Path) -> bool:
 def _files(folder: Path) -> Iterator[Path]:
     """All files below a folder; a linked folder is followed once."""
     seen = set()
-    for place, inner, names in os.walk(folder, followlinks=True):
+    for place, inner, names in os.walk(folder, followlinks=True, onerror=_refuse):
         seen.add(Path(place).resolve())
         inner[:] = sorted(each for each in inner if (Path(place) / each).resolve() not in seen)
         yield from (Path(place) / name for name in names)

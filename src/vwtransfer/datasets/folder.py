@@ -8,8 +8,10 @@ from typing import Any
 from hydra.utils import get_class
 
 from vwtransfer.config.photo_folders import (
+    entries,
     image_folders,
     images_in,
+    inner_folders,
     left_out,
     prompt_name,
     refuse_mixed,
@@ -138,8 +140,8 @@ def _beside(root: Path) -> list[str]:
     loose = images_in(root, nested=False)
     beside = "images that lie beside the folders of concepts, such as"
     lines = [f"{root.name}: left out {len(loose)} {beside} {loose[0].name}"] if loose else []
-    for inner in sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != "."):
-        if any(path.is_file() for path in inner.iterdir()) and not images_in(inner):
+    for inner in inner_folders(root):
+        if any(path.is_file() for path in entries(inner)) and not images_in(inner):
             lines += left_out(inner)
     return lines
 
