@@ -20,6 +20,7 @@ from vwtransfer.config.error_messages import Refused, explained, report, traceba
 from vwtransfer.config.renamed import new_choice
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError, nearest
+from vwtransfer.files import keep_inside
 
 
 class Action(NamedTuple):
@@ -124,6 +125,7 @@ def dispatch(config: Config) -> None:
             f"action={config.action}: no such action. {nearest(config.action, ACTIONS)}"
         )
     action = ACTIONS[config.action]
+    keep_inside(config.folder)
     if action.writes:
         provenance.check(config)
     if action.shows and sys.stdout.isatty():

@@ -28,6 +28,7 @@ from vwtransfer.config.composition import from_plain, prepare
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.specs import EvalSpec
+from vwtransfer.files import keep_inside
 from vwtransfer.interrupts import deferred
 from vwtransfer.models.devices import still_computes, torch_device, use_threads
 from vwtransfer.models.suite import Suite, build
@@ -77,7 +78,11 @@ class Work:
         """
         prepare()
         config = from_plain(self.composed)
-        provenance.check(config)
+        if (config.folder / "identity").is_dir():
+            provenance.check(config)
+            keep_inside(config.folder, claimed=True)
+        else:  # deleted since this was submitted
+            provenance.claim(config)
         provenance.save_process(config, self.command)
         given = config.cluster.executor == "slurm" and config.cluster.gpus
         if given and config.device == "auto" and not torch.cuda.is_available():

@@ -13,7 +13,6 @@ and the first textual inversion save. Shapes: K vectors per word, D embedding wi
 """
 
 import pickle
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,10 +25,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vwtransfer.errors import UserError
-from vwtransfer.files import write_atomically
+from vwtransfer.files import file_safe, write_atomically
 from vwtransfer.words.store import load_word
 
-LONGEST_NAME = 80  # letters of a word's name that come from a file
 TEXTUAL_INVERSION = "generation"  # the task that other tools' words are trained for
 SDXL = ("clip_l", "clip_g")  # its text encoders, in the order in which it reads them
 
@@ -125,7 +123,7 @@ def read(path: Path) -> LoadedWord:
     word = load_word(path)
     cell = word.cell
     return LoadedWord(
-        _file_safe(cell.concept), word.vectors_KD, word.task, cell.model, word.table, cell.anchor
+        file_safe(cell.concept), word.vectors_KD, word.task, cell.model, word.table, cell.anchor
     )
 
 
@@ -163,13 +161,13 @@ def _found(path: Path, content: Any) -> LoadedWord:
                 f"{len(part)} of {e}" for e, part in zip(SDXL, parts, strict=True)
             )
             raise UserError(f"word={path}: its text encoders have {counts} vectors, not as many.")
-        return LoadedWord(_file_safe(name), torch.cat(parts, dim=1))
+        return LoadedWord(file_safe(name), torch.cat(parts, dim=1))
     if len(vectors) != 1:
         keys = ", ".join(vectors) or "none"
         raise UserError(f"word={path}: one tensor is needed, and it holds {len(vectors)} ({keys}).")
     ((key, tensor),) = vectors.items()
     spoken = name if key in ("*", "emb_params", *SDXL) else key
-    return LoadedWord(_file_safe(spoken), _matrix(path, key, tensor))
+    return LoadedWord(file_safe(spoken), _matrix(path, key, tensor))
 
 
 def _matrix(path: Path, key: str, tensor: Tensor) -> Tensor:
@@ -181,8 +179,3 @@ def _matrix(path: Path, key: str, tensor: Tensor) -> Tensor:
             f"word={path}: {key} of shape {list(tensor.shape)} is not the finite vectors of a word."
         )
     return vectors_KD
-
-
-def _file_safe(token: str) -> str:
-    """A token such as <cat-toy> as a name that prompts and files can have."""
-    return re.sub(r"[^\w.+-]+", "_", token).strip("_.")[:LONGEST_NAME] or "word"
