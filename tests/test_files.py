@@ -174,7 +174,7 @@ def test_a_file_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["../../x", "/etc/x", "..", "", "\0", "<cat-toy>", "[red]", "-rf", "x" * 5000, "字" * 90, "a/b"],
+    ["../../x", "/etc/x", "..", "", "\0", "<cat-toy>", "[red]", "-rf", "x" * 5000, "字" * 90],
 )
 def test_any_text_becomes_the_name_of_one_file(text: str) -> None:
     name = file_safe(text)
