@@ -70,6 +70,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     with_traceback = traceback_wanted(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, instead of being printed by Hydra
+    os.environ["PYTHONSAFEPATH"] = "1"  # processes started from here put no folder first, either
     prepare()
     try:
         hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(
