@@ -1,19 +1,24 @@
 """What comes from strangers is read, never run: a study's folder, a word, the current folder."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
 
 from made_up import make_up
+from vwtransfer import results
 from vwtransfer.actions.export import export
 from vwtransfer.cluster.status import status
 from vwtransfer.config.composition import compose
+from vwtransfer.main import main
 from vwtransfer.report import write_report
+from vwtransfer.results import Record, write_part
 
 TRAP = "import pathlib\npathlib.Path('sprung').touch()\n"
 
@@ -58,6 +63,20 @@ def test_a_file_of_the_current_folder_takes_no_librarys_place(tmp_path: Path) ->
     assert not (tmp_path / "sprung").exists()
 
 
+def test_nor_does_it_in_a_process_that_is_started_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "argparse.py").write_text(TRAP)
+    monkeypatch.chdir(tmp_path)
+    for name in ("PYTHONSAFEPATH", "HYDRA_FULL_ERROR"):
+        monkeypatch.setenv(name, "")  # put back at the end
+    monkeypatch.setattr(sys, "argv", ["vwtransfer", "action=report", "name=nowhere"])
+    with pytest.raises(SystemExit):
+        main()
+    subprocess.run([sys.executable, "-m", "json.tool", "--help"], check=True, capture_output=True)
+    assert not (tmp_path / "sprung").exists()
+
+
 @pytest.mark.parametrize("concept", ["../../outside", "/tmp/outside", "x" * 5000])
 def test_a_words_name_is_no_path(tmp_path: Path, concept: str) -> None:
     metadata = {"dataset": "d", "model": "tiny_sd", "task": "generation", "concept": concept}
@@ -68,3 +87,18 @@ def test_a_words_name_is_no_path(tmp_path: Path, concept: str) -> None:
     export(config)
     (written,) = tmp_path.rglob("learned_embeds.safetensors")
     assert written.is_relative_to(config.folder)
+
+
+def test_names_in_a_study_lead_nothing_out_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "outputs" / "made-up"
+    make_up(folder, "concept=[red_striped_star]", "anchor=paired")
+    frame = results.read(folder)
+    frame["transfer"] = frame["transfer"].replace("least_squares", "x/../../../../evil")
+    second = frame.assign(transfer=frame["transfer"].replace("x/../../../../evil", "ridge"))
+    shutil.rmtree(folder / "results")
+    (folder / "results.parquet").unlink()
+    rows = pd.concat([frame, second]).to_dict("records")
+    write_part(folder, [Record(**row) for row in rows], "all")
+    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(folder)}
+    assert "evil" in write_report(folder).read_text(encoding="utf-8")
+    assert before == {path for path in tmp_path.rglob("*") if not path.is_relative_to(folder)}

@@ -16,6 +16,7 @@ import yaml
 from vwtransfer.config import Config, origin
 from vwtransfer.config.identity import differences, identity
 from vwtransfer.config.models import TASKS
+from vwtransfer.config.saved import read_value
 from vwtransfer.errors import UserError
 from vwtransfer.files import keep_inside, write_json, write_text
 
@@ -141,8 +142,6 @@ def _identity_folder(config: Config) -> Path:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} cannot be read; restore it, or choose another name: name=..."
-        ) from error
+        return read_value(path)
+    except UserError as error:
+        raise UserError(f"{error} Restore it, or choose another name: name=...") from error

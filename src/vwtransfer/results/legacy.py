@@ -16,10 +16,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from vwtransfer.config.saved import read_mapping
+from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically
 from vwtransfer.results.schema import BASELINES, DIAGNOSTICS, NOT_CHECKED, SCHEMA, TEXT, WORD
 
@@ -79,9 +80,9 @@ def models_of(path: Path) -> Mapping[str, str]:
 @cache
 def _models_of(folder: Path) -> Mapping[str, str]:
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        config = read_mapping(folder / "config.yaml")
         return MODELS.get(config["model"]["name"], {})
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, UserError, KeyError, TypeError):
         return {}
 
 

@@ -151,7 +151,8 @@ def _files(folder: Path) -> list[Path]:
     if folder.is_file():
         return [folder]
     whole = folder / "results.parquet"
-    found = sorted((folder / "results").glob("*.parquet")) + [whole] * whole.is_file()
+    parts = [path for path in sorted((folder / "results").glob("*.parquet")) if path.is_file()]
+    found = parts + [whole] * whole.is_file()
     if not found:
         there = "holds no results yet" if folder.is_dir() else "does not exist"
         raise UserError(f"{folder} {there}: results/*.parquet or results.parquet is needed.")

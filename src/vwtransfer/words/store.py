@@ -9,7 +9,6 @@ may differ from those of an undisturbed job, a note that says why. A word that d
 .failed.json of the same name instead.
 """
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vwtransfer.config.origin import UNKNOWN, Origin
+from vwtransfer.config.saved import read_mapping
 from vwtransfer.errors import UserError, quoted
 from vwtransfer.files import write_json, write_once
 from vwtransfer.words.cells import Cell
@@ -128,8 +128,16 @@ class WordStore:
         path = self._failed(cell)
         if not path.exists():
             return None
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return Failure(cell, record["step"], record["reason"])
+        try:
+            record = read_mapping(path)
+            return Failure(cell, int(record["step"]), str(record["reason"]))
+        except (
+            UserError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ):  # that it failed is known all the same
+            return Failure(cell, 0, f"not known: {path.name} is damaged")
 
     def forget_failure(self, cell: Cell) -> None:
         """Makes a failed word a missing one again."""
