@@ -17,7 +17,7 @@ from vwtransfer.errors import UserError, quoted
 
 LARGEST = 1_000_000  # bytes; PyYAML reads that in some seconds
 DEEPEST = 30  # mappings and lists in one another
-LONGEST_NUMBER = 64  # bits
+LONGEST_NUMBER = 1024  # bits: that of the largest float, which may stand there as a whole number
 
 
 class _Loader(yaml.SafeLoader):
@@ -88,7 +88,7 @@ def config_of(values: Mapping[str, Any], path: Path) -> Config:
     """`validation.checked` of what `read_mapping` found in a file; raises UserError alone."""
     try:
         return checked(values)
-    except (TypeError, ValueError, AttributeError, LookupError, RecursionError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise UserError(f"{path} holds no config of a study ({quoted(error)}).") from error
 
 
