@@ -200,6 +200,8 @@ def explained(error: Exception, path: Path) -> UserError | None:
             f"{path} cannot be written ({os.strerror(number)}). Choose shorter names, such as "
             "name=NAME, or another place with outputs=FOLDER."
         )
+    if number == errno.EISDIR:
+        return UserError(f"{path} cannot be written: a folder is in its place. Move it away.")
     if number in (errno.ENOTDIR, errno.EEXIST):
         return UserError(
             f"{path} cannot be written: a part of its path is a file, not a folder. "
