@@ -19,6 +19,7 @@ import fabricated
 from made_up import config_of, made_up_activations
 from vwtransfer.analysis.part_files import write_part as write_table_part
 from vwtransfer.errors import UserError
+from vwtransfer.report import write_report
 from vwtransfer.report.data import data
 from vwtransfer.report.possible_rows import possible_parts, possible_results
 from vwtransfer.report.study_reader import read_study
@@ -133,6 +134,16 @@ def test_a_named_pipe_is_not_waited_for(copy: Path) -> None:
     study = read_study(copy)
     assert len(study.frame) == len(FRAME)
     assert any("activations: 1 files cannot be read" in line for line in study.remarks)
+
+
+def test_figures_that_link_elsewhere_are_not_written_through(copy: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "figure_3.png").write_text("mine")
+    (copy / "figures").symlink_to(elsewhere)
+    with pytest.raises(UserError, match=r"would lie in .*elsewhere, outside of the study"):
+        write_report(copy)
+    assert [path.read_text() for path in elsewhere.iterdir()] == ["mine"]
 
 
 @given(data_=st.data())
