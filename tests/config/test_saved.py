@@ -71,6 +71,13 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
         read_mapping(tmp_path / "other.yaml")
 
 
+def test_what_a_link_leads_to_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "secret.yaml").write_text("password: hunter2")
+    (tmp_path / "config.yaml").symlink_to(tmp_path / "secret.yaml")
+    with pytest.raises(UserError, match="it is a link"):
+        read_mapping(tmp_path / "config.yaml")
+
+
 VALUES = st.sampled_from(
     [None, [], {}, "x", "", -1, 0, 10**30, 1e300, float("nan"), True, [[1]], {"a": {"b": 1}}]
 ) | st.sampled_from(["../x", "${oc.env:HOME}", "evil.x.Y", "..", ".", "__main__.x", "a\0.b", "é"])

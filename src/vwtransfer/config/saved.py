@@ -52,6 +52,8 @@ def read_value(path: Path) -> Any:
     try:
         if path.exists() and not path.is_file():
             raise ValueError("it is no file")
+        if path.is_symlink():  # to what is nobody's business but the reader's
+            raise ValueError("it is a link")
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST:,} bytes")
         text = path.read_text(encoding="utf-8")
