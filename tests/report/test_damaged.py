@@ -107,6 +107,9 @@ def test_a_record_without_a_concept_is_left_out(copy: Path) -> None:
     study = read_study(copy)
     assert set(study.frame["concept"]) == {"concept_0"}
     assert any(f"of {len(table)} rows lack what they are of" in line for line in study.remarks)
+    pq.write_table(table.set_column(place, "concept", pa.nulls(len(table), pa.string())), part)
+    with pytest.raises(UserError, match="holds no results yet: its tables have no row"):
+        read_study(copy)
 
 
 @pytest.mark.parametrize(

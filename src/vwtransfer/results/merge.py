@@ -30,7 +30,7 @@ _LEFT_OUT = (
     "they held is measured anew."
 )
 _PART, _FAILED, _TABLE = range(3)  # a record's rank among those of its identity
-_ENCODED = pa.schema(
+ENCODED = pa.schema(
     field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in TEXT else field
     for field in SCHEMA
 )
@@ -77,7 +77,7 @@ def pieces(paths: Iterable[Path]) -> list[Piece]:
 
 def pieces_of(failed: pa.Table) -> list[Piece]:
     """The records of words that failed."""
-    encoded = failed.cast(_ENCODED)
+    encoded = failed.cast(ENCODED)
     return [Piece(_FAILED, _counted(encoded), lambda: encoded)] if len(failed) else []
 
 
@@ -108,7 +108,7 @@ def _merged(
         frame = frame[pd.MultiIndex.from_frame(frame[_CONCEPT].astype(str)).isin(concepts)]
     frame = frame.sort_values([*IDENTITY, "rank", "undated", "written_at"], kind="stable")
     frame = frame.drop_duplicates(IDENTITY)
-    return pa.Table.from_pandas(frame, schema=_ENCODED, preserve_index=False)
+    return pa.Table.from_pandas(frame, schema=ENCODED, preserve_index=False)
 
 
 def sorted_categories(frame: pd.DataFrame) -> pd.DataFrame:
@@ -163,7 +163,7 @@ def _load(path: Path, number: int, text: Sequence[str]) -> pa.Table:
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         warnings.warn(_LEFT_OUT.format(f"{path} ({quoted(error)})"), stacklevel=2)
-        return _ENCODED.empty_table()
+        return ENCODED.empty_table()
     whole = reduce(pc.and_, (pc.is_valid(table[name]) for name in IDENTITY))
     if not pc.all(whole).as_py():
         kept = table.filter(whole)
@@ -180,7 +180,7 @@ def _read(path: Path, number: int, text: Sequence[str]) -> pa.Table:
             written = (file.metadata.metadata or {}).get(legacy.WRITTEN, b"").decode()
             table = legacy.converted(table, legacy.models_of(path), written)
     try:
-        return table.select(SCHEMA.names).cast(_ENCODED)
+        return table.select(SCHEMA.names).cast(ENCODED)
     except pa.ArrowException as error:
         raise UserError(f"{path} holds a column of another type: {error}.") from error
 
