@@ -59,7 +59,7 @@ def test_work_whose_terminal_is_closed_is_saved(tmp_path: Path) -> None:
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        preexec_fn=lambda: os.login_tty(theirs),  # type: ignore[attr-defined]
+        preexec_fn=lambda: os.login_tty(theirs),
     )
     os.close(theirs)
     assert os.read(ours, 100).startswith(b"ready")

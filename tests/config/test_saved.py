@@ -85,7 +85,7 @@ VALUES = st.sampled_from(
 
 @pytest.fixture(scope="module")
 def saved() -> dict[str, Any]:
-    return compose(["concept=[red_striped_star]", "anchor=paired"]).composed
+    return dict(compose(["concept=[red_striped_star]", "anchor=paired"]).composed)
 
 
 @given(data=st.data())

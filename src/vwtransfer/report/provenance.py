@@ -44,7 +44,7 @@ def provenance(study: StudyFolder) -> dict[str, Any]:
     }
 
 
-def _commit(git: str | Mapping[str, Any]) -> str | None:
+def _commit(git: Any) -> str | None:
     """The commit as a person reads it, of `0123abc+` or of what was noted in its place before."""
     if isinstance(git, str):
         git = {"commit": git.removesuffix("+"), "changed": git.endswith("+")}
