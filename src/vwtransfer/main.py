@@ -20,6 +20,7 @@ from vwtransfer.config.error_messages import Refused, explained, report, traceba
 from vwtransfer.config.renamed import new_choice
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError, nearest
+from vwtransfer.files import keep_inside
 
 
 class Action(NamedTuple):
@@ -69,6 +70,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     with_traceback = traceback_wanted(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, instead of being printed by Hydra
+    os.environ["PYTHONSAFEPATH"] = "1"  # processes started from here put no folder first, either
     prepare()
     try:
         hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(
@@ -124,6 +126,7 @@ def dispatch(config: Config) -> None:
             f"action={config.action}: no such action. {nearest(config.action, ACTIONS)}"
         )
     action = ACTIONS[config.action]
+    keep_inside(config.folder)
     if action.writes:
         provenance.check(config)
     if action.shows and sys.stdout.isatty():

@@ -139,6 +139,49 @@ def test_a_claim_without_a_heartbeat_expires_and_its_owner_notices(tmp_path: Pat
     assert claims.owner_of(path) == taken.owner  # what is lost is not given up twice
 
 
+WHOLE = dataclasses.asdict(dataclasses.replace(claims.UNKNOWN, host="vm", pid=1, token="t"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        json.dumps(WHOLE)[:40],
+        "[]",
+        "null",
+        json.dumps({"host": "vm"}),
+        json.dumps({**WHOLE, "pid": "1"}),
+        json.dumps({**WHOLE, "job": 7}),
+        "\0\0",
+    ],
+)
+def test_a_damaged_claim_is_held_by_nobody_known_until_it_expires(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "shard.json"
+    path.write_text(text)
+    assert claims.owner_of(path) == claims.UNKNOWN
+    assert claims.is_alive(path, claims.UNKNOWN, 60, time.time())
+    assert claims.take(path, expires=60) is None
+    os.utime(path, (1, 1))
+    assert claims.take(path, expires=60) is not None
+    assert claims.owner_of(path) != claims.UNKNOWN
+
+
+@pytest.mark.parametrize("pid", [-1, 2**70])
+def test_a_number_that_no_process_has_is_of_none(pid: int) -> None:
+    assert claims.process_of(pid, 0.0) is None
+
+
+def test_claims_without_a_sign_of_life_are_abandoned(tmp_path: Path) -> None:
+    dead, alive, given_up = (tmp_path / f"{name}.json" for name in ("dead", "alive", "given_up"))
+    dead.write_text(json.dumps(WHOLE))
+    claim = claims.take(alive, expires=0.6)
+    assert claim is not None
+    with claim:
+        assert claims.abandoned([dead, alive, given_up], expires=0.6) == [dead]
+
+
 def test_a_heartbeat_keeps_a_claim(tmp_path: Path) -> None:
     path = tmp_path / "shard.json"
     claim = claims.take(path, expires=1.2)

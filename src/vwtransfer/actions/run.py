@@ -11,6 +11,7 @@ from vwtransfer import results, tracking
 from vwtransfer.analysis.word_pictures import write_targets
 from vwtransfer.cluster.archive import restore
 from vwtransfer.config import Config, provenance
+from vwtransfer.errors import UserError
 from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec
 from vwtransfer.files import write_text
 from vwtransfer.interrupts import deferred
@@ -60,9 +61,11 @@ def run(config: Config) -> None:
                         write_targets(config.folder, dataset)
             except KeyboardInterrupt as interrupt:
                 raise KeyboardInterrupt(_saved(study)) from interrupt
-        _conclude(study, console)
+        complaint = _conclude(study, console)
     if tracker.outcome:
         console.print(tracker.outcome, highlight=False, soft_wrap=True)
+    if complaint:
+        raise UserError(complaint)
 
 
 def _console() -> Console:
@@ -80,8 +83,12 @@ def _saved(study: Study) -> str:
     )
 
 
-def _conclude(study: Study, console: Console) -> None:
-    """Results in one table, pictures, and the summary a person reads first."""
+def _conclude(study: Study, console: Console) -> str:
+    """Results in one table, pictures, and the summary a person reads first.
+
+    Returns:
+        What kept the report from being written; empty where nothing did.
+    """
     folder = study.config.folder
     failures = [failure for cell in study.cells if (failure := study.store.failure(cell))]
     remarks = [
@@ -92,29 +99,29 @@ def _conclude(study: Study, console: Console) -> None:
         write_text(folder / "summary.txt", "\n".join(["nothing was measured", *remarks]) + "\n")
         console.print(f"nothing was measured; words: {folder / 'words'}", soft_wrap=True)
         study.tracker.conclude(None)
-        return
+        return ""
     frame = results.finish(folder, _without_value(study, failures))
     study.tracker.conclude(frame)
     write_summary(frame, folder / "summary.txt", study.cells, remarks)
     print_summary(frame, console, study.cells, remarks)
-    if study.config.report:
-        _write_report(folder, console)
+    complaint = _write_report(folder, console) if study.config.report else ""
     _report_failures(study, failures, console)
     console.print(f"results, words and figures: {folder}", soft_wrap=True)
+    return complaint
 
 
-def _write_report(folder: Path, console: Console) -> None:
-    """Figures and the report; a fault in drawing them loses no result."""
+def _write_report(folder: Path, console: Console) -> str:
+    """Figures and the report; a fault in drawing them loses no result, and is returned."""
     from vwtransfer.report import write_report  # its libraries take seconds that no job needs
 
     try:
         console.print(f"report: {write_report(folder)}", soft_wrap=True)
+        return ""
     except Exception as error:
-        console.print(
-            f"[red]the report could not be written[/red] ({type(error).__name__}: {error}); all "
-            f"results are saved. To try again: vwtransfer action=report name={folder.name} "
-            f"outputs={folder.parent}",
-            soft_wrap=True,
+        return (
+            f"the report could not be written ({type(error).__name__}: {error}); all results are "
+            f"saved. To try again: vwtransfer action=report name={folder.name} "
+            f"outputs={folder.parent}"
         )
 
 

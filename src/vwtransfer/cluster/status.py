@@ -4,7 +4,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import yaml
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -24,7 +23,7 @@ from vwtransfer.cluster.survey import (
 )
 from vwtransfer.cluster.time_estimates import rate, time_estimates, total_hours
 from vwtransfer.config import Config, provenance
-from vwtransfer.config.validation import checked
+from vwtransfer.config.saved import read_config
 from vwtransfer.errors import UserError
 from vwtransfer.words.store import WordStore
 
@@ -53,15 +52,14 @@ def submitted(config: Config) -> Config:
     """The config of the latest submission under this name; `config` where there was none.
 
     Raises:
-        UserError: the study is of a former version.
+        UserError: the study is of a former version, or its config cannot be read.
     """
     provenance.refuse_former(config)
-    path = _submission(config)
-    if not path.is_file():
-        return config
-    kept = yaml.safe_load(path.read_text(encoding="utf-8"))
     now = {name: config.composed[name] for name in ("outputs", "name", "status")}
-    return checked({**kept, **now})
+    try:
+        return read_config(_submission(config), **now)
+    except FileNotFoundError:
+        return config
 
 
 def _submission(config: Config) -> Path:

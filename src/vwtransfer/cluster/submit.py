@@ -96,7 +96,7 @@ def _submit(config: Config, open_tracker: OpenTracker, again: bool) -> None:
     claim = claims.wait_for(path, config.cluster.heartbeat_timeout_s, PATIENCE)
     if claim is None:
         owner = claims.owner_of(path)
-        who = f" ({owner.host}, process {owner.pid}, since {owner.since})" if owner else ""
+        who = f" ({owner})" if owner else ""
         raise UserError(f"{path}: another submission of this study is under way{who}.")
     with claim:
         if line := restore(config):

@@ -34,6 +34,7 @@ from vwtransfer.config.models import TASKS, Count, Node, Training
 from vwtransfer.config.schema import Bounds, build, convert, unknown_key
 from vwtransfer.config.task_values import with_task_values
 from vwtransfer.errors import UserError, nearest
+from vwtransfer.files import LONGEST_NAME, is_name
 
 _KEYS = (
     *(
@@ -54,7 +55,6 @@ _KEYS = (
     *("cluster", "submit", "status", "archive"),
 )
 _SUITE = ("name", "judge", "safety")  # what a suite has beside its models
-_FILE_SAFE = re.compile(r"\w[\w.+-]*")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -156,10 +156,11 @@ def _device(value: Any) -> str:
 
 def _file_safe(value: Any, key: str) -> str:
     """A text that can be the name of a file or folder on any system."""
-    if not isinstance(value, str) or not _FILE_SAFE.fullmatch(value):
+    if not isinstance(value, str) or not is_name(value):
         raise UserError(
-            f"{key}={value}: must be a name of letters, digits, '.', '+', '-' and '_' "
-            "that starts with a letter or digit (it names files)."
+            f"{key}={str(value)[:LONGEST_NAME]}: must be a name of letters, digits, '.', '+', '-' "
+            f"and '_' that starts with a letter or digit, of at most {LONGEST_NAME} bytes (it "
+            "names files)."
         )
     return value
 

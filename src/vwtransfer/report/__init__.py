@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vwtransfer.config import Config
-from vwtransfer.files import write_text
+from vwtransfer.files import keep_inside, write_text
 from vwtransfer.report.figures import draw_results
 from vwtransfer.report.page import page
 from vwtransfer.report.study_reader import read_study
@@ -33,6 +33,7 @@ def write_report(folder: Path) -> Path:
         UserError: the folder holds no results, none that can be read, or those of several
             experiments.
     """
+    keep_inside(folder)
     study = read_study(folder)
     drawn = draw_results(study)
     path = folder / NAME
