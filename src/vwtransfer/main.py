@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from vwtransfer.config import Config, provenance
+from vwtransfer.config.command_line import as_typed
 from vwtransfer.config.composition import config_folder, prepare
 from vwtransfer.config.error_messages import Refused, explained, report, traceback_wanted
 from vwtransfer.config.renamed import new_choice
@@ -71,6 +72,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, instead of being printed by Hydra
     prepare()
     try:
+        sys.argv[1:] = as_typed(arguments, config_folder())
         hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(
             _composed
         )()
