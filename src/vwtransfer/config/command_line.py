@@ -42,8 +42,7 @@ def as_typed(arguments: Sequence[str], groups: Path) -> list[str]:
             raise UserError(f"{argument}: must be KEY=VALUE; see vwtransfer --help.")
         if not _is_utf8(argument):
             raise UserError(
-                f"{argument.encode(errors='surrogateescape')!r}: is not UTF-8. Rename the file or "
-                "folder, or give another text."
+                f"{argument!a}: is not UTF-8. Rename the file or folder, or give another text."
             )
     return [_as_typed(argument, groups) for argument in arguments]
 
@@ -58,7 +57,11 @@ def _as_typed(argument: str, groups: Path) -> str:
     if not (is_group or is_text(key.lstrip("+"))) or ("(" in value and _reads(argument)):
         return argument
     readable = value if _reads(argument) else _quoted_where_needed(value)
-    return f"{key}={_LISTED.sub(_quoted_number, readable)}" if _reads(f"{key}={readable}") else argument
+    return (
+        f"{key}={_LISTED.sub(_quoted_number, readable)}"
+        if _reads(f"{key}={readable}")
+        else argument
+    )
 
 
 def remedy(argument: str) -> str:
@@ -107,7 +110,7 @@ def _texts_in(schema: type, inside: str = "") -> Iterator[str]:
 
 def _holds_text(hint: Any) -> bool:
     several = get_origin(hint) in (tuple, Union, UnionType)
-    return hint in (str, Path) or several and any(map(_holds_text, get_args(hint)))
+    return hint in (str, Path) or (several and any(map(_holds_text, get_args(hint))))
 
 
 @cache

@@ -107,9 +107,7 @@ def _of_composing(error: BaseException) -> bool:
     return module.partition(".")[0] in _COMPOSING
 
 
-def _unknown_choice(
-    group: str, choice: str, error: BaseException, arguments: list[str]
-) -> str:
+def _unknown_choice(group: str, choice: str, error: BaseException, arguments: list[str]) -> str:
     for argument in arguments:  # a choice may hold slashes
         if argument.replace("=", "/", 1) == f"{group}/{choice}":
             group, _, choice = argument.partition("=")

@@ -64,7 +64,7 @@ def _pairs(given: Any, trained: Sequence[str], models: ModelConfig) -> list[tupl
         return []
     if not isinstance(given, list) or not all(isinstance(p, list) and len(p) == 2 for p in given):
         raise UserError(
-            f"direction.pairs={given}: must be pairs of source and target, as in [[sd15,sdxl]]."
+            f"direction.pairs={given}: must be pairs of source and target, as in [[sd15,sd21]]."
         )
     for pair in given:
         for name in pair:

@@ -69,5 +69,5 @@ def _check_one_identity(job: Config, found: list[str]) -> None:
     if found:
         raise UserError(
             f"name={job.name}: two jobs of this sweep share {job.folder}, but {found[0]}. "
-            "Give each its own, as in name='study_${seed}'."
+            "Give each its own, as in 'name=study_${seed}'."
         )
