@@ -1,5 +1,6 @@
 """Where conf/ is, and how it is put together outside the entry point."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -45,6 +46,11 @@ def _expanded(path: Any) -> str:
     return str(Path(str(path)).expanduser())
 
 
+def _variable(name: str, default: str) -> str:
+    """A variable of the environment; `default` where it is not set, or empty."""
+    return os.environ.get(name) or default
+
+
 def _concepts_in(root: Any) -> dict[str, str]:
     return concepts_in(Path(_expanded(convert(str, root, "dataset.folder.root"))))
 
@@ -78,6 +84,7 @@ def prepare() -> None:
     OmegaConf.register_new_resolver("package", package_folder, replace=True)
     OmegaConf.register_new_resolver("concepts_in", _concepts_in, replace=True)
     OmegaConf.register_new_resolver("expanded", _expanded, replace=True)
+    OmegaConf.register_new_resolver("variable", _variable, replace=True)
     OmegaConf.register_new_resolver("anchors_for", _anchors_for, replace=True)
     OmegaConf.register_new_resolver("dataset_named", _dataset_named, replace=True)
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
