@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 from vwtransfer.actions.transfer_word import chosen_model, transfer_word, word_of
@@ -18,6 +17,7 @@ from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build
+from vwtransfer.progress import terminal
 from vwtransfer.tasks import Applied
 from vwtransfer.tasks.registry import tasks_of
 
@@ -76,7 +76,7 @@ def _show(applied: Applied, folder: Path) -> None:
     table = Table(*applied.columns)
     for row in applied.rows:
         table.add_row(*row)
-    console = Console()
+    console = terminal()
     console.print(table)
     for name, picture in applied.pictures.items():
         path = (folder / name).with_suffix(".png")

@@ -1,11 +1,10 @@
 """action=export: one word, as other tools load it, in the space of a generation model."""
 
-from rich.console import Console
-
 from vwtransfer.actions.transfer_word import chosen_model, transfer_word, word_of
 from vwtransfer.config import Config
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build
+from vwtransfer.progress import terminal
 from vwtransfer.words.formats import WRITERS
 
 
@@ -27,6 +26,6 @@ def export(config: Config) -> None:
     origin = target if source == target else f"{source}_to_{target}"
     folder = config.folder / "exported" / config.format / origin / f"{word.name}-{config.word.stem}"
     path = WRITERS[config.format](vectors_KD, word.name, folder, widths)
-    Console().print(
+    terminal().print(
         f"{len(vectors_KD)} vectors of width {vectors_KD.shape[1]}: {path}", soft_wrap=True
     )
