@@ -1,6 +1,7 @@
 """The entry point: composes the config, checks it and hands it to what is to be done."""
 
 import gc
+import io
 import os
 import select
 import sys
@@ -67,6 +68,7 @@ def main() -> None:
     after Ctrl-C and 1 after a fault of the code.
     """
     gc.set_threshold(50_000)  # looking through what imports leave for good was a tenth of a start
+    _print_all_letters()
     arguments = sys.argv[1:]
     with_traceback = traceback_wanted(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, instead of being printed by Hydra
@@ -92,6 +94,13 @@ def main() -> None:
         if line is not None:
             report(line)
         sys.exit(1 if line is None else 2)
+
+
+def _print_all_letters() -> None:
+    """A name that the terminal's encoding does not have is printed by its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _is_read() -> bool:

@@ -1,7 +1,10 @@
 """What is typed is taken as typed; what cannot be is answered by what to type instead."""
 
+import io
+import os
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from vwtransfer.config.composition import compose, composed, config_folder
 from vwtransfer.config.error_messages import explained
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError
+from vwtransfer.main import _print_all_letters
 
 
 def read(*typed: str) -> Sequence[Override]:
@@ -114,6 +118,34 @@ def test_what_the_command_line_cannot_spell_is_said(typed: str, said: str) -> No
 def test_what_has_no_key_or_is_not_utf_8_is_refused(typed: str) -> None:
     with pytest.raises(UserError, match=r"KEY=VALUE|is not UTF-8"):
         read(typed)
+
+
+def test_a_file_whose_name_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.png")).touch()
+    (file,) = tmp_path.iterdir()
+    with pytest.raises(UnicodeEncodeError) as failure:
+        "\0".join(["0", file.name, "1"]).encode()  # as images are ranked
+    line = explained(failure.value, [])
+    assert line and line.startswith("'caf\\udce9.png': is not UTF-8. Rename the file")
+
+
+def test_a_locale_without_the_letters_is_told_from_a_name_that_is_not_utf_8(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    with pytest.raises(UserError, match=r"cannot be read in this locale\. Set PYTHONUTF8=1"):
+        read("concept=caf\udcc3\udca9")
+
+
+def test_letters_that_the_terminal_lacks_are_printed_by_their_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", errors)
+    _print_all_letters()
+    print("café")
+    errors.flush()
+    assert errors.buffer.getvalue() == b"caf\\xe9\n"  # type: ignore[attr-defined]
 
 
 REMEDIES = [

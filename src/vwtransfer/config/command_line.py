@@ -6,6 +6,7 @@ Where a key is a text, what was typed is quoted for it.
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
 from functools import cache
@@ -23,6 +24,7 @@ from vwtransfer.config.models import SCHEMAS as MODELS
 from vwtransfer.errors import UserError
 
 _IN_QUOTES = r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes that are no text
 _LISTED = re.compile(rf"{_IN_QUOTES}|[^\]\[,]+")
 _MAPPED = re.compile(rf"{_IN_QUOTES}|[^\]\[,{{}}:]+")
 
@@ -40,10 +42,8 @@ def as_typed(arguments: Sequence[str], groups: Path) -> list[str]:
     for argument in arguments:
         if argument.lstrip("+~").startswith("="):
             raise UserError(f"{argument}: must be KEY=VALUE; see vwtransfer --help.")
-        if not _is_utf8(argument):
-            raise UserError(
-                f"{argument!a}: is not UTF-8. Rename the file or folder, or give another text."
-            )
+        if _SURROGATE.search(argument):
+            raise UserError(not_utf8(argument))
     return [_as_typed(argument, groups) for argument in arguments]
 
 
@@ -84,6 +84,13 @@ def remedy(argument: str) -> str:
         f"{argument}: cannot be read. Is each bracket and quote closed? What the command line "
         "cannot spell goes into a YAML file: --config-dir, or conf/local/default.yaml."
     )
+
+
+def not_utf8(text: str) -> str:
+    """What is said of a name that cannot be written in UTF-8, or in the letters of this locale."""
+    if sys.getfilesystemencoding() != "utf-8":
+        return f"{text!a}: cannot be read in this locale. Set PYTHONUTF8=1."
+    return f"{text!a}: is not UTF-8. Rename the file or folder, or give another text."
 
 
 def is_text(key: str) -> bool:
@@ -147,7 +154,3 @@ def _quoted_piece(match: re.Match[str]) -> str:
 
 def _quoted(text: str) -> str:
     return str(QuotedString(text=text, quote=Quote.double).with_quotes())
-
-
-def _is_utf8(text: str) -> bool:
-    return not re.search(r"[\ud800-\udfff]", text)

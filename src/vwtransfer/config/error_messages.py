@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vwtransfer import files
-from vwtransfer.config.command_line import remedy
+from vwtransfer.config.command_line import not_utf8, remedy
 from vwtransfer.config.composition import composed, config_folder
 from vwtransfer.config.renamed import new_choice, new_key
 from vwtransfer.errors import UserError, nearest
@@ -54,6 +54,14 @@ def explained(error: BaseException, arguments: list[str]) -> str | None:
     if isinstance(error, OSError) and error.filename:
         written = files.explained(error, Path(error.filename))
         return str(written) if written else None
+    if isinstance(error, UnicodeEncodeError):
+        whole, at = error.object, error.start
+        return not_utf8(whole[:at].rpartition("\0")[2] + whole[at:].partition("\0")[0])
+    return _explained_by_hydra(error, arguments)
+
+
+def _explained_by_hydra(error: BaseException, arguments: list[str]) -> str | None:
+    """The line for what Hydra, or what it stands on, found in what it was given to read."""
     if isinstance(error, OverrideParseException):
         return _line(remedy(error.override))
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -65,10 +73,9 @@ def explained(error: BaseException, arguments: list[str]) -> str | None:
             key = twice[1] or twice[2]
             return f"+{key}: {key} is there already; write it without '+', as {key}=VALUE."
         return _with_cause(error)
-    if _of_composing(error):
-        no_name = str(error).startswith("Config group override must be")
-        return _NO_NAME if no_name else _line(str(error))
-    return None
+    if str(error).startswith("Config group override must be"):
+        return _NO_NAME
+    return _line(str(error)) if _of_composing(error) else None
 
 
 def traceback_wanted(arguments: list[str]) -> bool:
