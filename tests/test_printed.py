@@ -33,6 +33,14 @@ def test_a_bar_has_its_name_as_it_is() -> None:
     assert "[red]dog[/red]" in out.getvalue()
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_without_bars_a_line_tells_that_a_stage_is_done(enabled: bool) -> None:
+    out = io.StringIO()
+    with stages(terminal(file=out), enabled) as lines, lines.stage("train", 2) as advance:
+        advance(2)
+    assert out.getvalue().startswith("train: 2/2 in 0 s")
+
+
 def test_all_that_is_printed_goes_by_one_terminal() -> None:
     """`Console()` of rich would take markup."""
     package = Path(vwtransfer.__file__).parent

@@ -69,10 +69,8 @@ class Stages:
 
 @contextmanager
 def stages(console: Console, enabled: bool) -> Iterator[Stages]:
-    """Bars on a terminal, a line now and then elsewhere, nothing where `enabled` is false."""
-    if not enabled:
-        yield Stages(None, terminal(quiet=True))
-    elif not console.is_terminal:
+    """Bars on a terminal where they are `enabled`; else a line now and then."""
+    if not (enabled and console.is_terminal):
         yield Stages(None, console)
     else:
         columns = (
