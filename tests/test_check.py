@@ -28,16 +28,6 @@ def test_all_is_well_in_the_tiny_world(tmp_path: Path, capsys: pytest.CaptureFix
     assert not list(tmp_path.iterdir())
 
 
-def test_as_many_threads_are_reported_as_are_asked_for() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        device = next(findings(compose(["threads=1", "device=cpu"])))
-    finally:
-        use_threads(before)
-    assert device.detail == "cpu, 1 thread; no GPU is used"
-
-
 def test_a_checker_that_is_off_is_named_and_one_without_weights_fails() -> None:
     off = found()["model.safety"]
     assert off.state == NOTE

@@ -106,8 +106,7 @@ def _device(config: Config) -> str:
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"{properties.name}, {_gigabytes(properties.total_memory)}"
-    count = torch.get_num_threads()
-    return f"{device.type}, {count} thread{'s' * (count != 1)}; no GPU is used"
+    return f"{device.type}, {torch.get_num_threads()} threads; no GPU is used"
 
 
 def _model(model: Model) -> str:
