@@ -20,6 +20,7 @@ from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build
+from vwtransfer.progress import terminal
 from vwtransfer.tasks import Applied
 from vwtransfer.tasks.registry import tasks_of
 
@@ -32,7 +33,7 @@ def apply(config: Config) -> None:
     """
     word = word_of(config)
     name = chosen_model(config, "target", config.trained, list(config.model.models))
-    console = Console()
+    console = terminal()
     pictures = _pictures(_images(config, console))
     use_threads(config.threads)
     suite = build(config, torch_device(config.device))

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from rich.console import Console
 
 from vwtransfer.actions.transfer_word import chosen_model
 from vwtransfer.config import Config, DatasetConfig
@@ -22,6 +21,7 @@ from vwtransfer.datasets.proposals import Proposal, add_proposals, listed
 from vwtransfer.errors import UserError
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build, build_part
+from vwtransfer.progress import terminal
 
 
 def run(config: Config) -> None:
@@ -49,7 +49,7 @@ def run(config: Config) -> None:
     name = chosen_model(config, "target", detectors, detectors)
     use_threads(config.threads)
     detector: Any = build(config, torch_device(config.device)).models[name]
-    console = Console()
+    console = terminal()
     for dataset in chosen:
         console.print(_propose(dataset, detector), soft_wrap=True, highlight=False)
 

@@ -1,6 +1,7 @@
 """action=run: trains words, transfers them, measures all of it, and draws what came out."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from vwtransfer.files import write_text
 from vwtransfer.interrupts import deferred
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build
-from vwtransfer.progress import stages
+from vwtransfer.progress import stages, terminal
 from vwtransfer.results.summary import WIDTH, print_summary, write_summary
 from vwtransfer.study import Study, data_loading, measure_words, measured, train_words
 from vwtransfer.tasks.registry import tasks_of
@@ -70,8 +71,7 @@ def run(config: Config) -> None:
 
 def _console() -> Console:
     """The terminal; a file or a pipe is given the width that tables need."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+    return terminal(WIDTH)
 
 
 def _saved(study: Study) -> str:
@@ -112,6 +112,9 @@ def _conclude(study: Study, console: Console) -> str:
 
 def _write_report(folder: Path, console: Console) -> str:
     """Figures and the report; a fault in drawing them loses no result, and is returned."""
+    again = shlex.join(
+        ["vwtransfer", "action=report", f"name={folder.name}", f"outputs={folder.parent}"]
+    )
     from vwtransfer.report import write_report  # its libraries take seconds that no job needs
 
     try:
@@ -120,8 +123,7 @@ def _write_report(folder: Path, console: Console) -> str:
     except Exception as error:
         return (
             f"the report could not be written ({type(error).__name__}: {error}); all results are "
-            f"saved. To try again: vwtransfer action=report name={folder.name} "
-            f"outputs={folder.parent}"
+            f"saved. To try again: {again}"
         )
 
 
@@ -158,8 +160,9 @@ def _report_failures(study: Study, failures: Sequence[Failure], console: Console
     write_text(path, "\n".join(["word,step,reason", *lines]) + "\n")
     first = failures[0]
     console.print(
-        f"[red]{len(failures)} of {len(study.cells)} words failed[/red], such as {first.cell.key} "
+        f"{len(failures)} of {len(study.cells)} words failed, such as {first.cell.key} "
         f"at step {first.step}: {first.reason}. All are in {path}; to try them again, delete "
         f"{study.config.folder / 'words'}/**/*.failed.json and run the same command.",
+        style="red",
         soft_wrap=True,
     )

@@ -6,7 +6,6 @@ result stands.
 """
 
 import contextlib
-import getpass
 import json
 import os
 import socket
@@ -20,6 +19,7 @@ from types import TracebackType
 
 import psutil
 
+from vwtransfer.cluster.scheduler import current_user
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_once, write_text
 
@@ -132,7 +132,7 @@ def take(
         job=current_job(),
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         token=os.urandom(8).hex(),
-        user=getpass.getuser(),
+        user=current_user(),
         cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
         restart=int(os.environ.get("SLURM_RESTART_COUNT", 0)),
     )
@@ -164,7 +164,7 @@ def owner_of(path: Path) -> Owner | None:
 
 def is_alive(path: Path, owner: Owner, expires: float, now: float) -> bool:
     """Whether the owner still works, as far as can be seen from here."""
-    here = (owner.host, owner.user) == (socket.gethostname(), getpass.getuser())
+    here = (owner.host, owner.user) == (socket.gethostname(), current_user())
     if here and process_of(owner.pid, owner.began) is None:  # others' need not be seen
         return False
     try:

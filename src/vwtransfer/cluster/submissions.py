@@ -1,6 +1,5 @@
 """What was submitted: which shards the jobs of each submission do."""
 
-import getpass
 import os
 import shlex
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from vwtransfer.cluster.local import alive_controllers
-from vwtransfer.cluster.scheduler import Entry
+from vwtransfer.cluster.scheduler import Entry, current_user
 from vwtransfer.config import Config
 from vwtransfer.config.composition import plain
 from vwtransfer.config.saved import read_config
@@ -32,7 +31,7 @@ def write_submission(config: Config, arrays: Sequence[Sequence[Sequence[str]]]) 
     folder = config.folder / "cluster" / "submissions" / os.urandom(4).hex()
     record = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "by": getpass.getuser(),
+        "by": current_user(),
         "command": shlex.join(sys.argv),
         "executor": config.cluster.executor,
         "arrays": [[list(keys) for keys in jobs] for jobs in arrays],

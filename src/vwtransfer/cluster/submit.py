@@ -1,6 +1,5 @@
 """action=submit, resume, retry and cancel: from shards to jobs."""
 
-import getpass
 import os
 import pickle
 import shlex
@@ -68,14 +67,14 @@ def cancel(config: Config) -> None:
     config = submitted(config)
     console = terminal()
     found = survey(config)
-    mine = [entry.job for entry in found.entries if entry.user == getpass.getuser()]
+    mine = [entry.job for entry in found.entries if entry.user == scheduler.current_user()]
     refusals = scheduler.cancel(mine)
     records = (config.folder / "cluster" / "submissions").glob("*/controllers.json")
     processes = sum(local.cancel(path) for path in records)
     console.print(f"cancelled: {len(mine)} jobs, {processes} local processes")
     if refusals:
         raise UserError(f"scancel refuses: {'; '.join(refusals)}")
-    if others := sorted({entry.user for entry in found.entries} - {getpass.getuser()}):
+    if others := sorted({entry.user for entry in found.entries} - {scheduler.current_user()}):
         console.print(f"jobs of {', '.join(others)} go on: theirs to cancel", style="yellow")
     if not found.answered and scheduler.is_here():
         raise UserError("squeue does not answer, so that jobs may be left; try again later.")

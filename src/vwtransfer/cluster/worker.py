@@ -32,7 +32,7 @@ from vwtransfer.files import keep_inside
 from vwtransfer.interrupts import deferred
 from vwtransfer.models.devices import still_computes, torch_device, use_threads
 from vwtransfer.models.suite import Suite, build
-from vwtransfer.progress import Stages, stages
+from vwtransfer.progress import Stages, stages, terminal
 from vwtransfer.results import Record
 from vwtransfer.study import Study, data_loading, measure_words, measured, train_words
 from vwtransfer.study.callbacks import Callbacks, NullTracker
@@ -88,10 +88,10 @@ class Work:
         if given and config.device == "auto" and not torch.cuda.is_available():
             raise UserError(
                 "device=auto: this job was given a GPU, and torch finds none on this node. Leave "
-                "the node out with cluster.additional_parameters={exclude: NODE}, or compute with "
-                "device=cpu."
+                "the node out with 'cluster.additional_parameters={exclude: NODE}', or compute "
+                "with device=cpu."
             )
-        console = Console(width=100)
+        console = terminal(width=100)
         by_key = {shard.key: shard for shard in _planned(config)}
         todo = [by_key[key] for key in self.keys if key in by_key]
         try:
@@ -119,7 +119,7 @@ def work(config: Config, open_tracker: OpenTracker = untracked) -> None:
         KeyboardInterrupt: Ctrl-C.
     """
     provenance.save(config)
-    console, loaded = Console(), LoadedStudy(config)
+    console, loaded = terminal(), LoadedStudy(config)
     with contextlib.suppress(UserError):  # a dataset that is not whole fails its own shards below
         look_at_datasets(config, loaded.suite, console)
     if line := restore(config):

@@ -295,7 +295,7 @@ class Config:
         cluster: where jobs run.
         submit, status, archive: of the actions of these names.
         cache: where what frozen models see in images is kept.
-        progress: whether bars are drawn.
+        progress: whether bars are drawn; else lines tell of it.
         report: whether action=run draws figures and report at its end.
         debug: whether errors come with a traceback.
         composed: the whole composed config, as plain values.

@@ -75,7 +75,8 @@ def anchors_for(concepts: Mapping[str, str], chosen: Any) -> list[str]:
         UserError: nothing is chosen and a name is more than a word.
     """
     if chosen not in ("all", "paired"):
-        return [chosen] if isinstance(chosen, str) else [str(each) for each in chosen]
+        one = isinstance(chosen, str | int | float)
+        return [str(chosen)] if one else [str(each) for each in chosen]
     for name in concepts.values():
         if len(name.split()) != 1:
             raise UserError(
