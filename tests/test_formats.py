@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import os
 import pickle
 import tempfile
 import zipfile
@@ -202,6 +203,12 @@ def test_what_a_file_is_is_told_from_its_first_bytes(
         (tmp_path / name).write_bytes(start)
         with pytest.raises(UserError, match=line):
             read(tmp_path / name)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "word.pt")
+    with pytest.raises(UserError, match=r"word\.pt: this is no file"):
+        read(tmp_path / "word.pt")
 
 
 def test_pictures_archives_and_large_files_are_told_as_what_they_are(tmp_path: Path) -> None:
