@@ -10,13 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
 import psutil
 import pytest
 
+from vwtransfer import tracking
 from vwtransfer.cluster import claims, history, scheduler
 from vwtransfer.cluster.arrays import arrays, send
 from vwtransfer.cluster.shards import shards
@@ -85,7 +85,7 @@ def test_a_path_that_slurm_would_read_as_a_pattern_is_refused(
 ) -> None:
     config = dataclasses.replace(section5, outputs=tmp_path / "50%a")
     with pytest.raises(UserError, match=r"50%a/tiny_section5: SLURM reads % in the paths of logs"):
-        send(config, ["a"], lambda *_: nullcontext(), terminal())
+        send(config, ["a"], tracking.opened, terminal())
     assert not config.folder.exists()
 
 

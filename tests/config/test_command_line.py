@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,6 +71,13 @@ def test_a_text_is_taken_as_it_is_typed(typed: str, value: Any) -> None:
 def test_a_sweep_over_texts_is_one() -> None:
     (override,) = read("name=1,2_0,c")
     assert list(override.sweep_string_iterator()) == ['"1"', '"2_0"', "c"]
+
+
+@pytest.mark.parametrize("outputs", ["my [runs] (é's)", "2024", "a,b", "x & $y #1", "C:\\runs"])
+def test_the_command_that_a_study_is_asked_by_finds_it(outputs: str) -> None:
+    config = SimpleNamespace(name="2024_05", outputs=Path(outputs))
+    _, *typed = shlex.split(Config.command.fget(config))
+    assert [each.value() for each in read(*typed)] == ["2024_05", outputs]
 
 
 @pytest.mark.parametrize("group", ["experiment", "model/safety", "model/judge", "transfer"])
@@ -145,7 +153,7 @@ def test_letters_that_the_terminal_lacks_are_printed_by_their_code(
     _print_all_letters()
     print("café")
     errors.flush()
-    assert errors.buffer.getvalue() == b"caf\\xe9\n"  # type: ignore[attr-defined]
+    assert errors.buffer.getvalue() == b"caf\\xe9\n"
 
 
 REMEDIES = [
@@ -300,6 +308,8 @@ def test_any_argument_is_read_or_answered_by_one_line(typed: str) -> None:
         assert line and line == " ".join(line.split())
     else:
         assert len(overrides) == 1
+        once = as_typed([typed], config_folder())
+        assert as_typed(once, config_folder()) == once  # as `resume` prints it for a shell
 
 
 @settings(max_examples=8, derandomize=True, deadline=None)

@@ -34,8 +34,10 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 COMMANDS = list(commands())
 # what composing costs nothing more for: their keys are looked up, and their values are any text
-TEXTS = ("name", "word", "images", "benchmark.page", "benchmark.words", "cluster.partition")
-TEXTS += ("action", "format", "wandb.entity", "status.watch")
+TEXTS = (
+    *("name", "word", "images", "benchmark.page", "benchmark.words", "cluster.partition"),
+    *("action", "format", "wandb.entity", "status.watch"),
+)
 ALL = {frozenset(a for a in each if a.partition("=")[0] not in TEXTS) for each in COMMANDS}
 SHOWN = [tuple(a for a in each if a.partition("=")[0] not in TEXTS) for each in COMMANDS]
 SHOWN = [each for each in dict.fromkeys(SHOWN) if not any(set(each) < other for other in ALL)]
