@@ -6,8 +6,8 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,9 +74,9 @@ def test_a_sweep_over_texts_is_one() -> None:
 
 
 @pytest.mark.parametrize("outputs", ["my [runs] (é's)", "2024", "a,b", "x & $y #1", "C:\\runs"])
-def test_the_command_that_a_study_is_asked_by_finds_it(outputs: str) -> None:
-    config = SimpleNamespace(name="2024_05", outputs=Path(outputs))
-    _, *typed = shlex.split(Config.command.fget(config))
+def test_the_command_that_a_study_is_asked_by_finds_it(tiny: DictConfig, outputs: str) -> None:
+    config = replace(validated(tiny), name="2024_05", outputs=Path(outputs))
+    _, *typed = shlex.split(config.command)
     assert [each.value() for each in read(*typed)] == ["2024_05", outputs]
 
 
