@@ -78,7 +78,8 @@ def test_a_words_gradient_does_not_depend_on_its_neighbours(
         alone = vectors[n : n + 1].detach().requires_grad_()
         loss = task.loss(alone, features, images[n : n + 1], cells[n : n + 1], 3)
         (gradient,) = torch.autograd.grad(loss.sum(), alone)
-        if name == "tiny_sd":  # convolutions add in another order where there are few images
+        if name == "tiny_sd" or torch.backends.cpu.get_cpu_capability() != "AVX2":
+            # convolutions and other processors add few rows in another order
             rounding = 1e-6 * float(together[n].abs().max())
             torch.testing.assert_close(gradient[0], together[n], rtol=1e-3, atol=rounding)
         else:  # to the bit: where training oscillates, any difference grows

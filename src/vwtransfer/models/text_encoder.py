@@ -21,12 +21,12 @@ from vwtransfer.models.vocabulary import Vocabulary
 
 ROWS_AT_ONCE = 2**14  # of an embedding table
 WORDS_BY = 4
-"""Words are encoded in multiples of so many, filled up where there are fewer.
+"""Words are read off in multiples of so many: repeats fill the last batch up, and are dropped.
 
-Libraries of matrix products take another kernel for fewer than four rows, which rounds otherwise,
-and at a learning rate at which training oscillates a difference of 1e-8 grows to the size of the
-word. With multiples of four a word is encoded to the same bits alone and among others (MKL on an
-x86-64 processor with AVX2, one thread and two).
+MKL takes another kernel for fewer than four rows of a matrix product (a thread's share of them),
+which rounds otherwise, and where training oscillates a difference of 1e-8 grows to half of a word.
+With multiples of four the pooled feature is the same to the bit alone and among others, as measured
+with one thread and two of an x86-64 processor with AVX2. States of all tokens are rows enough.
 """
 
 
@@ -119,7 +119,7 @@ class TextEncoder:
     def encode_words(self, template: str, words_NKD: Tensor, *, to_end: bool = False) -> Encoded:
         """What it makes of `template` with each word in its place; differentiable in the words.
 
-        Of a word it makes the same whichever others are beside it; see WORDS_BY.
+        A word is encoded alike alone and among others; see WORDS_BY.
 
         Args:
             template: a prompt with a place for the word.
@@ -132,7 +132,7 @@ class TextEncoder:
             ValueError: `embedding` is not the module that `forward` looks ids up in.
         """
         N, K, _ = words_NKD.shape
-        filled = -(-N // WORDS_BY) * WORDS_BY
+        filled = -(-N // WORDS_BY) * WORDS_BY if self.only_pooled else N
         words_NKD = torch.cat([words_NKD, words_NKD.detach()[-1:].expand(filled - N, -1, -1)])
         ids_1L, mask_1L, first = self._prompt(template, K, to_end)
         lookups = 0
