@@ -84,6 +84,29 @@ def test_a_word_draws_boxes_in_its_own_model_and_after_a_transfer(
     assert "red_striped_heart.png" in capsys.readouterr().out
 
 
+def test_a_folder_is_read_as_a_dataset_is_and_what_cannot_be_is_named(
+    tmp_path: Path,
+    photos: Path,
+    models: Mapping[str, Model],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (photos / "._red_striped_heart.png").write_bytes(b"Mac OS X")
+    cut = photos / "cut.jpg"
+    (photos / "red_striped_star.png").rename(cut)
+    cut.write_bytes(cut.read_bytes()[:200])
+    word = word_of(models["tiny_owlv2"], tmp_path)
+    drawn = apply(tmp_path, word, "tiny_owlv2", photos)
+    assert [path.name for path in drawn.iterdir()] == ["red_striped_heart.png"]
+    out = capsys.readouterr().out
+    assert f"skipped {cut}: damaged image" in out
+    assert "left out 1 hidden, such as ._red_striped_heart.png" in out
+    with pytest.raises(UserError, match=r"cut.jpg: damaged image"):
+        apply(tmp_path, word, "tiny_owlv2", cut)
+    (photos / "red_striped_heart.png").unlink()
+    with pytest.raises(UserError, match=r"no image in this folder. 1 skipped .*cut.jpg: damaged"):
+        apply(tmp_path, word, "tiny_owlv2", photos)
+
+
 def test_a_word_draws_images_in_the_only_model_of_the_task(
     tmp_path: Path, models: Mapping[str, Model]
 ) -> None:

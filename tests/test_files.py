@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,17 @@ import torch
 from safetensors.torch import save_file
 
 from vwtransfer.errors import UserError
-from vwtransfer.files import write_atomically, write_json, write_once, write_text
+from vwtransfer.files import (
+    LEFT_BEHIND,
+    LONGEST_FOREIGN,
+    file_safe,
+    is_name,
+    keep_inside,
+    write_atomically,
+    write_json,
+    write_once,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -159,3 +170,74 @@ def test_a_file_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
     finally:
         os.umask(former)
     assert path.stat().st_mode & 0o777 == 0o664
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["../../x", "/etc/x", "..", "", "\0", "<cat-toy>", "[red]", "-rf", "x" * 5000, "字" * 90],
+)
+def test_any_text_becomes_the_name_of_one_file(text: str) -> None:
+    name = file_safe(text)
+    assert is_name(name)
+    assert len(name.encode()) <= LONGEST_FOREIGN
+    assert not is_name(text)
+
+
+@pytest.mark.parametrize("name", ["cat-toy", "red_star", "a.b+c", "字", "9", "café"])
+def test_a_name_stays_as_it_is(name: str) -> None:
+    assert is_name(name)
+    assert file_safe(name) == name
+
+
+def test_a_name_too_long_for_the_disk_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"File name too long.* Choose shorter names"):
+        write_text(tmp_path / ("n" * 250), "text")
+
+
+@pytest.mark.parametrize("place", ["figures/a.png", "figures/new/a.png", "a/../../a.png"])
+def test_nothing_is_written_out_of_a_study(tmp_path: Path, place: str) -> None:
+    study, elsewhere = tmp_path / "study", tmp_path / "elsewhere"
+    for folder in (study, elsewhere):
+        folder.mkdir()
+    (study / "figures").symlink_to(elsewhere)
+    keep_inside(study)
+    with pytest.raises(UserError, match="outside of the study"):
+        write_text(study / place, "text")
+    assert names(elsewhere) == []
+    assert names(tmp_path) == ["elsewhere", "study"]
+
+
+def test_a_study_may_lie_behind_a_link_and_have_links_that_stay_inside(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "real").mkdir(parents=True)
+    study = tmp_path / "study"
+    study.symlink_to(tmp_path / "disk")
+    (study / "images").symlink_to("real")
+    keep_inside(study)
+    write_text(study / "images" / "a", "text")
+    assert (tmp_path / "disk" / "real" / "a").read_text() == "text"
+
+
+def test_a_claimed_study_that_is_deleted_is_not_begun_again(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    (study / "identity").mkdir(parents=True)
+    keep_inside(study, claimed=True)
+    write_text(study / "words" / "a", "text")
+    study.rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"study was deleted or moved while this process"):
+        write_text(study / "words" / "b", "text")
+    assert not study.exists()
+
+
+def test_what_a_killed_process_left_half_written_goes_with_the_next_write(tmp_path: Path) -> None:
+    now = time.time()
+    ages = {
+        ".words.12.0123abcd": 2 * LEFT_BEHIND,
+        ".words.13.0123abcd": 60.0,
+        ".mine": 2 * LEFT_BEHIND,
+        "words.12.0123abcd": 2 * LEFT_BEHIND,
+    }
+    for name, age in ages.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (now - age, now - age))
+    write_text(tmp_path / "words", "text")
+    assert names(tmp_path) == sorted([*list(ages)[1:], "words"])

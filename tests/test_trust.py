@@ -13,6 +13,7 @@ from made_up import make_up
 from vwtransfer.actions.export import export
 from vwtransfer.cluster.status import status
 from vwtransfer.config.composition import compose
+from vwtransfer.main import main
 from vwtransfer.report import write_report
 
 TRAP = "import pathlib\npathlib.Path('sprung').touch()\n"
@@ -55,6 +56,20 @@ def test_a_file_of_the_current_folder_takes_no_librarys_place(tmp_path: Path) ->
     command = [sys.executable, "-m", "vwtransfer", "action=report", "name=nowhere"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_nor_does_it_in_a_process_that_is_started_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "argparse.py").write_text(TRAP)
+    monkeypatch.chdir(tmp_path)
+    for name in ("PYTHONSAFEPATH", "HYDRA_FULL_ERROR"):
+        monkeypatch.setenv(name, "")  # put back at the end
+    monkeypatch.setattr(sys, "argv", ["vwtransfer", "action=report", "name=nowhere"])
+    with pytest.raises(SystemExit):
+        main()
+    subprocess.run([sys.executable, "-m", "json.tool", "--help"], check=True, capture_output=True)
     assert not (tmp_path / "sprung").exists()
 
 

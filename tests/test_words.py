@@ -1,12 +1,13 @@
 """The word files."""
 
 import math
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from vwtransfer.config.origin import Origin
 from vwtransfer.errors import UserError
@@ -77,6 +78,38 @@ def test_a_cut_off_word_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match="not a whole word file"):
         store.load(CELL)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "line"),
+    [
+        (torch.full((4, 8), math.nan), "values that are not finite"),
+        (torch.zeros(8), r"the shape \[8\], not \[vectors, width\]"),
+        (torch.zeros(0, 8), r"the shape \[0, 8\]"),
+        (torch.zeros(4, 8, dtype=torch.int64), "holds int64, not floats"),
+    ],
+)
+def test_vectors_that_no_word_has_are_refused(
+    tmp_path: Path, vectors: torch.Tensor, line: str
+) -> None:
+    store = WordStore(tmp_path)
+    store.save(word())
+    path = store.path(CELL)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({"vectors": vectors}, path, metadata)
+    with pytest.raises(UserError, match=rf"not a whole word file \(its tensor .*{line}"):
+        store.load(CELL)
+
+
+def test_a_file_of_another_word_is_not_taken_for_it(tmp_path: Path) -> None:
+    store = WordStore(tmp_path)
+    store.save(word())
+    other = replace(CELL, concept="blue_moon")
+    store.path(other).parent.mkdir()
+    store.path(CELL).rename(store.path(other))
+    with pytest.raises(UserError, match=r"holds another word, .*/red_star/mipo-inf-0"):
+        store.load(other)
 
 
 def test_a_missing_word_is_named(tmp_path: Path) -> None:

@@ -12,6 +12,12 @@ class UserError(Exception):
     """
 
 
+def quoted(text: object, most: int = 200) -> str:
+    """What comes out of a file as a message may show it: on one line, printable and short."""
+    line = "".join(letter if letter.isprintable() else " " for letter in str(text)[: most + 1])
+    return line if len(line) <= most else f"{line[:most]}..."
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """What to say after an unknown `name`: the one that was probably meant, and the valid ones.
 

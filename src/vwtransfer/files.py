@@ -1,19 +1,75 @@
-"""Files are written whole or not at all, whatever happens to the process or the disk."""
+"""Files are written whole or not at all, whatever happens to the process or the disk.
+
+And only where they belong: a name that comes with a file from elsewhere is no path, and a link in
+a study's folder does not lead a write out of it.
+"""
 
 import contextlib
 import errno
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vwtransfer.errors import UserError
+from vwtransfer.errors import UserError, quoted
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+LONGEST_NAME = 200  # bytes of a name that files are called by; they add to it, and take 255
+LONGEST_FOREIGN = 80  # bytes of such a name that comes with a file from elsewhere
+LEFT_BEHIND = 86400.0  # seconds after which a temporary file is of a process that was killed
+_NAME = re.compile(r"\w[\w.+-]*")
+_TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
+_studies: dict[Path, bool] = {}  # folder -> whether it holds identity/
+_swept: set[Path] = set()
 
 T = TypeVar("T")
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of a file or folder on any system."""
+    return _NAME.fullmatch(text) is not None and len(text.encode()) <= LONGEST_NAME
+
+
+def file_safe(text: str) -> str:
+    """Any text as such a name, of at most LONGEST_FOREIGN bytes; `word` where nothing is left."""
+    name = re.sub(r"[^\w.+-]+", "_", text[:LONGEST_FOREIGN]).lstrip("_.+-").rstrip("_.")
+    return name.encode()[:LONGEST_FOREIGN].decode(errors="ignore") or "word"
+
+
+def keep_inside(folder: Path, *, claimed: bool = False) -> None:
+    """From now on no link leads what is written below a study's folder out of it.
+
+    Args:
+        folder: the study's.
+        claimed: whether it holds identity/ now: nothing is written below it once that is gone.
+    """
+    _studies[folder.absolute()] = claimed
+
+
+def check_place(path: Path) -> None:
+    """Refuses to write below the folder of a study what would not lie in that study.
+
+    Raises:
+        UserError: a link leads out of the folder, or it was deleted after it was claimed.
+    """
+    path = path.absolute()
+    for folder, claimed in _studies.items():
+        if not path.is_relative_to(folder):
+            continue
+        real = path.parent.resolve()
+        if not real.is_relative_to(folder.resolve()):
+            raise UserError(
+                f"{path} is not written: it would lie in {real}, outside of the study. Replace "
+                f"the link or name that leads out of {folder}."
+            )
+        if claimed and not (folder / "identity").is_dir():
+            raise UserError(
+                f"{folder} was deleted or moved while this process worked in it. Put it back and "
+                "run the same command again; without it, all begins anew."
+            )
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -55,10 +111,12 @@ def write_once(path: Path, write: Callable[[Path], None]) -> bool:
 
 def _write_temporary(path: Path, write: Callable[[Path], None], place: Callable[[Path], T]) -> T:
     """What `place` returns once it was given a whole file, on disk, to be put at `path`."""
+    check_place(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
+        _sweep(path.parent, temporary.stat().st_mtime - LEFT_BEHIND)
         mode = temporary.stat().st_mode
         write(temporary)
         temporary.chmod(mode)  # safetensors lets nobody else read, in a folder that people share
@@ -76,6 +134,18 @@ def _write_temporary(path: Path, write: Callable[[Path], None], place: Callable[
             temporary.unlink()
 
 
+def _sweep(folder: Path, before: float) -> None:
+    """Removes what killed processes left half written; once in each folder that is written to."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            old = _TEMPORARY.fullmatch(entry.name) and entry.stat().st_mtime < before
+            if old and entry.is_file(follow_symlinks=False):
+                Path(entry.path).unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` in UTF-8; see `write_atomically`."""
     write_atomically(path, lambda temporary: _write(temporary, text))
@@ -84,6 +154,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON; see `write_atomically`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What a file that this package wrote as JSON holds.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({quoted(error)}). Restore or delete it.") from error
 
 
 def _write(path: Path, text: str) -> None:
@@ -112,6 +195,13 @@ def explained(error: Exception, path: Path) -> UserError | None:
             f"{path.parent} may not be written to ({os.strerror(number)}). "
             "Choose another place with outputs=FOLDER."
         )
+    if number in (errno.ENAMETOOLONG, errno.ELOOP):
+        return UserError(
+            f"{path} cannot be written ({os.strerror(number)}). Choose shorter names, such as "
+            "name=NAME, or another place with outputs=FOLDER."
+        )
+    if number == errno.EISDIR:
+        return UserError(f"{path} cannot be written: a folder is in its place. Move it away.")
     if number in (errno.ENOTDIR, errno.EEXIST):
         return UserError(
             f"{path} cannot be written: a part of its path is a file, not a folder. "

@@ -1,6 +1,7 @@
 """The entry point: composes the config, checks it and hands it to what is to be done."""
 
 import gc
+import io
 import os
 import select
 import sys
@@ -15,11 +16,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from vwtransfer.config import Config, provenance
+from vwtransfer.config.command_line import as_typed
 from vwtransfer.config.composition import config_folder, prepare
 from vwtransfer.config.error_messages import Refused, explained, report, traceback_wanted
 from vwtransfer.config.renamed import new_choice
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError, nearest
+from vwtransfer.files import keep_inside
 
 
 class Action(NamedTuple):
@@ -66,11 +69,14 @@ def main() -> None:
     after Ctrl-C and 1 after a fault of the code.
     """
     gc.set_threshold(50_000)  # looking through what imports leave for good was a tenth of a start
+    _print_all_letters()
     arguments = sys.argv[1:]
     with_traceback = traceback_wanted(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, instead of being printed by Hydra
+    os.environ["PYTHONSAFEPATH"] = "1"  # processes started from here put no folder first, either
     prepare()
     try:
+        sys.argv[1:] = as_typed(arguments, config_folder())
         hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(
             _composed
         )()
@@ -90,6 +96,13 @@ def main() -> None:
         if line is not None:
             report(line)
         sys.exit(1 if line is None else 2)
+
+
+def _print_all_letters() -> None:
+    """A name that the terminal's encoding does not have is printed by its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _is_read() -> bool:
@@ -124,6 +137,7 @@ def dispatch(config: Config) -> None:
             f"action={config.action}: no such action. {nearest(config.action, ACTIONS)}"
         )
     action = ACTIONS[config.action]
+    keep_inside(config.folder)
     if action.writes:
         provenance.check(config)
     if action.shows and sys.stdout.isatty():

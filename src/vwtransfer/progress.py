@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -16,6 +17,20 @@ from rich.progress import (
 )
 
 LINE_EVERY = 15.0  # seconds
+
+
+def terminal(elsewhere: int | None = None, **options: Any) -> Console:
+    """Where a person reads; no text that is printed there is taken for markup or emoji.
+
+    Args:
+        elsewhere: the width of a file or a pipe, which has none of its own.
+        options: further ones of rich's `Console`.
+    """
+    options |= {"markup": False, "emoji": False}
+    console = Console(**options)
+    return (
+        console if console.is_terminal or elsewhere is None else Console(width=elsewhere, **options)
+    )
 
 
 class Stages:
@@ -54,19 +69,17 @@ class Stages:
 
 @contextmanager
 def stages(console: Console, enabled: bool) -> Iterator[Stages]:
-    """Bars on a terminal, a line now and then elsewhere, nothing where `enabled` is false."""
-    if not enabled:
-        yield Stages(None, Console(quiet=True))
-    elif not console.is_terminal:
+    """Bars on a terminal where they are `enabled`; else a line now and then."""
+    if not (enabled and console.is_terminal):
         yield Stages(None, console)
     else:
         columns = (
-            TextColumn("{task.description:<34}"),
+            TextColumn("{task.description:<34}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("ETA"),
+            TextColumn("ETA", markup=False),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=console) as progress:

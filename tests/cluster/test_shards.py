@@ -5,20 +5,25 @@ import errno
 import itertools
 import json
 import os
+import pwd
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
 
 from vwtransfer.cluster import claims, history, scheduler
-from vwtransfer.cluster.arrays import arrays
+from vwtransfer.cluster.arrays import arrays, send
 from vwtransfer.cluster.shards import shards
+from vwtransfer.cluster.worker import untracked
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
+from vwtransfer.errors import UserError
+from vwtransfer.progress import terminal
 from vwtransfer.words.cells import cells
 
 
@@ -73,6 +78,31 @@ def test_shards_are_spread_within_every_limit(
     assert all(array.jobs and array.running >= 1 for array in found)
     assert sum(array.running for array in found) <= max(running, 1)
     assert max(map(len, jobs)) - min(map(len, jobs)) <= 1
+
+
+def test_a_path_that_slurm_would_read_as_a_pattern_is_refused(
+    section5: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(section5, outputs=tmp_path / "50%a")
+    with pytest.raises(UserError, match=r"50%a/tiny_section5: SLURM reads % in the paths of logs"):
+        send(config, ["a"], untracked, terminal())
+    assert not config.folder.exists()
+
+
+def test_a_user_without_a_name_goes_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless(_: int) -> NoReturn:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nameless)  # as in a container
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    assert scheduler.current_user() == str(os.getuid())
+
+
+def test_only_one_place_asks_who_a_person_is() -> None:
+    package = Path(scheduler.__file__).parents[1]
+    asking = [p.name for p in package.rglob("*.py") if "getuser" in p.read_text(encoding="utf-8")]
+    assert asking == ["scheduler.py"]
 
 
 def test_a_cluster_that_takes_enough_jobs_gives_each_shard_its_own() -> None:
@@ -137,6 +167,49 @@ def test_a_claim_without_a_heartbeat_expires_and_its_owner_notices(tmp_path: Pat
             assert time.monotonic() < deadline
             time.sleep(0.01)
     assert claims.owner_of(path) == taken.owner  # what is lost is not given up twice
+
+
+WHOLE = dataclasses.asdict(dataclasses.replace(claims.UNKNOWN, host="vm", pid=1, token="t"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        json.dumps(WHOLE)[:40],
+        "[]",
+        "null",
+        json.dumps({"host": "vm"}),
+        json.dumps({**WHOLE, "pid": "1"}),
+        json.dumps({**WHOLE, "job": 7}),
+        "\0\0",
+    ],
+)
+def test_a_damaged_claim_is_held_by_nobody_known_until_it_expires(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "shard.json"
+    path.write_text(text)
+    assert claims.owner_of(path) == claims.UNKNOWN
+    assert claims.is_alive(path, claims.UNKNOWN, 60, time.time())
+    assert claims.take(path, expires=60) is None
+    os.utime(path, (1, 1))
+    assert claims.take(path, expires=60) is not None
+    assert claims.owner_of(path) != claims.UNKNOWN
+
+
+@pytest.mark.parametrize("pid", [-1, 2**70])
+def test_a_number_that_no_process_has_is_of_none(pid: int) -> None:
+    assert claims.process_of(pid, 0.0) is None
+
+
+def test_claims_without_a_sign_of_life_are_abandoned(tmp_path: Path) -> None:
+    dead, alive, given_up = (tmp_path / f"{name}.json" for name in ("dead", "alive", "given_up"))
+    dead.write_text(json.dumps(WHOLE))
+    claim = claims.take(alive, expires=0.6)
+    assert claim is not None
+    with claim:
+        assert claims.abandoned([dead, alive, given_up], expires=0.6) == [dead]
 
 
 def test_a_heartbeat_keeps_a_claim(tmp_path: Path) -> None:

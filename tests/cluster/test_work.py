@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +19,7 @@ from rich.console import Console
 from drawn import photos
 from vwtransfer import results
 from vwtransfer.cluster import archive, history, plan, status, submit, survey, worker
-from vwtransfer.cluster.claims import take
+from vwtransfer.cluster.claims import UNKNOWN, take
 from vwtransfer.cluster.scheduler import Entry
 from vwtransfer.cluster.shards import shards
 from vwtransfer.cluster.status import snapshot
@@ -73,9 +73,12 @@ def shown(study: Config) -> str:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """A study of two shards, done by `action=work`."""
+    """A study of two shards, done by `action=work`; who had one, on another machine, was dead."""
     study = config(tmp_path_factory.mktemp("done"))
-    worker.work(study)
+    path = survey.claim_path(study.folder, shards(study)[0])
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(asdict(replace(UNKNOWN, host="elsewhere", token="theirs"))))
+    worker.work(replace(study, cluster=replace(study.cluster, heartbeat_timeout_s=2.0)))
     return study
 
 

@@ -72,7 +72,10 @@ def test_nothing_heavy_is_imported_before_the_work() -> None:
         (["+trainer.file=${package:nowhere}"], "there is no package nowhere"),
         (["-m", "task=generation,detection", "delta=0.1,-1"], "delta=-1: must be at least 0"),
         (["-m", "model.generation.stepz=1,2"], "model.generation.stepz: unknown key"),
-        (["-m", "seed=0,1"], "two jobs of this sweep share outputs/study, but seed was 0, now 1"),
+        (
+            ["-m", "seed=0,1"],
+            "but seed was 0, now 1. Give each its own, as in 'name=study_${seed}'.",
+        ),
     ],
 )
 def test_bad_input_is_one_line_with_status_2_and_leaves_nothing(

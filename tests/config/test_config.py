@@ -36,6 +36,7 @@ def both_datasets(own: Path) -> DictConfig:
         ("seed", "one", "seed=one: must be a whole number"),
         ("name", "a/b", "name=a/b: must be a name"),
         ("name", "..", "name=..: must be a name"),
+        ("name", "x" * 300, "that starts with a letter or digit, of at most 200 bytes"),
         ("device", "gpu", "device=gpu: must be auto, cpu, cuda or cuda:N"),
         ("threads", 0, "threads=0: must be at least 1"),
         ("progress", "yes please", "progress=yes please: must be true or false"),

@@ -216,8 +216,10 @@ def test_a_json_that_cannot_be_read_is_refused_by_name(
     [
         (lambda text: text[: len(text) // 2], "is cut off or not XML"),
         (lambda text: '<!DOCTYPE a [<!ENTITY e "x">]>' + text, "declares a document type"),
-        (lambda text: text.replace("<xmin>", "<xmin>left"), "an object without name or box"),
-        (lambda text: text.replace("xmin", "x"), "an object without name or box"),
+        (lambda text: text.replace("<xmin>", "<xmin>left"), "its box is missing or not made of"),
+        (lambda text: text.replace("xmin", "x"), "its box is missing or not made of"),
+        (lambda text: text.replace("name>", "n>"), "has objects, but none with a name"),
+        (lambda text: '<?xml version="1.0" encoding="klingon"?>' + text, "unknown encoding"),
     ],
 )
 def test_an_xml_that_cannot_be_read_costs_its_image_only(

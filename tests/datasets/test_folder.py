@@ -1,6 +1,7 @@
 """A person's own photos become a dataset, and it is said what they are too few for."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,30 @@ def test_names_are_read_as_words() -> None:
     assert prompt_name("grey_sloth_plushie") == "grey sloth plushie"
     assert prompt_name("cat2") == prompt_name("cat_2") == "cat"
     assert prompt_name("2024") == "2024"
+    assert prompt_name("30_cat") == prompt_name("10_cat_2") == "cat"
+    assert prompt_name("2_chairs 2") == "chairs"
+
+
+def test_concepts_of_one_name_are_not_told_apart_by_it(tmp_path: Path) -> None:
+    photos(tmp_path, {"red": 3, "blue": 3, "lime": 3})
+    names = {"red": "mug", "blue": " Mug"}
+    lacks = folder(tmp_path, {**names, "lime": "lime"}).remarks.lacks
+    assert "red and blue have the same name in prompts, 'mug'" in lacks[NEGATIVES]
+    (remedy,) = re.findall("'(dataset.*?)'", lacks[NEGATIVES])
+    remedy = (
+        remedy.replace("drawn", "folder").replace("NAME", "red mug", 1).replace("NAME", "blue mug")
+    )
+    asked = ["dataset=folder", f"dataset.folder.root={tmp_path}", "anchor=dog", remedy]
+    told = compose(asked).dataset["folder"].concepts
+    assert told == {"red": "red mug", "blue": "blue mug", "lime": "lime"}
+    assert set(folder(tmp_path, dict(told)).remarks.lacks) == {BOXES}
+    own, others = (
+        photos(tmp_path / "own", {"red": 3}),
+        photos(tmp_path / "n", {"tan": 3, "pink": 4}),
+    )
+    assert NEGATIVES in folder(own, {"red": "Tan"}, negatives=str(others)).remarks.lacks
+    (others / "tan").rename(others / "pink2")  # two rivals of one name are told from what is not
+    assert NEGATIVES not in folder(own, {"red": "red"}, negatives=str(others)).remarks.lacks
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
@@ -215,3 +240,57 @@ def test_dreambooth_without_its_boxes_says_what_to_do(tmp_path: Path) -> None:
         DreamBooth(str(tmp_path), str(tmp_path / "boxes.json"), **wanted())
     dataset = DreamBooth(str(tmp_path), None, **wanted())
     assert set(notes_of(dataset).lacks) == {BOXES}
+
+
+def test_a_concept_has_the_photos_of_all_folders_in_its_folder(tmp_path: Path) -> None:
+    photos(tmp_path / "mug", {"red": 2, "tan": 3})
+    photo(tmp_path / "mug" / "tan" / "best" / "a.png", "lime")
+    photo(tmp_path / "mug" / "b.png", "lime", (9, 9))
+    (tmp_path / "mug" / "again").symlink_to(tmp_path / "mug")  # a loop
+    photos(tmp_path, {"blue": 4})
+    dataset = folder(tmp_path, concepts_in(tmp_path))
+    assert dict(dataset.concepts) == {"blue": "blue", "mug": "mug"}
+    assert sum(counts(dataset, "mug")) == 7
+
+
+def test_photos_beside_folders_of_photos_are_refused_with_what_to_write(tmp_path: Path) -> None:
+    root = tmp_path / "my_photos"
+    photos(root, {"red": 3})
+    for i in range(12):
+        photo(root / f"{i}.png", "lime", (20 + i, 8))
+    said = r"12 images lie in it and 3 in its folders \(red\)"
+    with pytest.raises(UserError, match=said) as e:
+        concepts_in(root)
+    (remedy,) = re.findall("write '(.*?)'", str(e.value))
+    asked = ["dataset=folder", f"dataset.folder.root={root}", "anchor=dog", remedy]
+    concepts = compose(asked).dataset["folder"].concepts
+    assert sum(counts(folder(root, dict(concepts)), "my_photos")) == 15
+    chosen = folder(root, {"red": "mug"})
+    assert "my_photos: left out 12 images that lie beside the folders of" in chosen.remarks.noted[0]
+    with pytest.raises(UserError, match=r"12 images lie in it .* Move the images of each concept"):
+        folder(photos(tmp_path / "own", {"blue": 4}), {"blue": "blue"}, negatives=str(root))
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.JPE", "a.mpo", "a.jp2", "a.ppm", "a.avif"])
+def test_an_image_is_what_pil_opens(tmp_path: Path, name: str) -> None:
+    kinds = {".mpo": "JPEG", ".jfif": "JPEG"}
+    photo(tmp_path / "red" / name, "red", format=kinds.get(Path(name).suffix))
+    photos(tmp_path, {"red": 3})
+    assert sum(counts(folder(tmp_path, concepts_in(tmp_path)), "red")) == 4
+
+
+def test_what_is_left_out_is_counted_with_its_reason(tmp_path: Path) -> None:
+    root = photos(tmp_path, {"red": 5})
+    for name in ("._00.png", ".DS_Store", "notes.txt", "clip.mov"):
+        (root / "red" / name).touch()
+    noted = folder(root, {"red": "red"}).remarks.noted
+    assert noted[:2] == (
+        "red: left out 1 hidden, such as ._00.png",
+        "red: left out 2 without an image's suffix, such as clip.mov",
+    )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "clip.mov").touch()
+    noted = folder(root, {"red": "red"}).remarks.noted
+    assert noted[0] == "other: left out 1 without an image's suffix, such as clip.mov"
+    with pytest.raises(UserError, match=r"no images here.* left out 1 without an image's suffix"):
+        concepts_in(tmp_path / "other")

@@ -2,11 +2,16 @@
 
 import io
 import json
+import os
+import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from drawn import photo, rectangle, wanted
 from vwtransfer.datasets import Box
@@ -14,6 +19,7 @@ from vwtransfer.datasets.bad_data import UnusableError, path_inside
 from vwtransfer.datasets.boxes import fitted, from_corners, from_width, turned
 from vwtransfer.datasets.folder import Folder
 from vwtransfer.datasets.images import examine, read_image
+from vwtransfer.datasets.manifest import read_manifest, write_manifest
 from vwtransfer.errors import UserError
 
 RED = (254, 0, 0)  # what JPEG makes of (255, 0, 0)
@@ -150,7 +156,18 @@ def bomb(path: Path) -> None:
     path.write_bytes(b"P4 20000 10000\n")  # a header is all that is read
 
 
-BROKEN = {
+def starting(data: bytes) -> Callable[[Path], Any]:
+    return lambda path: path.write_bytes(data + bytes(100))
+
+
+BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "phone.heic": (starting(b"\0\0\0\x18ftypheic"), "it is HEIC; convert it to JPEG"),
+    "burst.jpg": (starting(b"\0\0\0\x18ftypmif1"), "it is HEIC"),
+    "live.jpg": (starting(b"\0\0\0\x18ftypqt  "), "it is a video"),
+    "lfs.jpg": (starting(b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+    "page.jpg": (starting(b"\n<!DOCTYPE html><html>"), "it is an HTML page"),
+    "program.jpg": (starting(b"%!PS-Adobe-3.0 EPSF-3.0\n"), "PostScript, which is a program"),
+    "pipe.jpg": (os.mkfifo, "cannot be read .a pipe"),
     "truncated.jpg": (truncated, "damaged image"),
     "empty.jpg": (lambda path: path.write_bytes(b""), "the file is empty"),
     "text.jpg": (lambda path: path.write_text("no image"), "not an image that PIL can read"),
@@ -178,6 +195,105 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, file: str) -> 
     assert path_inside(tmp_path, "a/b.jpg") == tmp_path / "a" / "b.jpg"
 
 
+def test_a_png_with_long_texts_is_an_image(tmp_path: Path) -> None:
+    texts = PngInfo()
+    for key in ("workflow", "prompt"):
+        texts.add_text(key, "node " * 400_000, zip=True)
+    photo(tmp_path / "a.png", "red", pnginfo=texts)
+    assert read_image(tmp_path / "a.png").getpixel((0, 0)) == (255, 0, 0)
+
+
 def test_a_plain_photo_is_what_it_was(tmp_path: Path) -> None:
     path = photo(tmp_path / "plain.png", "red")
     assert read_image(path).getpixel((0, 0)) == (255, 0, 0)
+
+
+P3 = {  # columns are X, Y, Z of its primaries, adapted to D50
+    b"rXYZ": (0.51512, 0.24120, -0.00105),
+    b"gXYZ": (0.29198, 0.69225, 0.04189),
+    b"bXYZ": (0.15710, 0.06657, 0.78407),
+}
+SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+
+
+def display_p3() -> bytes:
+    """The profile of photos from phones: sRGB's with other primaries."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    (tags,) = struct.unpack_from(">I", data, 128)
+    for i in range(tags):
+        name, start, _ = struct.unpack_from(">4sII", data, 132 + 12 * i)
+        if name in P3:
+            struct.pack_into(">3i", data, start + 8, *(round(v * 65536) for v in P3[name]))
+    return bytes(data)
+
+
+def p3_as_srgb(colour: tuple[int, ...]) -> list[float]:
+    """By the definition of both colour spaces."""
+    value = np.array(colour) / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    there = np.linalg.solve(np.array(SRGB).T, np.array(list(P3.values())).T @ linear).clip(0, 1)
+    back = np.where(there <= 0.0031308, there * 12.92, 1.055 * there ** (1 / 2.4) - 0.055)
+    return list(back * 255)
+
+
+@pytest.mark.parametrize("colour", [(200, 100, 50), (60, 180, 90), (128, 128, 128), (255, 0, 0)])
+@pytest.mark.parametrize(("name", "mode"), [("a.png", "RGB"), ("a.png", "RGBA"), ("a.png", "P")])
+def test_colours_of_a_profile_become_those_of_srgb(
+    tmp_path: Path, name: str, mode: str, colour: tuple[int, int, int]
+) -> None:
+    image = Image.new("RGB", (4, 4), colour).convert(mode)
+    image.save(tmp_path / name, icc_profile=display_p3())
+    stored = read_image(tmp_path / name, use_profile=False).getpixel((1, 1))
+    assert stored == image.convert("RGB").getpixel((1, 1))
+    found = read_image(tmp_path / name).getpixel((1, 1))
+    assert found == pytest.approx(p3_as_srgb(stored), abs=1.6)  # type: ignore[arg-type]
+    assert examine(tmp_path / name).profile
+
+
+def test_of_transparent_pixels_only_the_colour_is_converted(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (2, 1), (200, 100, 50, 255))
+    image.putpixel((1, 0), (0, 0, 0, 0))
+    image.save(tmp_path / "a.png", icc_profile=display_p3())
+    found = read_image(tmp_path / "a.png")
+    assert found.getpixel((0, 0)) == pytest.approx(p3_as_srgb((200, 100, 50)), abs=1.6)
+    assert found.getpixel((1, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("profile", ["sRGB", "broken", "of CMYK", "none"])
+def test_pixels_without_a_profile_of_their_own_stay_as_they_are(
+    tmp_path: Path, profile: str
+) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    wrong = srgb[:16] + b"CMYK" + srgb[20:]
+    data = {"sRGB": srgb, "broken": b"no profile", "of CMYK": wrong, "none": None}[profile]
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png", icc_profile=data)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.png")), noise)
+    assert examine(tmp_path / "a.png").profile is None
+
+
+def test_gray_pixels_are_converted_from_a_profile_of_gray_or_of_colours(tmp_path: Path) -> None:
+    srgb = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    Image.new("L", (2, 2), 90).save(tmp_path / "a.png", icc_profile=display_p3())
+    assert read_image(tmp_path / "a.png").getpixel((0, 0)) == pytest.approx((90, 90, 90), abs=1)
+    srgb[16:20] = b"GRAY"  # without a gray curve it cannot be used
+    Image.new("L", (2, 2), 90).save(tmp_path / "b.png", icc_profile=bytes(srgb))
+    assert read_image(tmp_path / "b.png").getpixel((0, 0)) == (90, 90, 90)
+
+
+def test_a_study_reads_colours_as_when_it_was_begun(tmp_path: Path) -> None:
+    for i, data in enumerate((display_p3(), None, None)):
+        photo(tmp_path / "red" / f"{i}.png", "#c86432", (9 + i, 8), icc_profile=data)
+    keys = wanted(concepts={"red": "red"})
+    path = tmp_path / "manifest.json"
+    write_manifest(Folder(str(tmp_path), **keys).manifest, path)
+    assert [bool(each.profile) for each in read_manifest(path).of("red", "training")].count(
+        True
+    ) == 1
+    top = json.loads(path.read_text())
+    for image in top["images"]:
+        del image["profile"]  # as before profiles were read
+    for text, colours in ((path.read_text(), 2), (json.dumps(top), 1)):
+        path.write_text(text)
+        examples = Folder(str(tmp_path), manifest=str(path), **keys).training("red")
+        assert len({each.load().getpixel((0, 0)) for each in examples}) == colours

@@ -290,12 +290,12 @@ def test_what_action_figures_has_not_made_yet_is_said(whole: Path) -> None:
         (whole / "zepu.png").rename(picture)
 
 
-def test_a_report_that_cannot_be_written_loses_no_run(
-    copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_report_that_cannot_be_written_loses_no_run_and_is_said(copy: Path) -> None:
     (copy / "report.html").mkdir()
-    _write_report(copy, Console(width=200))
-    assert "the report could not be written" in capsys.readouterr().out
+    complaint = _write_report(copy, Console(quiet=True))
+    assert "the report could not be written" in complaint
+    assert "a folder is in its place" in complaint
+    assert _write_report(copy / "nowhere", Console(quiet=True)).endswith(f"outputs={copy}")
 
 
 def test_where_nothing_is_measured_or_shown_nothing_is_lacking(tmp_path: Path) -> None:

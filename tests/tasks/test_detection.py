@@ -1,15 +1,21 @@
 """Which regions a word of detection learns from, and what the detector is shown."""
 
+import time
+import weakref
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from drawn import Drawn, rectangle
 from vwtransfer.config.composition import compose
+from vwtransfer.datasets import Example
 from vwtransfer.models.embedding_space import Prompts
 from vwtransfer.models.owlv2 import Owlv2, Regions, encode_images
+from vwtransfer.models.owlv2_pixels import on_grey, pixels_of
 from vwtransfer.models.suite import build
 from vwtransfer.models.text_encoder import Encoded
 from vwtransfer.tasks.classification import Classification
@@ -49,6 +55,41 @@ def test_an_image_that_is_no_square_is_shown_on_grey(detection: Owlv2) -> None:
         encode_images(detection.model, detection.processor, [image]) for image in (wide, square)
     )
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (40, 64), (65, 64), (100, 80), (211, 300), (500, 3)])
+def test_the_pixels_are_the_librarys(detection: Owlv2, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    image, processor = Image.fromarray(noise), detection.processor.image_processor
+    expected = processor(on_grey(image), return_tensors="pt")["pixel_values"]
+    found = pixels_of(processor, image)
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    reduced = max(size) > 64
+    assert float((found - expected).abs().max()) <= (1e-5 if reduced else 0)
+
+
+def test_a_photo_of_a_phone_is_reduced_soon(detection: Owlv2) -> None:
+    photo, began = Image.effect_noise((1600, 1200), 90).convert("RGB"), time.process_time()
+    pixels_of(detection.processor.image_processor, photo)
+    assert time.process_time() - began < 5  # the library's blur takes ten times as long
+
+
+def test_photos_are_read_one_at_a_time(detection: Owlv2) -> None:
+    alive: set[int] = set()
+    most = 0
+
+    def load(number: int) -> Image.Image:
+        nonlocal most
+        image = Image.new("RGB", (80, 60), (number, 0, 0))
+        alive.add(number)
+        weakref.finalize(image, alive.discard, number)
+        most = max(most, len(alive))
+        return image
+
+    examples = [Example(str(i), "red", partial(load, i), (), ()) for i in range(5)]
+    parts = detection.encode_images(examples)
+    assert sum(len(part.box_MR4) for part in parts) == 5
+    assert most <= 2
 
 
 def test_a_word_that_cannot_be_read_is_claimed_of_no_image() -> None:

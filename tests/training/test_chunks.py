@@ -91,6 +91,20 @@ def test_the_halves_are_kept_when_the_job_is_started_again(tmp_path: Path) -> No
     assert all(one in stopped.store for one in TRAINABLE)
 
 
+@pytest.mark.parametrize("text", ["", '{"chunks": [{"words"', '{"chunks": [{"words": ["a/b"]}]}'])
+def test_a_damaged_partition_is_made_anew(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped = job(tmp_path, CELLS)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, stopping=lambda: True)
+    (partition,) = (tmp_path / "checkpoints").glob("*/partition.json")
+    partition.write_text(text)
+    train(stopped)
+    assert all(one in stopped.store for one in TRAINABLE)
+    assert f"{partition} is damaged" in caplog.text
+
+
 def test_when_not_even_one_word_fits_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"does not hold a single word of quadratic"):
         train(crowded(tmp_path, 0))

@@ -128,6 +128,8 @@ def test_every_method_has_its_place_on_the_page(config: Config) -> None:
     for method in config.benchmark.methods:
         assert f"| `{method}` |" in page
     assert "| `mine` |" in page
+    links = re.findall(r"\]\((.+?)\)", page)
+    assert links and all((config.folder / link).exists() for link in links)
     row = next(line for line in page.splitlines() if "| `least_squares` |" in line)
     metrics = r"0\.\d{3} \| 0\.\d{3}"  # in both directions
     estimate = r"-?\d\.\d\d \[-?\d\.\d\d, -?\d\.\d\d\]"

@@ -11,8 +11,8 @@ from typing import Any
 
 import psutil
 import torch
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vwtransfer.config import Config, DatasetConfig
 from vwtransfer.datasets import BOXES, Dataset, held_out_examples, notes_of, training_examples
@@ -21,6 +21,7 @@ from vwtransfer.models import Model
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import Suite, build, build_part
 from vwtransfer.models.support import support_of
+from vwtransfer.progress import terminal
 from vwtransfer.results import NOT_CHECKED
 from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.words.cells import cells
@@ -50,8 +51,8 @@ def check(config: Config) -> None:
     found = list(findings(config))
     table = Table("what", "", "detail")
     for each in found:
-        table.add_row(each.what, f"[{STYLE[each.state]}]{each.state}", each.detail)
-    console = Console()
+        table.add_row(each.what, Text(each.state, STYLE[each.state]), each.detail)
+    console = terminal()
     console.print(table if console.is_terminal else _lines(found), soft_wrap=True)
     failed = [each.what for each in found if each.state == FAILED]
     if failed:

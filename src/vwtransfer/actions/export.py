@@ -1,11 +1,11 @@
 """action=export: one word, as other tools load it, in the space of a generation model."""
 
-from rich.console import Console
-
 from vwtransfer.actions.transfer_word import chosen_model, transfer_word, word_of
 from vwtransfer.config import Config
+from vwtransfer.files import file_safe
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build
+from vwtransfer.progress import terminal
 from vwtransfer.words.formats import WRITERS
 
 
@@ -25,8 +25,9 @@ def export(config: Config) -> None:
     widths = [encoder.width for encoder in encoders.values()]
     assert config.word is not None
     origin = target if source == target else f"{source}_to_{target}"
-    folder = config.folder / "exported" / config.format / origin / f"{word.name}-{config.word.stem}"
+    name = file_safe(f"{word.name}-{config.word.stem}")
+    folder = config.folder / "exported" / config.format / origin / name
     path = WRITERS[config.format](vectors_KD, word.name, folder, widths)
-    Console().print(
+    terminal().print(
         f"{len(vectors_KD)} vectors of width {vectors_KD.shape[1]}: {path}", soft_wrap=True
     )

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from vwtransfer.analysis.word_pictures import Measuring, write_pictures, write_targets
@@ -23,7 +22,7 @@ from vwtransfer.interrupts import deferred
 from vwtransfer.models import Model
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build, build_part
-from vwtransfer.progress import stages
+from vwtransfer.progress import stages, terminal
 from vwtransfer.report import write_report
 from vwtransfer.report.figures import from_models
 from vwtransfer.report.study_reader import read_study
@@ -55,7 +54,7 @@ def run(config: Config) -> None:
         )
     suite = build(config, device)
     datasets = data_loading.opened(config)
-    console = Console()
+    console = terminal()
     with deferred() as stopping, stages(console, config.progress) as bars:
         study = Study(config, suite, datasets, trained, store, bars, stopping)
         proceed = _stopper(stopping)

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from rich.console import Console
 
 from vwtransfer.actions.transfer_word import chosen_model
 from vwtransfer.config import Config, DatasetConfig
@@ -17,10 +16,12 @@ from vwtransfer.datasets import Dataset, Example
 from vwtransfer.datasets.boxes import fitted
 from vwtransfer.datasets.coco_json import read_instances
 from vwtransfer.datasets.contact_sheet import Panel, draw_contact_sheet
+from vwtransfer.datasets.matching import photos_named
 from vwtransfer.datasets.proposals import Proposal, add_proposals, listed
 from vwtransfer.errors import UserError
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build, build_part
+from vwtransfer.progress import terminal
 
 
 def run(config: Config) -> None:
@@ -48,7 +49,7 @@ def run(config: Config) -> None:
     name = chosen_model(config, "target", detectors, detectors)
     use_threads(config.threads)
     detector: Any = build(config, torch_device(config.device)).models[name]
-    console = Console()
+    console = terminal()
     for dataset in chosen:
         console.print(_propose(dataset, detector), soft_wrap=True, highlight=False)
 
@@ -60,20 +61,22 @@ def _propose(config: DatasetConfig, detector: Any) -> str:
         raise UserError(f"{key}.boxes=null: say where the boxes are to be written.")
     path = Path(config.node["boxes"]).expanduser()
     dataset: Dataset = build_part({**config.node, "boxes": None, "manifest": None}, key)
-    known = listed(path)
+    examples = [
+        example
+        for concept in config.concepts
+        for example in [*dataset.training(concept), *dataset.held_out(concept)]
+    ]
+    ids = [example.id for example in examples]
+    known = photos_named(listed(path), ids)
     found = []
     for concept, name in config.concepts.items():
-        examples = [*dataset.training(concept), *dataset.held_out(concept)]
-        waiting = [example for example in examples if example.id not in known]
+        waiting = [each for each in examples if each.concept == concept and each.id not in known]
         found += proposals(waiting, detector, detector.prompt_template.format(name))
     add_proposals(path, found)
     sheet = path.with_suffix(".png")
     annotated = read_instances(path).images
-    panels = [
-        Panel(example.id, example.load(), annotated[example.id].objects)
-        for concept in config.concepts
-        for example in [*dataset.training(concept), *dataset.held_out(concept)]
-    ]
+    named = photos_named(annotated, ids)
+    panels = [Panel(each.id, each.load(), annotated[named[each.id]].objects) for each in examples]
     draw_contact_sheet(panels, sheet)
     waiting_boxes = sum(not each.verified for panel in panels for each in panel.objects)
     return (

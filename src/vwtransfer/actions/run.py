@@ -1,6 +1,7 @@
 """action=run: trains words, transfers them, measures all of it, and draws what came out."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,12 +12,13 @@ from vwtransfer import results, tracking
 from vwtransfer.analysis.word_pictures import write_targets
 from vwtransfer.cluster.archive import restore
 from vwtransfer.config import Config, provenance
+from vwtransfer.errors import UserError
 from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec
 from vwtransfer.files import write_text
 from vwtransfer.interrupts import deferred
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build
-from vwtransfer.progress import stages
+from vwtransfer.progress import stages, terminal
 from vwtransfer.results.summary import WIDTH, print_summary, write_summary
 from vwtransfer.study import Study, data_loading, measure_words, measured, train_words
 from vwtransfer.tasks.registry import tasks_of
@@ -60,15 +62,16 @@ def run(config: Config) -> None:
                         write_targets(config.folder, dataset)
             except KeyboardInterrupt as interrupt:
                 raise KeyboardInterrupt(_saved(study)) from interrupt
-        _conclude(study, console)
+        complaint = _conclude(study, console)
     if tracker.outcome:
         console.print(tracker.outcome, highlight=False, soft_wrap=True)
+    if complaint:
+        raise UserError(complaint)
 
 
 def _console() -> Console:
     """The terminal; a file or a pipe is given the width that tables need."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+    return terminal(WIDTH)
 
 
 def _saved(study: Study) -> str:
@@ -80,8 +83,12 @@ def _saved(study: Study) -> str:
     )
 
 
-def _conclude(study: Study, console: Console) -> None:
-    """Results in one table, pictures, and the summary a person reads first."""
+def _conclude(study: Study, console: Console) -> str:
+    """Results in one table, pictures, and the summary a person reads first.
+
+    Returns:
+        What kept the report from being written; empty where nothing did.
+    """
     folder = study.config.folder
     failures = [failure for cell in study.cells if (failure := study.store.failure(cell))]
     remarks = [
@@ -92,29 +99,31 @@ def _conclude(study: Study, console: Console) -> None:
         write_text(folder / "summary.txt", "\n".join(["nothing was measured", *remarks]) + "\n")
         console.print(f"nothing was measured; words: {folder / 'words'}", soft_wrap=True)
         study.tracker.conclude(None)
-        return
+        return ""
     frame = results.finish(folder, _without_value(study, failures))
     study.tracker.conclude(frame)
     write_summary(frame, folder / "summary.txt", study.cells, remarks)
     print_summary(frame, console, study.cells, remarks)
-    if study.config.report:
-        _write_report(folder, console)
+    complaint = _write_report(folder, console) if study.config.report else ""
     _report_failures(study, failures, console)
     console.print(f"results, words and figures: {folder}", soft_wrap=True)
+    return complaint
 
 
-def _write_report(folder: Path, console: Console) -> None:
-    """Figures and the report; a fault in drawing them loses no result."""
+def _write_report(folder: Path, console: Console) -> str:
+    """Figures and the report; a fault in drawing them loses no result, and is returned."""
+    again = shlex.join(
+        ["vwtransfer", "action=report", f"name={folder.name}", f"outputs={folder.parent}"]
+    )
     from vwtransfer.report import write_report  # its libraries take seconds that no job needs
 
     try:
         console.print(f"report: {write_report(folder)}", soft_wrap=True)
+        return ""
     except Exception as error:
-        console.print(
-            f"[red]the report could not be written[/red] ({type(error).__name__}: {error}); all "
-            f"results are saved. To try again: vwtransfer action=report name={folder.name} "
-            f"outputs={folder.parent}",
-            soft_wrap=True,
+        return (
+            f"the report could not be written ({type(error).__name__}: {error}); all results are "
+            f"saved. To try again: {again}"
         )
 
 
@@ -151,8 +160,9 @@ def _report_failures(study: Study, failures: Sequence[Failure], console: Console
     write_text(path, "\n".join(["word,step,reason", *lines]) + "\n")
     first = failures[0]
     console.print(
-        f"[red]{len(failures)} of {len(study.cells)} words failed[/red], such as {first.cell.key} "
+        f"{len(failures)} of {len(study.cells)} words failed, such as {first.cell.key} "
         f"at step {first.step}: {first.reason}. All are in {path}; to try them again, delete "
         f"{study.config.folder / 'words'}/**/*.failed.json and run the same command.",
+        style="red",
         soft_wrap=True,
     )

@@ -1,6 +1,6 @@
 """Tables that are written a part at a time, a parquet file each: activations/ and neighbours/."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -32,21 +32,38 @@ def is_current(path: Path, made_from: str) -> bool:
         return False
 
 
-def read_parts(folder: Path) -> tuple[pd.DataFrame, list[Path]]:
+def read_parts(folder: Path, columns: Collection[str]) -> tuple[pd.DataFrame, list[Path]]:
     """All parts in one table (empty where there are none), and the files that are left out.
 
-    These are files that cannot be read, and beside current ones those of a former version, whose
-    rows name tasks (`trained_for`) in place of models.
+    These are files that cannot be read or lack a column, and beside current ones those of a former
+    version, whose rows name tasks (`trained_for`) in place of models.
+
+    Args:
+        folder: of the parts.
+        columns: what a current one holds.
     """
     tables, left_out = {}, []
     for path in sorted(folder.glob("*.parquet")):
         try:
-            tables[path] = pq.read_table(path, partitioning=None).replace_schema_metadata()
-        except (pa.ArrowException, OSError):
+            if not path.is_file():
+                raise OSError("no file")
+            table = pq.read_table(path, partitioning=None).replace_schema_metadata()
+            table.validate(full=True)
+            if not _is_former(table) and not set(columns) <= set(table.column_names):
+                raise ValueError("other columns")
+            tables[path] = table
+        except (pa.ArrowException, OSError, ValueError):
             left_out.append(path)
-    former = [path for path, table in tables.items() if "trained_for" in table.column_names]
+    former = [path for path, table in tables.items() if _is_former(table)]
     if len(former) < len(tables):
         left_out += former
     whole = [table for path, table in tables.items() if path not in left_out]
-    frame = pa.concat_tables(whole, promote_options="default").to_pandas() if whole else None
+    try:
+        frame = pa.concat_tables(whole, promote_options="default").to_pandas() if whole else None
+    except pa.ArrowException:  # columns of several types
+        return pd.DataFrame(), [*left_out, *tables]
     return (pd.DataFrame() if frame is None else frame), left_out
+
+
+def _is_former(table: pa.Table) -> bool:
+    return "trained_for" in table.column_names

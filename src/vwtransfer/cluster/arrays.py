@@ -69,8 +69,14 @@ def send(
         The folder of the submission, if there was one.
 
     Raises:
-        UserError: SLURM refuses, or the user's jobs are as many as it takes.
+        UserError: SLURM refuses, the user's jobs are as many as it takes, or the study's path
+            holds a %.
     """
+    if "%" in str(config.folder.resolve()):
+        raise UserError(
+            f"{config.folder.resolve()}: SLURM reads % in the paths of logs as a pattern. Choose "
+            "another place with outputs=FOLDER."
+        )
     found = arrays(keys, config.cluster.max_running_jobs, _room(config), _array_size(config))
     if config.submit.dry_run:
         _write_scripts(config, found, console)

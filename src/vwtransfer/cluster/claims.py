@@ -6,13 +6,12 @@ result stands.
 """
 
 import contextlib
-import getpass
 import json
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from types import TracebackType
 
 import psutil
 
+from vwtransfer.cluster.scheduler import current_user
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_once, write_text
 
@@ -50,6 +50,14 @@ class Owner:
     user: str = ""
     cluster: str = ""
     restart: int = 0
+
+    def __str__(self) -> str:
+        job = f", job {self.job}" if self.job else ""
+        return f"process {self.pid} on {self.host}{job}, since {self.since}"
+
+
+UNKNOWN = Owner(host="?", pid=0, began=0.0, job=None, since="?", token="")
+"""Who holds a claim that cannot be read."""
 
 
 def current_job() -> str | None:
@@ -124,7 +132,7 @@ def take(
         job=current_job(),
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         token=os.urandom(8).hex(),
-        user=getpass.getuser(),
+        user=current_user(),
         cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
         restart=int(os.environ.get("SLURM_RESTART_COUNT", 0)),
     )
@@ -139,22 +147,58 @@ def take(
 
 
 def owner_of(path: Path) -> Owner | None:
-    """Who holds the claim, dead or alive; None where nobody does."""
+    """Who holds the claim, dead or alive; None where nobody does.
+
+    A claim that the disk has damaged is UNKNOWN's, until it expires.
+    """
     try:
-        return Owner(**json.loads(path.read_text(encoding="utf-8")))
+        owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError):
+        return UNKNOWN
+    texts = (owner.host, owner.job or "", owner.since, owner.user, owner.cluster)
+    whole = isinstance(owner.pid, int) and isinstance(owner.began, int | float)
+    return owner if whole and all(isinstance(each, str) for each in texts) else UNKNOWN
 
 
 def is_alive(path: Path, owner: Owner, expires: float, now: float) -> bool:
     """Whether the owner still works, as far as can be seen from here."""
-    here = (owner.host, owner.user) == (socket.gethostname(), getpass.getuser())
+    here = (owner.host, owner.user) == (socket.gethostname(), current_user())
     if here and process_of(owner.pid, owner.began) is None:  # others' need not be seen
         return False
     try:
         return now - path.stat().st_mtime < expires
     except FileNotFoundError:
         return False
+
+
+def abandoned(paths: Sequence[Path], expires: float) -> list[Path]:
+    """Those of some claims whose owners died; waits until it is seen of each.
+
+    A living owner gives a sign of life in a BEATS-th of `expires`, a dead one none until then.
+    """
+    seen = {path: _stamp(path) for path in paths}
+    found = []
+    while seen:
+        for path, before in list(seen.items()):
+            owner = owner_of(path)
+            if owner is None or _stamp(path) != before:
+                del seen[path]
+            elif not is_alive(path, owner, expires, clock(path.parent)):
+                found.append(path)
+                del seen[path]
+        if seen:
+            time.sleep(min(1.0, expires / BEATS / 4))
+    return found
+
+
+def _stamp(path: Path) -> float | None:
+    """When a claim's owner last gave a sign of life; None where there is no claim."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def clock(folder: Path) -> float:
@@ -192,7 +236,7 @@ def process_of(pid: int, began: float) -> psutil.Process | None:
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
         return process if abs(process.create_time() - began) < CLOCK_SET else None
-    except psutil.Error:
+    except (psutil.Error, ValueError, OverflowError):  # the latter of a number that no process has
         return None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vwtransfer.cluster.claims import current_job
 from vwtransfer.cluster.shards import Shard
-from vwtransfer.files import explained
+from vwtransfer.files import check_place, explained
 
 STARTED, STOPPED, FAILED, FINISHED, AGAIN = "started", "stopped", "failed", "finished", "again"
 
@@ -63,6 +63,7 @@ def record(folder: Path, shard: Shard, entry: Event) -> None:
         UserError: the disk is full or the folder may not be written to.
     """
     path = history_path(folder, shard)
+    check_place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps(asdict(entry)) + "\n"

@@ -5,7 +5,6 @@
 starts those of a submission; `submit` runs it in a session of its own.
 """
 
-import json
 import pickle
 import signal
 import sys
@@ -16,7 +15,7 @@ import psutil
 import submitit
 
 from vwtransfer.cluster.claims import process_of
-from vwtransfer.files import write_json
+from vwtransfer.files import read_json, write_json
 
 
 def start(folder: Path) -> None:
@@ -41,7 +40,7 @@ def start(folder: Path) -> None:
 
 def alive_controllers(path: Path) -> list[psutil.Process]:
     """The processes of a record that still run on this machine."""
-    records = json.loads(path.read_text(encoding="utf-8"))
+    records = read_json(path)
     found = (process_of(record["pid"], record["began"]) for record in records)
     return [process for process in found if process is not None]
 

@@ -39,6 +39,14 @@ class Entry:
         return self.state in RUNNING
 
 
+def current_user() -> str:
+    """Whose this process is: a name, or the number of a user that has none, as in containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
 def is_here() -> bool:
     """Whether jobs can be submitted from this machine."""
     return shutil.which("sbatch") is not None
@@ -46,7 +54,7 @@ def is_here() -> bool:
 
 def queue(users: Iterable[str] = ()) -> list[Entry] | None:
     """Jobs of this user and others that wait or run, each task of an array on its own."""
-    whose = ",".join(sorted({getpass.getuser(), *users}))
+    whose = ",".join(sorted({current_user(), *users}))
     text = _ask("squeue", "--noheader", "--array", "--user", whose, "--format", "%i|%T|%r|%N|%u|%j")
     if text is None:
         return None
@@ -77,7 +85,7 @@ def submit_limit(account: str | None, partition: str | None) -> int | None:
         "--parsable2",
         "show",
         "associations",
-        f"user={getpass.getuser()}",
+        f"user={current_user()}",
         "format=Account,Partition,MaxSubmitJobs,GrpSubmitJobs",
     )
     limits = []

@@ -4,10 +4,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import yaml
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
+from rich.text import Text
 
 from vwtransfer.cluster import scheduler
 from vwtransfer.cluster.archive import restore
@@ -24,7 +23,7 @@ from vwtransfer.cluster.survey import (
 )
 from vwtransfer.cluster.time_estimates import rate, time_estimates, total_hours
 from vwtransfer.config import Config, provenance
-from vwtransfer.config.validation import checked
+from vwtransfer.config.saved import read_config
 from vwtransfer.errors import UserError
 from vwtransfer.words.store import WordStore
 
@@ -53,15 +52,14 @@ def submitted(config: Config) -> Config:
     """The config of the latest submission under this name; `config` where there was none.
 
     Raises:
-        UserError: the study is of a former version.
+        UserError: the study is of a former version, or its config cannot be read.
     """
     provenance.refuse_former(config)
-    path = _submission(config)
-    if not path.is_file():
-        return config
-    kept = yaml.safe_load(path.read_text(encoding="utf-8"))
     now = {name: config.composed[name] for name in ("outputs", "name", "status")}
-    return checked({**kept, **now})
+    try:
+        return read_config(_submission(config), **now)
+    except FileNotFoundError:
+        return config
 
 
 def _submission(config: Config) -> Path:
@@ -105,19 +103,19 @@ def _pace(config: Config, found: Survey) -> list[str]:
     return [f"{duration(3600 * taken)} of jobs expected; no rate yet: it takes two finished shards"]
 
 
-def _failures(config: Config, found: Survey) -> list[str]:
+def _failures(config: Config, found: Survey) -> list[Text]:
     """The failed shards and words with their reasons, and what ended without a word."""
-    lines = []
+    lines: list[Text] = []
     store = WordStore(config.folder / "words")
     for state in found.states:
         if state.standing == FAILED and state.last is not None:
             log = f"  log: {state.last.log}" if state.last.log else ""
-            lines.append(f"[red]failed[/] {escape(f'{state.shard.key}: {state.last.reason}{log}')}")
+            lines.append(_line("failed", "red", f"{state.shard.key}: {state.last.reason}{log}"))
         elif state.failed_words:
             for cell in state.shard.cells:
                 if failure := store.failure(cell):
                     reason = f"{cell.key}: step {failure.step}: {failure.reason}"
-                    lines.append(f"[red]failed[/] {escape(reason)}")
+                    lines.append(_line("failed", "red", reason))
     ended = [state for state in found.states if interrupted(state)]
     asked = ended[: max(0, MOST_FAILURES - len(lines))]
     said = scheduler.ended([s.last.job for s in asked if s.last and s.last.job])
@@ -130,13 +128,17 @@ def _failures(config: Config, found: Survey) -> list[str]:
             f"{state.shard.key}: job {last.job or '-'} on {last.host} "
             f"{how}; action=resume goes on from its checkpoint{log}"
         )
-        lines.append(f"[yellow]interrupted[/] {escape(what)}")
+        lines.append(_line("interrupted", "yellow", what))
     lines += _silent(config.folder, found)
     more = len(lines) - MOST_FAILURES
-    return lines[:MOST_FAILURES] + ([f"... and {more} more"] if more > 0 else [])
+    return lines[:MOST_FAILURES] + ([Text(f"... and {more} more")] if more > 0 else [])
 
 
-def _silent(folder: Path, found: Survey) -> list[str]:
+def _line(what: str, style: str, text: str) -> Text:
+    return Text.assemble((what, style), f" {text}")
+
+
+def _silent(folder: Path, found: Survey) -> list[Text]:
     """Shards whose job left the queue and never wrote anything here."""
     if not found.answered:
         return []
@@ -145,8 +147,9 @@ def _silent(folder: Path, found: Survey) -> list[str]:
     silent = [s for s in silent if s.shard.key in sent]
     if not silent:
         return []
-    return [
-        f"[yellow]never begun[/] {silent[0].shard.key} and {len(silent) - 1} more: their jobs left "
+    what = (
+        f"{silent[0].shard.key} and {len(silent) - 1} more: their jobs left "
         f"the queue and wrote nothing under {folder}. Do the nodes share this folder? Jobs that "
         "were cancelled while they waited look the same; action=resume submits them again."
-    ]
+    )
+    return [_line("never begun", "yellow", what)]

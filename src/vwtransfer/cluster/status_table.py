@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
+from vwtransfer import progress
 from vwtransfer.cluster.survey import DONE, FAILED, MISSING, QUEUED, RUNNING, State, total
 from vwtransfer.config import ModelConfig
 
@@ -16,8 +18,7 @@ WIDTH = 120
 
 def terminal() -> Console:
     """The terminal; a file or a pipe is given lines as long as they come."""
-    console = Console(soft_wrap=True, highlight=False)
-    return console if console.is_terminal else Console(width=WIDTH, soft_wrap=True, highlight=False)
+    return progress.terminal(WIDTH, soft_wrap=True, highlight=False)
 
 
 def status_table(states: Iterable[State], models: ModelConfig) -> Table:
@@ -55,12 +56,12 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
 
 
-def _row(states: Sequence[State]) -> list[ProgressBar | str]:
+def _row(states: Sequence[State]) -> list[ProgressBar | Text | str]:
     counts = total(states)
     words = sum(counts.values())
     bar = ProgressBar(max(1, words), counts[DONE], complete_style="green", finished_style="green")
     cells = [
-        f"[{style}]{counts[name]:,}[/]" if counts[name] else "[dim]0[/]"
+        Text(f"{counts[name]:,}", style if counts[name] else "dim")
         for name, style in STANDINGS.items()
     ]
     return [bar, f"{len(states):,}", *cells, f"{words:,}"]

@@ -1,7 +1,5 @@
 """What was submitted: which shards the jobs of each submission do."""
 
-import getpass
-import json
 import os
 import shlex
 import sys
@@ -12,11 +10,12 @@ from pathlib import Path
 import yaml
 
 from vwtransfer.cluster.local import alive_controllers
-from vwtransfer.cluster.scheduler import Entry
+from vwtransfer.cluster.scheduler import Entry, current_user
 from vwtransfer.config import Config
 from vwtransfer.config.composition import plain
+from vwtransfer.config.saved import read_config
 from vwtransfer.errors import UserError
-from vwtransfer.files import write_json, write_text
+from vwtransfer.files import read_json, write_json, write_text
 
 
 def write_submission(config: Config, arrays: Sequence[Sequence[Sequence[str]]]) -> Path:
@@ -32,7 +31,7 @@ def write_submission(config: Config, arrays: Sequence[Sequence[Sequence[str]]]) 
     folder = config.folder / "cluster" / "submissions" / os.urandom(4).hex()
     record = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "by": getpass.getuser(),
+        "by": current_user(),
         "command": shlex.join(sys.argv),
         "executor": config.cluster.executor,
         "arrays": [[list(keys) for keys in jobs] for jobs in arrays],
@@ -52,7 +51,7 @@ def refuse_other_shards(config: Config) -> None:
     path = config.folder / "cluster" / "config.yaml"
     if not path.is_file():
         return
-    former = yaml.safe_load(path.read_text(encoding="utf-8"))["submit"]["words_per_shard"]
+    former = read_config(path).submit.words_per_shard
     if former != config.submit.words_per_shard:
         raise UserError(
             f"submit.words_per_shard={config.submit.words_per_shard}: jobs of this study wait "
@@ -71,7 +70,7 @@ def jobs_of(folder: Path, entries: Iterable[Entry]) -> tuple[list[Entry], dict[s
 def submitters(folder: Path) -> set[str]:
     """Who submitted jobs of this study."""
     records = (folder / "cluster" / "submissions").glob("*/shards.json")
-    return {json.loads(path.read_text(encoding="utf-8"))["by"] for path in records}
+    return {read_json(path)["by"] for path in records}
 
 
 def sent_to_slurm(folder: Path) -> set[str]:
@@ -85,7 +84,7 @@ def waiting_here(folder: Path) -> set[str]:
     found: set[str] = set()
     for path in (folder / "cluster" / "submissions").glob("*/controllers.json"):
         if alive_controllers(path):
-            record = json.loads((path.parent / "shards.json").read_text(encoding="utf-8"))
+            record = read_json(path.parent / "shards.json")
             found.update(key for jobs in record["arrays"] for keys in jobs for key in keys)
     return found
 
@@ -94,7 +93,7 @@ def _arrays(folder: Path) -> dict[str, list[list[str]]]:
     """<submission>.<array> of SLURM -> for each of its jobs the keys of its shards."""
     found = {}
     for path in (folder / "cluster" / "submissions").glob("*/shards.json"):
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if record["executor"] == "slurm":
             for number, jobs in enumerate(record["arrays"]):
                 found[f"{path.parent.name}.{number}"] = jobs

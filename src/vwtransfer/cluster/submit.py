@@ -1,6 +1,5 @@
 """action=submit, resume, retry and cancel: from shards to jobs."""
 
-import getpass
 import os
 import pickle
 import shlex
@@ -68,14 +67,14 @@ def cancel(config: Config) -> None:
     config = submitted(config)
     console = terminal()
     found = survey(config)
-    mine = [entry.job for entry in found.entries if entry.user == getpass.getuser()]
+    mine = [entry.job for entry in found.entries if entry.user == scheduler.current_user()]
     refusals = scheduler.cancel(mine)
     records = (config.folder / "cluster" / "submissions").glob("*/controllers.json")
     processes = sum(local.cancel(path) for path in records)
     console.print(f"cancelled: {len(mine)} jobs, {processes} local processes")
     if refusals:
         raise UserError(f"scancel refuses: {'; '.join(refusals)}")
-    if others := sorted({entry.user for entry in found.entries} - {getpass.getuser()}):
+    if others := sorted({entry.user for entry in found.entries} - {scheduler.current_user()}):
         console.print(f"jobs of {', '.join(others)} go on: theirs to cancel", style="yellow")
     if not found.answered and scheduler.is_here():
         raise UserError("squeue does not answer, so that jobs may be left; try again later.")
@@ -96,7 +95,7 @@ def _submit(config: Config, open_tracker: OpenTracker, again: bool) -> None:
     claim = claims.wait_for(path, config.cluster.heartbeat_timeout_s, PATIENCE)
     if claim is None:
         owner = claims.owner_of(path)
-        who = f" ({owner.host}, process {owner.pid}, since {owner.since})" if owner else ""
+        who = f" ({owner})" if owner else ""
         raise UserError(f"{path}: another submission of this study is under way{who}.")
     with claim:
         if line := restore(config):

@@ -5,7 +5,6 @@ it answers, by squeue. Only shards that are not done are looked at closely, so t
 million words is surveyed in seconds.
 """
 
-import json
 import os
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.cluster.submissions import jobs_of, submitters, waiting_here
 from vwtransfer.config import Config
 from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec
-from vwtransfer.files import write_json
+from vwtransfer.files import read_json, write_json
 from vwtransfer.results import part_path, readable
 
 DONE, RUNNING, QUEUED, FAILED, MISSING = "done", "running", "queued", "failed", "missing"
@@ -193,7 +192,7 @@ def claim_path(folder: Path, shard: Shard) -> Path:
 def left_out(folder: Path) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
     """(model, dataset) pairs that cannot be trained, and that cannot be measured."""
     try:
-        record = json.loads((folder / "cluster" / "left_out.json").read_text(encoding="utf-8"))
+        record = read_json(folder / "cluster" / "left_out.json")
     except FileNotFoundError:
         return set(), set()
     trains, measures = ({(m, d) for m, d in record[name]} for name in ("train", "measure"))

@@ -20,7 +20,7 @@ from submitit.helpers import DelayedSubmission
 from vwtransfer import results
 from vwtransfer.cluster import history, survey
 from vwtransfer.cluster.archive import restore
-from vwtransfer.cluster.claims import Claim, owner_of, take
+from vwtransfer.cluster.claims import Claim, abandoned, owner_of, take
 from vwtransfer.cluster.scheduler import is_gone
 from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.config import Config, provenance
@@ -28,10 +28,11 @@ from vwtransfer.config.composition import from_plain, prepare
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.specs import EvalSpec
+from vwtransfer.files import keep_inside
 from vwtransfer.interrupts import deferred
 from vwtransfer.models.devices import still_computes, torch_device, use_threads
 from vwtransfer.models.suite import Suite, build
-from vwtransfer.progress import Stages, stages
+from vwtransfer.progress import Stages, stages, terminal
 from vwtransfer.results import Record
 from vwtransfer.study import Study, data_loading, measure_words, measured, train_words
 from vwtransfer.study.callbacks import Callbacks, NullTracker
@@ -77,16 +78,20 @@ class Work:
         """
         prepare()
         config = from_plain(self.composed)
-        provenance.check(config)
+        if (config.folder / "identity").is_dir():
+            provenance.check(config)
+            keep_inside(config.folder, claimed=True)
+        else:  # deleted since this was submitted
+            provenance.claim(config)
         provenance.save_process(config, self.command)
         given = config.cluster.executor == "slurm" and config.cluster.gpus
         if given and config.device == "auto" and not torch.cuda.is_available():
             raise UserError(
                 "device=auto: this job was given a GPU, and torch finds none on this node. Leave "
-                "the node out with cluster.additional_parameters={exclude: NODE}, or compute with "
-                "device=cpu."
+                "the node out with 'cluster.additional_parameters={exclude: NODE}', or compute "
+                "with device=cpu."
             )
-        console = Console(width=100)
+        console = terminal(width=100)
         by_key = {shard.key: shard for shard in _planned(config)}
         todo = [by_key[key] for key in self.keys if key in by_key]
         try:
@@ -114,12 +119,22 @@ def work(config: Config, open_tracker: OpenTracker = untracked) -> None:
         KeyboardInterrupt: Ctrl-C.
     """
     provenance.save(config)
-    console, loaded = Console(), LoadedStudy(config)
+    console, loaded = terminal(), LoadedStudy(config)
     with contextlib.suppress(UserError):  # a dataset that is not whole fails its own shards below
         look_at_datasets(config, loaded.suite, console)
     if line := restore(config):
         print(line, flush=True)
     failed = do(config, _planned(config), console, open_tracker, loaded)
+    left = {
+        survey.claim_path(config.folder, shard): shard
+        for shard in _planned(config)
+        if not survey.is_complete(config, shard) and not _has_failed(config, shard)
+    }
+    if left:  # who has them on another machine may be dead, which only time tells
+        seconds = config.cluster.heartbeat_timeout_s
+        console.print(f"{len(left)} shards: waiting up to {seconds:g} s for a sign of their owners")
+    dead = [left[path] for path in abandoned(list(left), config.cluster.heartbeat_timeout_s)]
+    failed += do(config, dead, console, open_tracker, loaded)
     if failed:
         raise UserError(f"{len(failed)} shards failed: {'; '.join(failed)}")
 
@@ -184,9 +199,8 @@ def do(
                 failed.append(f"{shard.key}: {error}")
                 continue
             if claim is None:
-                owner = owner_of(path)
-                where = f"{owner.host} (job {owner.job})" if owner else "another process"
-                console.print(f"{shard.key}: left to {where}", highlight=False, soft_wrap=True)
+                left_to = f"{shard.key}: left to {owner_of(path) or 'another process'}"
+                console.print(left_to, highlight=False, markup=False, soft_wrap=True)
                 continue
             began = time.monotonic()
             with claim:

@@ -1,10 +1,10 @@
 """What a study is made of: the composed YAML of conf/, checked at the door and then read-only.
 
-`composition.compose(["experiment=demo"])` gives a `Config`, as the entry point does.
-Attributes are named as the keys in YAML are. The selection (`concept`, `anchor`, `delta`,
-`extra_grids`) becomes `products`; see `words.cells`. Parts that are swapped by config (a dataset, a
-model, the judge, the transfer method) are kept as plain dictionaries with a `_target_`; those of
-this package have a schema (`config.models`, `config.datasets`), a user's own take what they like.
+`composition.compose(["experiment=demo"])` gives a `Config`, as the entry point does. Attributes are
+named as the keys in YAML. The selection (`concept`, `anchor`, `delta`, `extra_grids`) becomes
+`products`; see `words.cells`. Parts that are swapped by config (a dataset, a model, the judge, the
+transfer method) are plain dictionaries with a `_target_`; those of this package have a schema
+(`config.models`, `config.datasets`), a user's own take what they like.
 """
 
 import shlex
@@ -222,7 +222,7 @@ class WandbConfig:
     """What is reported to wandb; changes no number of the study.
 
     Attributes:
-        mode: auto is online where there is an API key and the server answers, else offline.
+        mode: auto: online where there is an API key and the server answers, else offline.
         entity: None: the default one of the API key.
         granularity: a run for each job (shard), or for each word.
         log_every_n_steps: training steps between two reports.
@@ -277,10 +277,10 @@ class Config:
 
     Attributes:
         action: what is done with it; see `main.ACTIONS`.
-        name: the experiment's; with `outputs` the folder it lives in.
+        name, outputs: the folder it lives in is <outputs>/<name>.
         kept: folder of finished words and rows that git tracks; see `cluster.archive`.
         device: auto, cpu, cuda or cuda:N.
-        threads: torch's in a process; None: as many as the machine has cores.
+        threads: torch's in a process; None: as many as there are cores.
         task: the tasks in whose models words are trained.
         direction: (source model, target model) of every transfer.
         products: the words; their union is trained.
@@ -289,15 +289,14 @@ class Config:
         benchmark: what action=benchmark compares.
         word: the file of a word to apply or export.
         source: the model that the word is of; None: as its file says, or the only generator.
-        target: the model that applies it, or that it is exported for; None: the only one to choose.
+        target: the model it is applied in or exported for; None: the only one to choose.
         images: files and folders of images that a word is applied to.
         format: of the file that a word is exported to.
         cluster: where jobs run.
         submit, status, archive: of the actions of these names.
         cache: where what frozen models see in images is kept.
-        progress: whether bars are drawn.
-        report: whether action=run draws figures and report at its end.
-        debug: whether errors come with a traceback.
+        progress: whether bars are drawn; else lines tell of it.
+        report, debug: whether a run ends with a report, and errors come with a traceback.
         composed: the whole composed config, as plain values.
     """
 
@@ -346,5 +345,6 @@ class Config:
     @property
     def command(self) -> str:
         """How a shell asks for more of this study, by its name alone."""
-        place = [] if self.outputs == Path("outputs") else [f"outputs={self.outputs}"]
+        quote = '"' * bool(set(",[]{}") & set(str(self.outputs)))  # else Hydra reads several values
+        place = [f"outputs={quote}{self.outputs}{quote}"] * (self.outputs != Path("outputs"))
         return shlex.join(["vwtransfer", f"name={self.name}", *place])

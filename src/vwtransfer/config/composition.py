@@ -1,5 +1,6 @@
 """Where conf/ is, and how it is put together outside the entry point."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -12,7 +13,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from vwtransfer.config import Config
+from vwtransfer.config.command_line import as_typed
 from vwtransfer.config.photo_folders import anchors_for, concepts_in
+from vwtransfer.config.schema import convert
 from vwtransfer.config.validation import checked, validated
 from vwtransfer.errors import UserError, nearest
 
@@ -39,21 +42,30 @@ def package_folder(module: str) -> str:
     return str(Path(spec.submodule_search_locations[0]))
 
 
-def _concepts_in(root: str) -> dict[str, str]:
-    return concepts_in(Path(root).expanduser())
+def _expanded(path: Any) -> str:
+    return str(Path(str(path)).expanduser())
+
+
+def _variable(name: str, default: str) -> str:
+    """A variable of the environment; `default` where it is not set, or empty."""
+    return os.environ.get(name) or default
+
+
+def _concepts_in(root: Any) -> dict[str, str]:
+    return concepts_in(Path(_expanded(convert(str, root, "dataset.folder.root"))))
 
 
 def _anchors_for(concepts: DictConfig, chosen: Any) -> list[str]:
     return anchors_for({str(key): name for key, name in concepts.items()}, chosen)
 
 
-def _dataset_named(name: str | None) -> DictConfig | None:
+def _dataset_named(name: Any) -> DictConfig | None:
     """The config of a dataset; None for a folder of images.
 
     Raises:
         UserError: there is neither a folder nor a dataset of this name.
     """
-    if name is None or Path(name).expanduser().is_dir():
+    if name is None or Path(_expanded(convert(str, name, "negatives"))).is_dir():
         return None
     files = {path.stem: path for path in (config_folder() / "dataset").glob("*.yaml")}
     del files["folder"]
@@ -71,6 +83,8 @@ def prepare() -> None:
     """
     OmegaConf.register_new_resolver("package", package_folder, replace=True)
     OmegaConf.register_new_resolver("concepts_in", _concepts_in, replace=True)
+    OmegaConf.register_new_resolver("expanded", _expanded, replace=True)
+    OmegaConf.register_new_resolver("variable", _variable, replace=True)
     OmegaConf.register_new_resolver("anchors_for", _anchors_for, replace=True)
     OmegaConf.register_new_resolver("dataset_named", _dataset_named, replace=True)
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
@@ -96,7 +110,8 @@ def composed(overrides: Sequence[str] = (), config_dir: Path | None = None) -> D
     own = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return hydra_compose("config", overrides=[*own, *overrides])
+        typed = as_typed(overrides, config_folder())
+        return hydra_compose("config", overrides=[*own, *typed])
 
 
 def plain(config: Config) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from vwtransfer.config.schema import Bounds
@@ -24,8 +25,8 @@ class _Photos:
     training_images: Annotated[int, Bounds(least=2)]
     held_out_images: Count
     seed: Annotated[int, Bounds(least=0)]
-    root: str
-    manifest: str | None
+    root: Path
+    manifest: Path | None
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ImageNet(_Photos):
 class DreamBooth(_Photos):
     """See `dreambooth.DreamBooth`."""
 
-    boxes: str | None
+    boxes: Path | None
     allow_unverified: bool
 
 
@@ -64,9 +65,9 @@ class PascalVOC(_Photos):
 class Folder(_Photos):
     """See `folder.Folder`."""
 
-    boxes: str | None
+    boxes: Path | None
     allow_unverified: bool
-    negatives: str | None
+    negatives: Path | None
     distractors: Mapping[str, Any] | None
 
 

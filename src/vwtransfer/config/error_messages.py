@@ -2,24 +2,31 @@
 
 import os
 import re
+import shlex
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vwtransfer import files
+from vwtransfer.config.command_line import not_utf8, remedy
 from vwtransfer.config.composition import composed, config_folder
 from vwtransfer.config.renamed import new_choice, new_key
 from vwtransfer.errors import UserError, nearest
 
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<key>[^']+)'")
-_UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '(?P<group>.+)/(?P<choice>[^/']+)'")
+_UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '(?P<group>.+)/(?P<choice>[^/']*)'")
+_TWICE = re.compile(r"Multiple values for (\S+)\.|An item is already at '(.+)'")
+_NO_NAME = "a group takes the name of a choice, or a list of them; in a sweep it cannot be null."
+_COMPOSING = ("hydra", "omegaconf", "antlr4", "yaml")
+_FREE = ("cluster.additional_parameters", "cluster.seconds_per_word")  # mappings of any key
 
 
 class Refused(BaseException):
@@ -47,15 +54,28 @@ def explained(error: BaseException, arguments: list[str]) -> str | None:
     if isinstance(error, OSError) and error.filename:
         written = files.explained(error, Path(error.filename))
         return str(written) if written else None
+    if isinstance(error, UnicodeEncodeError):
+        whole, at = error.object, error.start
+        return not_utf8(whole[:at].rpartition("\0")[2] + whole[at:].partition("\0")[0])
+    return _explained_by_hydra(error, arguments)
+
+
+def _explained_by_hydra(error: BaseException, arguments: list[str]) -> str | None:
+    """The line for what Hydra, or what it stands on, found in what it was given to read."""
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: {_line(error.message.splitlines()[0])}"
+        return _line(remedy(error.override))
     if isinstance(error, HydraException | OmegaConfBaseException):
         if unknown := _UNKNOWN_KEY.search(str(error)):
-            return _unknown_key(unknown["key"], arguments)
+            return _line(_unknown_key(unknown["key"], arguments))
         if unknown := _UNKNOWN_CHOICE.search(str(error)):
-            return _unknown_choice(unknown["group"], unknown["choice"], arguments)
+            return _line(_unknown_choice(unknown["group"], unknown["choice"], error, arguments))
+        if twice := _TWICE.search(str(error)):
+            key = twice[1] or twice[2]
+            return f"+{key}: {key} is there already; write it without '+', as {key}=VALUE."
         return _with_cause(error)
-    return None
+    if str(error).startswith("Config group override must be"):
+        return _NO_NAME
+    return _line(str(error)) if _of_composing(error) else None
 
 
 def traceback_wanted(arguments: list[str]) -> bool:
@@ -87,20 +107,43 @@ def _with_cause(error: BaseException) -> str:
     return _line(re.sub(r"\bset env var HYDRA_FULL_ERROR=1 .*", "", text))
 
 
-def _unknown_choice(group: str, choice: str, arguments: list[str]) -> str:
+def _of_composing(error: BaseException) -> bool:
+    """Whether Hydra or what it stands on raised an error, of what it was given to read."""
+    frames = list(walk_tb(error.__traceback__))
+    module = frames[-1][0].f_globals.get("__name__", "") if frames else ""
+    return module.partition(".")[0] in _COMPOSING
+
+
+def _unknown_choice(group: str, choice: str, error: BaseException, arguments: list[str]) -> str:
+    for argument in arguments:  # a choice may hold slashes
+        if argument.replace("=", "/", 1) == f"{group}/{choice}":
+            group, _, choice = argument.partition("=")
     if new := new_choice(group, choice):
         return f"{group}={choice}: is called {new} now."
+    if group == "dataset" and ("/" in choice or (choice and Path(choice).is_dir())):
+        folder = shlex.quote(f"dataset.folder.root={choice}")
+        return f"dataset={choice}: is a folder. Photos are chosen by: dataset=folder {folder}"
+    if group in ("hydra/launcher", "hydra/sweeper"):
+        return f"{group}={choice}: is not installed. {nearest(choice, _options(error))}"
     folders = [config_folder(), _config_dir(arguments)]
     options = {path.stem for top in folders if top for path in (top / group).glob("*.yaml")}
     return f"{group}={choice}: no such choice. {nearest(choice, sorted(options))}"
 
 
+def _options(error: BaseException) -> Sequence[str]:
+    return (error.options or ()) if isinstance(error, MissingConfigException) else ()
+
+
 def _unknown_key(key: str, arguments: list[str]) -> str:
     """The nearest keys are looked for in the config that the other overrides make."""
     if new := new_key(key):
-        return f"{key}: is called {new} now."
+        return f"{key}: is called {'+' * (new.rpartition('.')[0] in _FREE)}{new} now."
     valid = _keys_of_config([a for a in arguments if a.lstrip("+~").split("=")[0] != key])
     parent, _, last = key.rpartition(".")
+    if parent in _FREE:
+        return f"{key}: is not there yet; add it with '+', as in +{key}=VALUE."
+    if key in valid:
+        return f"{key}: takes the name of a choice, or a list of them."
     while parent and parent not in valid:
         parent = parent.rpartition(".")[0]
     inside = [each for each in valid if each.startswith(f"{parent}." if parent else "")]
@@ -108,7 +151,8 @@ def _unknown_key(key: str, arguments: list[str]) -> str:
     siblings = [each for each in inside if each.rpartition(".")[0] == parent]
     close = get_close_matches(last, by_last, n=1)
     guess = f"Did you mean '{by_last[close[0]]}'? " if close else ""
-    return f"{key}: unknown key. {guess}Valid: {', '.join(siblings)}."
+    valid_here = f"{guess}Valid: {', '.join(siblings)}." if siblings else f"{parent} has no keys."
+    return f"{key}: unknown key. {valid_here}"
 
 
 def _keys_of_config(arguments: list[str]) -> list[str]:

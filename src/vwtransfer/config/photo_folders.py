@@ -3,29 +3,65 @@
 `conf/dataset/folder.yaml` asks for it while the config is composed.
 """
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from PIL import Image
 
 from vwtransfer.errors import UserError
 
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
-    *(".heic", ".heif", ".avif"),  # whether these open depends on how PIL was built
-)
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Of the names of images: what PIL opens, by its list or in a build that can.
+
+    PostScript is none of them: to open it is to run it.
+    """
+    opened = {
+        suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN
+    }
+    return frozenset(opened - {".eps", ".ps"} | {".mpo", ".heic", ".heif", ".hif", ".avif"})
 
 
 def concepts_in(root: Path) -> dict[str, str]:
     """Concept -> its name in prompts, for every folder of images in `root`, or `root` itself.
 
     Raises:
-        UserError: there are no images.
+        UserError: there are no images, or they lie both in `root` and in its folders.
     """
-    found = {concept: prompt_name(concept) for concept in image_folders(root)}
-    if not found:
-        raise UserError(f"{root}: there are no images here, nor folders of images.")
-    return found
+    folders = image_folders(root)
+    if not folders:
+        raise UserError(
+            f"{root}: there are no images here, nor folders of images."
+            + "".join(f" {line}." for line in left_out(root))
+        )
+    own = concept_of(root.resolve())
+    refuse_mixed(
+        root,
+        folders,
+        f"If all show one concept, write 'dataset.folder.concepts={{{own}: {prompt_name(own)}}}'; "
+        "else move",
+    )
+    return {concept: prompt_name(concept) for concept in folders}
+
+
+def refuse_mixed(root: Path, folders: Mapping[str, Path], remedy: str = "Move") -> None:
+    """Refuses photos that lie beside folders of photos: whose are they?
+
+    Raises:
+        UserError: with both counts and `remedy`.
+    """
+    loose = 0 if root in folders.values() else len(images_in(root, nested=False))
+    if loose:
+        inner = sum(len(images_in(folder)) for folder in folders.values())
+        raise UserError(
+            f"{root}: {loose} images lie in it and {inner} in its folders ({', '.join(folders)}). "
+            f"{remedy} the images of each concept into a folder of its own."
+        )
 
 
 def anchors_for(concepts: Mapping[str, str], chosen: Any) -> list[str]:
@@ -39,7 +75,8 @@ def anchors_for(concepts: Mapping[str, str], chosen: Any) -> list[str]:
         UserError: nothing is chosen and a name is more than a word.
     """
     if chosen not in ("all", "paired"):
-        return [chosen] if isinstance(chosen, str) else [str(each) for each in chosen]
+        one = isinstance(chosen, str | int | float)
+        return [str(chosen)] if one else [str(each) for each in chosen]
     for name in concepts.values():
         if len(name.split()) != 1:
             raise UserError(
@@ -50,33 +87,104 @@ def anchors_for(concepts: Mapping[str, str], chosen: Any) -> list[str]:
 
 
 def prompt_name(folder: str) -> str:
-    """A folder's name as words: underscores are spaces, a trailing number is dropped."""
+    """A folder's name as words: underscores are spaces, a trailing number is dropped.
+
+    So is the number of repeats in front, which trainers of LoRA read there: 30_cat is a cat.
+    """
     words = " ".join(folder.replace("_", " ").split())
-    return re.sub(r"\s*\d+$", "", words) or words
+    named = re.sub(r"^\d+_+(?=[^\W\d])", "", folder).replace("_", " ")
+    return re.sub(r"\s*\d+$", "", " ".join(named.split())) or words
 
 
-def image_folders(root: Path) -> dict[str, Path]:
-    """The folders of images, under names that can be file names."""
+def image_folders(root: Path, only: Collection[str] | None = None) -> dict[str, Path]:
+    """The folders of images, under names that can be file names.
+
+    What lies in folders inside them is theirs too. If there are none, `root` itself.
+
+    Args:
+        root: where they are.
+        only: concepts to look for; None for all.
+
+    Raises:
+        UserError: there is no such folder, or two read as the same concept.
+    """
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder.")
-    inner = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
     found: dict[str, Path] = {}
-    for path in inner:
-        if images_in(path):
-            other = found.setdefault(_concept(path), path)
+    for path in inner_folders(root):
+        if (only is None or concept_of(path) in only) and any(_images(path)):
+            other = found.setdefault(concept_of(path), path)
             if other != path:
                 raise UserError(f"{path}: reads as the same concept as {other}; rename one.")
-    if not found and images_in(root):
-        found = {_concept(root.resolve()): root}
+    if not found and images_in(root, nested=False):
+        found = {concept_of(root.resolve()): root}
     return found
 
 
-def _concept(folder: Path) -> str:
+def inner_folders(root: Path) -> list[Path]:
+    """The folders in it that are not hidden, sorted.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return [path for path in entries(root) if path.is_dir() and path.name[0] != "."]
+
+
+def entries(folder: Path) -> list[Path]:
+    """All that lies in it, sorted.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        return _refuse(error)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise UserError(f"{error.filename}: cannot be read ({error.strerror}).") from error
+
+
+def concept_of(folder: Path) -> str:
+    """The folder's name as a concept, which can be a file's name."""
     return re.sub(r"[^\w.+-]+", "_", folder.name).strip("_.+-") or "concept"
 
 
-def images_in(folder: Path) -> list[Path]:
-    """The files of a folder that may be images, sorted."""
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."
-    )
+def images_in(folder: Path, nested: bool = True) -> list[Path]:
+    """The files of a folder, and of the folders in it, that may be images, sorted."""
+    return sorted(path for path in _images(folder) if nested or path.parent == folder)
+
+
+def left_out(folder: Path) -> list[str]:
+    """What `images_in` does not list, counted by reason, a line for each."""
+    hidden, others = [], []
+    for path in _files(folder):
+        if _is_hidden(path, folder):
+            hidden += [path] if path.suffix.lower() in suffixes() else []
+        elif path.suffix.lower() not in suffixes():
+            others.append(path)
+    return [
+        f"{folder.name}: left out {len(found)} {reason}, such as {min(found).name}"
+        for found, reason in ((hidden, "hidden"), (others, "without an image's suffix"))
+        if found
+    ]
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    for path in _files(folder):
+        if path.suffix.lower() in suffixes() and not _is_hidden(path, folder):
+            yield path
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part[0] == "." for part in path.relative_to(folder).parts)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder; a linked folder is followed once."""
+    seen = set()
+    for place, inner, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        seen.add(Path(place).resolve())
+        inner[:] = sorted(each for each in inner if (Path(place) / each).resolve() not in seen)
+        yield from (Path(place) / name for name in names)

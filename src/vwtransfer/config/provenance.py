@@ -16,8 +16,9 @@ import yaml
 from vwtransfer.config import Config, origin
 from vwtransfer.config.identity import differences, identity
 from vwtransfer.config.models import TASKS
+from vwtransfer.config.saved import read_value
 from vwtransfer.errors import UserError
-from vwtransfer.files import write_json, write_text
+from vwtransfer.files import keep_inside, write_json, write_text
 
 _SHOWN = 3  # differences
 
@@ -38,11 +39,13 @@ def claim(config: Config) -> None:
         UserError: the folder holds another experiment's config, or cannot be written to.
     """
     check(config)
+    keep_inside(config.folder)
     for part, value in identity(config).items():
         path = _identity_folder(config) / f"{part}.yaml"
         if not path.exists():
             write_text(path, yaml.safe_dump(value, sort_keys=False))
     check(config)  # again: two jobs may have found the folder empty at once
+    keep_inside(config.folder, claimed=True)
     write_text(config.folder / "config.yaml", yaml.safe_dump(config.composed, sort_keys=False))
 
 
@@ -139,8 +142,6 @@ def _identity_folder(config: Config) -> Path:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} cannot be read; restore it, or choose another name: name=..."
-        ) from error
+        return read_value(path)
+    except UserError as error:
+        raise UserError(f"{error} Restore it, or choose another name: name=...") from error

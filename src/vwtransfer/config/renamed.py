@@ -55,8 +55,9 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
 
 def new_key(key: str) -> str | None:
     """What a former key is called now; None for one that never was another's name."""
-    if key in KEYS:
-        return KEYS[key]
+    for former, new in KEYS.items():
+        if key == former or (key.startswith(f"{former}.") and "*" not in former):
+            return new + key.removeprefix(former)
     group, _, rest = key.partition(".")
     name, _, last = rest.rpartition(".")
     found = KEYS.get(f"{group}.*.{last}") if name else None

@@ -12,7 +12,7 @@ from vwtransfer.errors import UserError, nearest
 
 T = TypeVar("T")
 
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,30 @@ def _other_than_none(arguments: tuple[Any, ...]) -> Any:
 
 
 def _simple(hint: Any, value: Any, key: str) -> Any:
-    if hint is Path and isinstance(value, str):
-        return Path(value)
+    if hint is Path:
+        return Path(_text(value, key))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is str:
+        return _text(value, key)
     if hint in _WORDS:
         if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
             raise UserError(f"{key}={_shown(value)}: must be {_WORDS[hint]}.")
         return value
     return build(hint, value, key)
+
+
+def _text(value: Any, key: str) -> str:
+    if isinstance(value, bool | int | float):
+        raise UserError(
+            f"{key}={value}: must be a text, not a number or truth value. Put it into quotes, as "
+            f'in {key}: "..." in a YAML file.'
+        )
+    if not isinstance(value, str):
+        raise UserError(f"{key}={_shown(value)}: must be a text.")
+    if not value.strip():
+        raise UserError(f"{key}={value}: is empty. Give it a value, or leave it out.")
+    return value
 
 
 def _shown(value: Any) -> str:

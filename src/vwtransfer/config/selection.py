@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vwtransfer.config import DatasetConfig, ModelConfig, Product
+from vwtransfer.config.schema import convert
 from vwtransfer.errors import UserError, nearest
 
 ALL_DELTAS = (0.1, 0.2, 0.5, 1.0)
@@ -63,7 +64,7 @@ def _pairs(given: Any, trained: Sequence[str], models: ModelConfig) -> list[tupl
         return []
     if not isinstance(given, list) or not all(isinstance(p, list) and len(p) == 2 for p in given):
         raise UserError(
-            f"direction.pairs={given}: must be pairs of source and target, as in [[sd15,sdxl]]."
+            f"direction.pairs={given}: must be pairs of source and target, as in [[sd15,sd21]]."
         )
     for pair in given:
         for name in pair:
@@ -140,7 +141,7 @@ def _names(
     names = value if isinstance(value, list) else [value]
     valid = list(dict.fromkeys(name for dataset in datasets.values() for name in of(dataset)))
     for name in names:
-        if name not in valid:
+        if convert(str, name, key) not in valid:
             raise UserError(f"{key}={name}: not in {', '.join(datasets)}. {nearest(name, valid)}")
     if not names:
         raise UserError(f"{key}=[]: nothing is chosen. {nearest('', ['all', *valid])}")

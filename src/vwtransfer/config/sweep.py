@@ -46,9 +46,10 @@ def _jobs(config: DictConfig) -> Iterator[Config]:
 
 def _choices(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
     """The overrides each key takes in a sweep, as Hydra's own sweeper expands them."""
-    params = config.hydra.sweeper.get("params") or {}
-    arguments = [f"{key}={value}" for key, value in params.items()]
-    arguments += config.hydra.overrides.task
+    given = OmegaConf.to_container(config.hydra, resolve=False)  # ${seed} is each job's own
+    assert isinstance(given, dict)
+    params = given["sweeper"].get("params") or {}
+    arguments = [*(f"{key}={value}" for key, value in params.items()), *given["overrides"]["task"]]
     choices = {}
     for override in OverridesParser.create(config_loader=loader).parse_overrides(arguments):
         key = override.get_key_element()
@@ -56,6 +57,11 @@ def _choices(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
             choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         elif not override.is_sweep_override():
             choices[key] = [f"{key}={override.get_value_element_as_str()}"]
+        if not choices.get(key, True):
+            raise UserError(
+                f"{override.input_line}: gives no value, so that no job would start. (glob chooses "
+                "among the files of a group, as in 'transfer=glob(ridge*)'.)"
+            )
     return list(choices.values())
 
 
@@ -63,5 +69,5 @@ def _check_one_identity(job: Config, found: list[str]) -> None:
     if found:
         raise UserError(
             f"name={job.name}: two jobs of this sweep share {job.folder}, but {found[0]}. "
-            "Give each its own, as in name='study_${seed}'."
+            "Give each its own, as in 'name=study_${seed}'."
         )

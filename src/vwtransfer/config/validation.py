@@ -34,6 +34,7 @@ from vwtransfer.config.models import TASKS, Count, Node, Training
 from vwtransfer.config.schema import Bounds, build, convert, unknown_key
 from vwtransfer.config.task_values import with_task_values
 from vwtransfer.errors import UserError, nearest
+from vwtransfer.files import LONGEST_NAME, is_name
 
 _KEYS = (
     *(
@@ -54,7 +55,7 @@ _KEYS = (
     *("cluster", "submit", "status", "archive"),
 )
 _SUITE = ("name", "judge", "safety")  # what a suite has beside its models
-_FILE_SAFE = re.compile(r"\w[\w.+-]*")
+_HOME = re.compile(r"~[\w.-]*(/|$)")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -131,7 +132,21 @@ def _plain(composed: DictConfig) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}: is missing; give it a value.") from error
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    return {str(key): _expanded(value, str(key)) for key, value in values.items()}
+
+
+def _expanded(value: Any, key: str) -> Any:
+    """`value`, in which the paths that begin with ~ or ~user are whole."""
+    if isinstance(value, dict):
+        return {name: _expanded(each, f"{key}.{name}") for name, each in value.items()}
+    if isinstance(value, list):
+        return [_expanded(each, f"{key}[{i}]") for i, each in enumerate(value)]
+    if not isinstance(value, str) or not _HOME.match(value):
+        return value
+    try:
+        return str(Path(value).expanduser())
+    except RuntimeError as error:
+        raise UserError(f"{key}={value}: there is no such home folder; write it out.") from error
 
 
 def _model_name(value: Any, key: str, models: Collection[str]) -> str | None:
@@ -156,10 +171,11 @@ def _device(value: Any) -> str:
 
 def _file_safe(value: Any, key: str) -> str:
     """A text that can be the name of a file or folder on any system."""
-    if not isinstance(value, str) or not _FILE_SAFE.fullmatch(value):
+    if not is_name(convert(str, value, key)):
         raise UserError(
-            f"{key}={value}: must be a name of letters, digits, '.', '+', '-' and '_' "
-            "that starts with a letter or digit (it names files)."
+            f"{key}={str(value)[:LONGEST_NAME]}: must be a name of letters, digits, '.', '+', '-' "
+            f"and '_' that starts with a letter or digit, of at most {LONGEST_NAME} bytes (it "
+            "names files)."
         )
     return value
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from vwtransfer.datasets import Box
-from vwtransfer.datasets.bad_data import Skipped
-from vwtransfer.datasets.boxes import Size, area
+from vwtransfer.datasets.bad_data import Skipped, UnusableError
+from vwtransfer.datasets.boxes import Size, area, refuse_no_box
 from vwtransfer.errors import UserError, nearest
+
+LARGEST_SIDE = 1 << 31  # pixels that an annotation may state; no image has so many
 
 Place = Literal["root", "negatives"]
 """Which of a dataset's folders a file is in: its own, or that of further photos."""
@@ -34,15 +36,40 @@ class Object:
 
 @dataclass(frozen=True)
 class Annotation:
-    """All that is annotated in an image, and the (width, height) it was annotated in, if stated."""
+    """All that is annotated in an image.
+
+    Attributes:
+        size: (width, height) it was annotated in, if stated.
+        objects: those with a box.
+        boxless: those without a usable one, each with the reason.
+        file: the image's name, if stated.
+    """
 
     size: Size | None
     objects: tuple[Object, ...]
+    boxless: tuple[tuple[Object, str], ...] = ()
+    file: str | None = None
 
     def category(self) -> str | None:
-        """What the image shows: the category of its largest box."""
+        """What the image shows: the category of its largest box; without any, of an object."""
         counted = [each for each in self.objects if not each.ignored]
-        return max(counted, key=lambda each: area(each.box)).name if counted else None
+        if counted:
+            return max(counted, key=lambda each: area(each.box)).name
+        return next((each.name for each, _ in self.boxless if not each.ignored), None)
+
+
+def annotation(size: Size | None, objects: Iterable[Object], file: str | None = None) -> Annotation:
+    """An annotation in which objects without a usable box stand apart, wherever they were."""
+    usable, boxless = [], []
+    for each in objects:
+        try:
+            refuse_no_box(each.box)
+            usable.append(each)
+        except UnusableError as error:
+            boxless.append((each, str(error)))
+    if size is not None:
+        size = (min(size[0], LARGEST_SIDE), min(size[1], LARGEST_SIDE))
+    return Annotation(size, tuple(usable), tuple(boxless), file)
 
 
 @dataclass(frozen=True)
@@ -75,6 +102,7 @@ class Candidates:
         displayed: whether annotations are of the image as viewers turn it, where their stated size
             does not tell; else of the pixels as stored.
         skipped: annotations that cannot be used.
+        noted: what else was left out, counted, with the reason.
     """
 
     training: Pool
@@ -83,6 +111,7 @@ class Candidates:
     others: Mapping[str, str] = field(default_factory=dict)
     displayed: bool = False
     skipped: tuple[Skipped, ...] = ()
+    noted: tuple[str, ...] = ()
 
 
 def by_category(

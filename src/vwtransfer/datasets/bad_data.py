@@ -10,20 +10,34 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was left out, and why."""
+    """A file that was left out, and why; what is no UTF-8 is escaped."""
 
     file: str
     reason: str
+
+    def __post_init__(self) -> None:
+        for name, text in (("file", self.file), ("reason", self.reason)):
+            object.__setattr__(self, name, text.encode(errors="backslashreplace").decode())
 
 
 def path_inside(root: Path, file: str) -> Path:
     """The path of `file`, as an annotation or a manifest names it, inside the dataset's folder.
 
     Raises:
-        UnusableError: the path is absolute or climbs out of `root`.
+        UnusableError: the path is absolute or climbs out of `root`, or is no UTF-8.
     """
+    if not _is_utf8(file):
+        raise UnusableError("the file's name is not UTF-8; rename it")
     parts = PureWindowsPath(file).parts
     outside = PurePosixPath(file).is_absolute() or PureWindowsPath(file).anchor or ".." in parts
     if not parts or outside or "\0" in file:
         raise UnusableError("the path leaves the dataset's folder")
     return root / file
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -29,6 +29,25 @@ def area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
+NO_BOX = (math.nan,) * 4
+"""Of an object for which an annotation states none."""
+
+
+def refuse_no_box(box: Box) -> None:
+    """Refuses what is no box in any image.
+
+    Raises:
+        UnusableError: it is not made of finite numbers, or has no area.
+    """
+    shown = ", ".join(f"{value:g}" for value in box)
+    if all(map(math.isnan, box)):
+        raise UnusableError("its box is missing or not made of finite numbers")
+    if not all(map(math.isfinite, box)):
+        raise UnusableError(f"box ({shown}) is not made of finite numbers")
+    if box[0] >= box[2] or box[1] >= box[3]:
+        raise UnusableError(f"box ({shown}) has no area")
+
+
 def fitted(box: Box, size: Size) -> Box:
     """`box` inside an image of `size` (width, height).
 
@@ -36,9 +55,8 @@ def fitted(box: Box, size: Size) -> Box:
         UnusableError: it is not made of finite numbers, has no area, or reaches out of the image by
             more than `ROUNDING`.
     """
+    refuse_no_box(box)
     shown = ", ".join(f"{value:g}" for value in box)
-    if not all(map(math.isfinite, box)):
-        raise UnusableError(f"box ({shown}) is not made of finite numbers")
     x0, y0, x1, y1 = box
     width, height = size
     if min(x0, y0) < -ROUNDING or x1 > width + ROUNDING or y1 > height + ROUNDING:

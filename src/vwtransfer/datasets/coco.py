@@ -65,5 +65,8 @@ def _candidates(
 def _instances(folder: Path, split: str) -> Instances:
     """The split's instances, by path in the dataset's folder."""
     found = read_instances(folder / "annotations" / f"instances_{split}.json")
-    images = {f"{split}/{name}": annotation for name, annotation in found.images.items()}
+    images = {
+        f"{split}/{name}".replace("\\", "/"): annotation
+        for name, annotation in found.images.items()
+    }
     return Instances(images, found.categories, found.skipped)

@@ -1,16 +1,15 @@
 """Reads annotations in COCO's instances JSON, by file name."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vwtransfer.datasets.annotation import Annotation, Object
+from vwtransfer.datasets.annotation import Annotation, Object, annotation
 from vwtransfer.datasets.bad_data import Skipped
-from vwtransfer.datasets.boxes import Size, from_width
+from vwtransfer.datasets.boxes import NO_BOX, Size, from_width
 from vwtransfer.errors import UserError
 
 
@@ -55,13 +54,15 @@ def read_instances(path: Path) -> Instances:
             raise UserError(f"{path}: there is no category with id {category}.")
         else:
             objects[image].append(_object(each, str(names[category])))
-    images = {str(files[n]): Annotation(sizes[n], tuple(found)) for n, found in objects.items()}
+    images = {str(files[n]): annotation(sizes[n], found) for n, found in objects.items()}
     return Instances(images, tuple(map(str, names.values())), tuple(skipped))
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
+            encoding = json.detect_encoding(file.read(4))
+        with path.open(encoding=encoding) as file:
             top = json.load(file, object_hook=_without_segmentation)
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file.") from error
@@ -104,10 +105,9 @@ def _size(image: Mapping[str, Any]) -> Size | None:
 
 
 def _object(entry: Mapping[str, Any], name: str) -> Object:
-    """What is no box becomes one of nan, for which its image is skipped once it is looked at."""
     try:
         x, y, width, height = (float(value) for value in entry["bbox"])
         box = from_width(x, y, width, height)
-    except (KeyError, TypeError, ValueError):
-        box = (math.nan,) * 4
+    except (KeyError, TypeError, ValueError, OverflowError):
+        box = NO_BOX
     return Object(name, box, bool(entry.get("iscrowd", 0)), entry.get("verified", True) is True)

@@ -1,17 +1,26 @@
 """A person's own photos: a folder of images for each concept, boxes in an optional COCO JSON."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_class
 
-from vwtransfer.config.photo_folders import image_folders, images_in, prompt_name
+from vwtransfer.config.photo_folders import (
+    entries,
+    image_folders,
+    images_in,
+    inner_folders,
+    left_out,
+    prompt_name,
+    refuse_mixed,
+)
 from vwtransfer.datasets import NEGATIVES, Dataset, Example
 from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates
 from vwtransfer.datasets.coco_json import read_instances
-from vwtransfer.datasets.photos import ImageFileDataset
+from vwtransfer.datasets.matching import concepts_named, photos_named
+from vwtransfer.datasets.photos import ImageFileDataset, alike
 from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.errors import UserError, nearest
 
@@ -65,7 +74,7 @@ class Folder(ImageFileDataset):
                     )
             self.concepts = {**self.concepts, **self._distractors.concepts}
             lacks = {need: why for need, why in self.remarks.lacks.items() if need != NEGATIVES}
-            self.remarks = replace(self.remarks, lacks=lacks)
+            self.remarks = replace(self.remarks, lacks=lacks | alike(self.concepts, asked))
 
     def training(self, concept: str) -> list[Example]:
         """The images a word for `concept` is trained on."""
@@ -90,27 +99,31 @@ def _built(node: Mapping[str, Any]) -> Dataset:
 def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | None) -> Candidates:
     """All images of the concepts, and of other things from the folder "negatives"."""
     root = folders["root"]
-    there = image_folders(root)
+    there = image_folders(root, wanted.concepts)
+    noted = [] if root in there.values() else _beside(root)
     images = {}
     for concept in wanted.concepts:
         if concept not in there:
             raise UserError(
                 f"dataset.{wanted.name}.concepts={concept}: there is no such folder of images in "
-                f"{root}. {nearest(concept, there)}"
+                f"{root}. {nearest(concept, image_folders(root))}"
             )
+        noted += left_out(there[concept])
         images[concept] = [path.relative_to(root).as_posix() for path in images_in(there[concept])]
-    names = list(wanted.concepts.values())
-    labels = {name: concept for concept, name in wanted.concepts.items() if names.count(name) == 1}
-    labels.update({concept: concept for concept in wanted.concepts})
     every = [file for files in images.values() for file in files]
-    annotated = _annotated(boxes, every) if boxes else dict.fromkeys(every)
+    annotated: Mapping[str, Annotation | None] = dict.fromkeys(every)
+    labels = {concept: concept for concept in wanted.concepts}
+    if boxes:
+        annotated, labels = _annotated(boxes, every, wanted)
     pool = {
         concept: [Candidate(file, annotated[file]) for file in files]
         for concept, files in images.items()
     }
     others = {}
     if "negatives" in folders:
-        for name, place in image_folders(folders["negatives"]).items():
+        further = image_folders(folders["negatives"])
+        refuse_mixed(folders["negatives"], further)
+        for name, place in further.items():
             if name in wanted.concepts:
                 raise UserError(
                     f"dataset.{wanted.name}.negatives: {place} has the name of a concept; "
@@ -119,20 +132,43 @@ def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | N
             others[name] = prompt_name(name)
             files = [path.relative_to(folders["negatives"]) for path in images_in(place)]
             pool[name] = [Candidate(file.as_posix(), None, "negatives") for file in files]
-    return Candidates(pool, None, labels, others, displayed=True)
+    return Candidates(pool, None, labels, others, displayed=True, noted=tuple(noted))
 
 
-def _annotated(boxes: Path, files: Iterable[str]) -> dict[str, Annotation]:
-    """What is annotated in each file; nothing in those that the JSON does not name."""
-    listed = read_instances(boxes).images
-    by_file: dict[str, list[Annotation]] = {}
-    for name, annotation in listed.items():
-        by_file.setdefault(name.rpartition("/")[2], []).append(annotation)
-    files = list(files)
-    last = [file.rpartition("/")[2] for file in files]
-    annotated = {}
-    for file, name in zip(files, last, strict=True):
-        alone = last.count(name) == 1 and len(by_file.get(name, [])) == 1
-        nothing = Annotation(None, ())
-        annotated[file] = listed.get(file) or (by_file[name][0] if alone else nothing)
-    return annotated
+def _beside(root: Path) -> list[str]:
+    """A line for images beside the concepts' folders, and for each folder without any."""
+    loose = images_in(root, nested=False)
+    beside = "images that lie beside the folders of concepts, such as"
+    lines = [f"{root.name}: left out {len(loose)} {beside} {loose[0].name}"] if loose else []
+    for inner in inner_folders(root):
+        if any(path.is_file() for path in entries(inner)) and not images_in(inner):
+            lines += left_out(inner)
+    return lines
+
+
+def _annotated(
+    boxes: Path, files: Sequence[str], wanted: DatasetSpec
+) -> tuple[dict[str, Annotation], dict[str, str]]:
+    """What is annotated in each file, which may be nothing; and category -> concept.
+
+    Raises:
+        UserError: the JSON names none of the files, or a concept is none of its categories.
+    """
+    listed = read_instances(boxes)
+    named = photos_named(listed.images, files)
+    if not named:
+        such = f", such as {next(iter(listed.images))}" if listed.images else ""
+        raise UserError(
+            f"{boxes}: names {len(listed.images)} images{such}, and none of the {len(files)} of "
+            f"dataset.{wanted.name}, such as {files[0]}. Write their paths in the root, or names."
+        )
+    labels = concepts_named(listed.categories, wanted.concepts)
+    for concept, name in wanted.concepts.items():
+        if concept not in labels.values():
+            raise UserError(
+                f"{boxes}: has no category {concept}{'' if name == concept else f' or {name}'}. "
+                f"{nearest(concept, listed.categories)}"
+            )
+    nothing = Annotation(None, ())
+    annotated = {file: listed.images[named[file]] if file in named else nothing for file in files}
+    return annotated, labels

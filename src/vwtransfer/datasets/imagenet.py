@@ -69,17 +69,20 @@ def _candidates(folder: Path, given: Path, layout: str, labels: Mapping[str, str
 def _training(folder: Path, layout: str, wnid: str) -> list[Candidate]:
     """The annotated images of a class; most images of CLS-LOC have no boxes."""
     inside = f"{layout}/{_TRAINING[layout]}/{wnid}"
-    return [
-        Candidate(f"Data/{inside}/{xml.stem}.JPEG", xml)
-        for xml in sorted((folder / "Annotations" / inside).glob("*.xml"))
-    ]
+    annotations = sorted((folder / "Annotations" / inside).glob("*.xml"))
+    if not annotations:
+        raise UserError(
+            f"{folder / 'Annotations' / inside}: there are no XML files. Images are used with "
+            f"boxes only; unpack the annotations beside {folder / 'Data'}."
+        )
+    return [Candidate(f"Data/{inside}/{xml.stem}.JPEG", xml) for xml in annotations]
 
 
 def _by_solution(folder: Path, solution: Path, labels: Mapping[str, str]) -> Pool:
     """Validation images by the list of their classes, so that 50,000 XML files stay closed."""
     pool: dict[str, list[Candidate]] = {concept: [] for concept in labels.values()}
     try:
-        with solution.open(encoding="utf-8", newline="") as file:
+        with solution.open(encoding="utf-8-sig", newline="") as file:
             rows = [(row["ImageId"], row["PredictionString"]) for row in csv.DictReader(file)]
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{solution}: cannot be read as ImageId,PredictionString.") from error

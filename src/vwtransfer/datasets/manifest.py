@@ -38,6 +38,8 @@ class Photo:
         split: what it is used for.
         verified: whether a person has looked at all of its boxes.
         boxes: what is annotated.
+        profile: name of the colour profile that the pixels are converted from; None where they are
+            taken for sRGB, as those of all images once were.
     """
 
     file: str
@@ -47,6 +49,7 @@ class Photo:
     split: Split
     verified: bool
     boxes: tuple[LabelledBox, ...]
+    profile: str | None = None
 
 
 @dataclass(frozen=True)

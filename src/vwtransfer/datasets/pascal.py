@@ -1,7 +1,7 @@
 """PASCAL VOC: JPEGImages/, Annotations/ and ImageSets/Main/{train,val}.txt."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from vwtransfer.datasets.annotation import Annotation, Candidates, by_category, labels_of
@@ -9,7 +9,7 @@ from vwtransfer.datasets.bad_data import Skipped, UnusableError, path_inside
 from vwtransfer.datasets.photos import ImageFileDataset
 from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.datasets.voc_xml import read_xml
-from vwtransfer.errors import UserError
+from vwtransfer.errors import UserError, nearest
 
 
 class PascalVOC(ImageFileDataset):
@@ -41,16 +41,25 @@ class PascalVOC(ImageFileDataset):
         super().__init__(
             asked,
             {"root": folder},
-            lambda: _candidates(folder, labels),
+            lambda: _candidates(folder, labels, asked.name),
             manifest,
             also=[categories[concept] for concept in asked.concepts],
         )
 
 
-def _candidates(folder: Path, labels: Mapping[str, str]) -> Candidates:
+def _candidates(folder: Path, labels: Mapping[str, str], name: str) -> Candidates:
     (training, skipped_training), (held_out, skipped_held_out) = (
         _annotated(folder, split) for split in ("train", "val")
     )
+    every = [*training.values(), *held_out.values()]
+    names = sorted({each.name for found in every for each in found.objects})
+    unread = bool(skipped_training or skipped_held_out)
+    for category in labels:
+        if names and category not in names and not unread:
+            raise UserError(
+                f"dataset.{name}.categories: {category} is no category of "
+                f"{folder / 'Annotations'}. {nearest(category, names)}"
+            )
     return Candidates(
         by_category(training, labels),
         by_category(held_out, labels),
@@ -62,16 +71,47 @@ def _candidates(folder: Path, labels: Mapping[str, str]) -> Candidates:
 def _annotated(folder: Path, split: str) -> tuple[dict[str, Annotation], list[Skipped]]:
     path = folder / "ImageSets" / "Main" / f"{split}.txt"
     try:
-        names = path.read_text(encoding="utf-8").split()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: cannot be read ({error}); it is needed to tell the splits apart."
         ) from error
     annotated, skipped = {}, []
-    for name in names:
+    for name in dict.fromkeys(each for line in lines for each in _names(folder, line.strip())):
         try:
-            xml = path_inside(folder, f"Annotations/{name}.xml")
-            annotated[f"JPEGImages/{name}.jpg"] = read_xml(xml)
+            annotation = read_xml(_xml(folder, name))
+            annotated[_image(folder, name, annotation.file)] = annotation
         except UnusableError as error:
             skipped.append(Skipped(f"JPEGImages/{name}.jpg", str(error)))
     return annotated, skipped
+
+
+def _xml(folder: Path, name: str) -> Path:
+    return path_inside(folder, f"Annotations/{name}.xml")
+
+
+def _names(folder: Path, line: str) -> list[str]:
+    """The images that a line of a list names: one, with a suffix or a flag, or several."""
+    without = line.removesuffix(PurePath(line).suffix)
+    for name in (line, without):
+        if name and _is_file(folder, f"Annotations/{name}.xml"):
+            return [name]
+    names = line.split()
+    return names[:-1] if names[1:] and names[-1] in ("-1", "0", "1") else names
+
+
+def _image(folder: Path, name: str, stated: str | None) -> str:
+    """The image beside an annotation: of its name, else as the annotation states, or alike."""
+    usual = f"JPEGImages/{name}.jpg"
+    others = [f"JPEGImages/{PureWindowsPath(stated).name}"] if stated else []
+    others += [
+        f"JPEGImages/{name}{suffix}" for suffix in (".JPG", ".jpeg", ".png", ".JPEG", ".PNG")
+    ]
+    return next((each for each in (usual, *others) if _is_file(folder, each)), usual)
+
+
+def _is_file(folder: Path, file: str) -> bool:
+    try:
+        return path_inside(folder, file).is_file()
+    except (OSError, UnusableError):
+        return False

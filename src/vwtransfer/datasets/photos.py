@@ -14,6 +14,7 @@ from vwtransfer.datasets.manifest import Manifest, Photo, read_manifest
 from vwtransfer.datasets.selection import DatasetSpec, choose
 from vwtransfer.errors import UserError
 
+_ANEW = "Put the image back as it was and under its name, or choose anew in another study: name=..."
 _log = logging.getLogger(__name__)
 
 
@@ -83,7 +84,9 @@ class ImageFileDataset:
         return Example(
             id=photo.file if photo.folder == "root" else f"{photo.folder}/{photo.file}",
             concept=photo.concept,
-            load=partial(read_image, self._folders[photo.folder] / photo.file),
+            load=partial(
+                read_image, self._folders[photo.folder] / photo.file, photo.profile is not None
+            ),
             boxes=tuple(_four(each.box) for each in targets),
             labels=tuple(each.concept for each in targets),
             ignored=tuple(_four(each.box) for each in ignored),
@@ -116,11 +119,12 @@ def _checked(
             for each in photo.boxes:
                 fitted(_four(each.box), stored.upright_size)
         except UnusableError as error:
-            raise UserError(f"{path}: {photo.file}: {error}.") from error
+            raise UserError(f"{path}: {photo.file}: {error}. {_ANEW}") from error
         if stored.sha256 != photo.sha256:
             raise UserError(
                 f"{path}: {folders[photo.folder] / photo.file} is not the image that was chosen: "
-                f"its sha256 is {stored.sha256[:12]}..., the manifest says {photo.sha256[:12]}..."
+                f"its sha256 is {stored.sha256[:12]}..., the manifest says {photo.sha256[:12]}... "
+                f"{_ANEW}"
             )
     return manifest
 
@@ -137,10 +141,32 @@ def _refuse_unverified(manifest: Manifest) -> None:
         )
 
 
+def alike(concepts: Mapping[str, str], wanted: DatasetSpec) -> dict[str, str]:
+    """What is lacking where names in prompts do not tell a trained concept from another.
+
+    Args:
+        concepts: concept -> its name, with those that no word is trained for.
+        wanted: those that words are trained for.
+    """
+    by_name: dict[str, list[str]] = {}
+    for concept, name in concepts.items():
+        by_name.setdefault(" ".join(name.casefold().split()), []).append(concept)
+    for same in by_name.values():
+        if len(same) > 1 and set(same) & set(wanted.concepts):
+            own = {each: "NAME" if each in same else name for each, name in wanted.concepts.items()}
+            shown = ", ".join(f"{each}: {name}" for each, name in own.items())
+            reason = (
+                f"{' and '.join(same)} have the same name in prompts, {concepts[same[0]]!r}; give "
+                f"them other names: 'dataset.{wanted.name}.concepts={{{shown}}}'"
+            )
+            return {NEGATIVES: reason}
+    return {}
+
+
 def _lacks(manifest: Manifest, wanted: DatasetSpec) -> dict[str, str]:
     own = [photo for photo in manifest.images if photo.concept in wanted.concepts]
     held_out = [photo for photo in own if photo.split == "held_out"]
-    lacks = {}
+    lacks = alike(manifest.concepts, wanted)
     if not all(photo.boxes for photo in own):
         lacks[BOXES] = (
             f"its images have no boxes; give them with dataset.{wanted.name}.boxes=FILE "

@@ -49,7 +49,7 @@ def add_proposals(path: Path, proposals: Sequence[Proposal]) -> None:
     top: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
     if path.exists():
         read_instances(path)  # refuses what is not COCO's format
-        top = json.loads(path.read_text(encoding="utf-8"))
+        top = json.loads(path.read_bytes())
     categories = {each["name"]: each["id"] for each in top["categories"]}
     for proposal in proposals:
         if proposal.concept not in categories:

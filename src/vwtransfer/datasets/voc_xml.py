@@ -1,13 +1,23 @@
 """Reads annotations in PASCAL VOC's XML, which ImageNet has too."""
 
+import codecs
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from vwtransfer.datasets.annotation import Annotation, Object
+from vwtransfer.datasets.annotation import Annotation, Object, annotation
 from vwtransfer.datasets.bad_data import UnusableError
-from vwtransfer.datasets.boxes import Size, from_corners
+from vwtransfer.datasets.boxes import NO_BOX, Size, from_corners
 
 LARGEST_FILE = 1 << 22  # bytes
+_DECLARED = re.compile(rb"""\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]+)""")
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+)
 
 
 def read_xml(path: Path) -> Annotation:
@@ -20,39 +30,50 @@ def read_xml(path: Path) -> Annotation:
         UnusableError: the file is missing, cut off, or says something else.
     """
     root = _parse(path)
-    try:
-        objects = tuple(_object(each) for each in root.iter("object"))
-    except (TypeError, ValueError) as error:
-        raise UnusableError(f"annotation {path.name} has an object without name or box") from error
-    return Annotation(_size(root), objects)
+    objects = [_object(each) for each in root.iter("object")]
+    named = [each for each in objects if each.name]
+    if objects and not named:
+        raise UnusableError(f"annotation {path.name} has objects, but none with a name")
+    return annotation(_size(root), named, (root.findtext("filename") or "").strip() or None)
 
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise UnusableError(f"annotation {path.name} has more than {LARGEST_FILE:,} bytes")
-        text = path.read_bytes().decode("utf-8")
+        text = _text(path.read_bytes())
     except FileNotFoundError as error:
         raise UnusableError(f"there is no annotation {path.name}") from error
     except OSError as error:
         raise UnusableError(f"annotation {path.name} cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UnusableError(f"annotation {path.name} is not in UTF-8") from error
+    except (LookupError, ValueError) as error:
+        raise UnusableError(f"annotation {path.name} is not in its encoding ({error})") from error
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise UnusableError(f"annotation {path.name} declares a document type")
     try:
         return ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError) as error:
         raise UnusableError(f"annotation {path.name} is cut off or not XML ({error})") from error
 
 
+def _text(data: bytes) -> str:
+    """In the encoding that the file's first bytes or its declaration state, else UTF-8."""
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return data.decode(encoding)
+    declared = _DECLARED.match(data)
+    return data.decode(declared[1].decode() if declared else "utf-8")
+
+
 def _object(element: ElementTree.Element) -> Object:
-    name = element.findtext("name")
-    if name is None:
-        raise ValueError
-    sides = (element.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
-    box = from_corners(*(float(value) for value in sides))  # type: ignore[arg-type]
-    return Object(name.strip(), box, ignored=element.findtext("difficult", "0").strip() == "1")
+    name = element.findtext("name") or ""
+    try:
+        sides = (element.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
+        box = from_corners(*(float(value) for value in sides))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        box = NO_BOX
+    difficult = (element.findtext("difficult") or "").strip() == "1"
+    return Object(name.strip(), box, ignored=difficult)
 
 
 def _size(root: ElementTree.Element) -> Size | None:

@@ -44,12 +44,14 @@ def saved_images(folder: Path) -> pd.DataFrame:
     for path in sorted(folder.glob("*/*/*/*.png")):
         dataset, concept, made, name = path.relative_to(folder).with_suffix("").parts
         origin = made.split("~")  # no name of a config holds one
-        if len(origin) != len(ORIGIN):
+        if len(origin) != len(ORIGIN) or not path.is_file():
             continue
         try:
             anchor, delta, seed, number = name.rsplit("-", 3)
             numbers = float(delta), int(seed), int(number)
         except ValueError:
+            continue
+        if not numbers[0] > 0:
             continue
         rows.append((dataset, concept, *origin, anchor, *numbers, path))
     return pd.DataFrame(rows, columns=[*COLUMNS, "path"])

@@ -33,7 +33,7 @@ from vwtransfer.leaderboard.predictors import losses, rank_correlations
 from vwtransfer.leaderboard.splits import cells_of_split
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build, build_part
-from vwtransfer.progress import stages
+from vwtransfer.progress import stages, terminal
 from vwtransfer.results.statistics import HEADLINE, UNCONSTRAINED, retention
 from vwtransfer.study import Study, data_loading, evaluation_of, measured, train_words
 from vwtransfer.tasks import Task
@@ -60,7 +60,7 @@ def run(config: Config) -> None:
     suite = build(config, torch_device(config.device))
     suite.check_anchors(cells)
     store = WordStore((config.benchmark.words or config.folder) / "words")
-    console = Console()
+    console = terminal()
     datasets = data_loading.opened(config)
     lacking = data_loading.left_out(suite.models, tasks_of(config, suite), datasets)
     for line in lacking:

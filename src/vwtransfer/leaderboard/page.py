@@ -92,7 +92,7 @@ def markdown(board: Board, figure: str) -> str:
             f"# Leaderboard: {board.title}",
             "",
             "Written by `vwtransfer action=benchmark`; what the methods do and why is in "
-            "[transfer.md](transfer.md).",
+            "`docs/transfer.md`.",
             "",
             "Retention is (transferred - anchor) / (trained in the target - anchor), measured in "
             "the target model: 0 is the anchor word, 1 a word trained there with images. A "

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from PIL import Image
@@ -97,6 +97,24 @@ class Cache:
                 total -= size
 
 
+class Loaded(Sequence[Image.Image]):
+    """The images of examples, each read when it is asked for: of photos, few fit into memory."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = examples
+
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Loaded": ...
+    def __getitem__(self, index: int | slice) -> "Image.Image | Loaded":
+        found = self._examples[index]
+        return found.load() if isinstance(found, Example) else Loaded(found)
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+
 class ImageEncoder:
     """A frozen model that encodes batches of images, and keeps the results.
 
@@ -130,10 +148,10 @@ class ImageEncoder:
         """What the model makes of the examples' images, batch by batch, on its device."""
         device = next(self._model.parameters()).device
         for start in range(0, len(examples), self._batch):
-            images = [example.load() for example in examples[start : start + self._batch]]
+            images = Loaded(examples[start : start + self._batch])
             yield {name: tensor.to(device) for name, tensor in self._encoded(images).items()}
 
-    def _encoded(self, images: list[Image.Image]) -> Tensors:
+    def _encoded(self, images: Loaded) -> Tensors:
         if self._cache is None:
             return self._computed(images)
         key = self._key(images)
@@ -143,7 +161,7 @@ class ImageEncoder:
             self._cache.write(key, found)
         return found
 
-    def _computed(self, images: list[Image.Image]) -> Tensors:
+    def _computed(self, images: Loaded) -> Tensors:
         """What the model makes of images, laid out as a file gives it.
 
         A memory format would decide the last bits of all that is computed from it.
@@ -151,7 +169,7 @@ class ImageEncoder:
         found = self._encode(self._model, self._preprocess, images)
         return {name: tensor.contiguous() for name, tensor in found.items()}
 
-    def _key(self, images: Sequence[Image.Image]) -> str:
+    def _key(self, images: Loaded) -> str:
         digest = hashlib.sha256(self._identity.encode())
         for image in images:
             digest.update(f"\0{image.mode} {image.size}".encode())

@@ -4,9 +4,11 @@ Letters: N words, K vectors per word, D embedding width, B batch, M images, R re
 image, E width of the class embeddings, L tokens.
 """
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from torchvision.ops import box_convert, box_iou
 
 from vwtransfer.config import models as config
 from vwtransfer.datasets import BOXES, Dataset, Example, training_examples
+from vwtransfer.models import owlv2_pixels
 from vwtransfer.models.cache import Cache, ImageEncoder
 from vwtransfer.models.checkpoints import pretrained, weights
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
@@ -231,7 +234,10 @@ class Owlv2(Frozen):
 
     @cached_property
     def _image_encoder(self) -> ImageEncoder:
-        stated = (self.model.config, self.processor.image_processor, self.settings.attention)
+        stated = (
+            *(self.model.config, self.processor.image_processor, self.settings.attention),
+            *(inspect.getsource(owlv2_pixels), version("scipy")),
+        )
         return ImageEncoder(encode_images, self.model, self.processor, 16, stated, self.cache)
 
     @torch.no_grad()
@@ -269,15 +275,18 @@ def encode_images(model: Any, processor: Any, images: Sequence[Image.Image]) -> 
         processor: its Owlv2Processor.
         images: M images of any sizes.
     """
-    squares = [_on_grey(image) for image in images]
-    pixels = processor.image_processor(squares, return_tensors="pt")["pixel_values"]
+    sides, parts = [], []
+    for image in images:  # of photos, one at a time is in memory
+        sides.append(max(image.size))
+        parts.append(owlv2_pixels.pixels_of(processor.image_processor, image))
+    pixels = torch.cat(parts)
     feature_map = model.image_embedder(pixels.to(model.device, model.dtype))[0]
     region_MRD = feature_map.flatten(1, 2)
     head = model.class_head
     class_MRE = head.dense0(region_MRD)
     box_MR4 = box_convert(model.box_predictor(region_MRD, feature_map), "cxcywh", "xyxy")
     # boxes are fractions of the square's side
-    side_M = torch.tensor([max(image.size) for image in images], device=model.device)
+    side_M = torch.tensor(sides, device=model.device)
     return {
         "class_MRE": class_MRE / (class_MRE.norm(dim=-1, keepdim=True) + 1e-6),
         "shift_MR": head.logit_shift(region_MRD)[..., 0],
@@ -285,14 +294,3 @@ def encode_images(model: Any, processor: Any, images: Sequence[Image.Image]) -> 
         "box_MR4": box_MR4.float() * side_M[:, None, None],
         "objectness_MR": model.objectness_predictor(region_MRD),
     }
-
-
-def _on_grey(image: Image.Image) -> Image.Image:
-    """The image at the top left of a grey square, as the model was trained with.
-
-    The processor of transformers 4 did so; that of 5 pads with black.
-    """
-    side = max(image.size)
-    square = Image.new("RGB", (side, side), (128, 128, 128))
-    square.paste(image)
-    return square

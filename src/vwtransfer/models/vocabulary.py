@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
+from textwrap import shorten
 from typing import Any, Literal
 
 from vwtransfer.errors import UserError, nearest
@@ -182,8 +183,8 @@ class Vocabulary:
     def _padded(self, ids: list[int], text: str) -> list[int]:
         if len(ids) > self.context_length:
             raise UserError(
-                f"prompt {text!r} has {len(ids)} tokens; this text encoder reads at most "
-                f"{self.context_length}. Shorten the template or use fewer vectors a word."
+                f"prompt {shorten(text, 80)!r} has {len(ids)} tokens; this text encoder reads at "
+                f"most {self.context_length}. Shorten the template or use fewer vectors a word."
             )
         if self.pad_id is None:
             return ids

@@ -6,10 +6,9 @@ in a banner at its top. See docs/report.md.
 
 from pathlib import Path
 
-from rich.console import Console
-
 from vwtransfer.config import Config
-from vwtransfer.files import write_text
+from vwtransfer.files import keep_inside, write_text
+from vwtransfer.progress import terminal
 from vwtransfer.report.figures import draw_results
 from vwtransfer.report.page import page
 from vwtransfer.report.study_reader import read_study
@@ -23,7 +22,7 @@ def run(config: Config) -> None:
     Raises:
         UserError: there are no results there, or none that can be read.
     """
-    Console().print(f"report: {write_report(config.folder)}", soft_wrap=True)
+    terminal().print(f"report: {write_report(config.folder)}", soft_wrap=True)
 
 
 def write_report(folder: Path) -> Path:
@@ -33,6 +32,7 @@ def write_report(folder: Path) -> Path:
         UserError: the folder holds no results, none that can be read, or those of several
             experiments.
     """
+    keep_inside(folder)
     study = read_study(folder)
     drawn = draw_results(study)
     path = folder / NAME

@@ -224,7 +224,7 @@ def _comparison(study: StudyFolder) -> dict[str, list[dict[str, Any]]]:
 def _sheets(study: StudyFolder) -> list[tuple[str, Picture]]:
     """The drawn sheets of activations, for readers without scripts."""
     found = sorted((study.folder / "figures").glob("activations-*.png"))
-    return [(path.stem, sheet(path)) for path in found]
+    return [(path.stem, sheet(path)) for path in found if path.is_file()]
 
 
 def _words(study: StudyFolder) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from vwtransfer.words.cells import delta_text
 SIDE = 80  # pixels of a thumbnail's longer side
 SHEET_WIDTH = 1400  # pixels
 QUALITY = 75
+# what Pillow raises for a file that is cut off, changed, or so large that it is taken for an attack
+_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError)
 TITLES = {
     "images": "Generations",
     "detections": "Detections",
@@ -222,7 +225,7 @@ def _described(path: Path) -> str:
     try:
         with Image.open(path) as image:
             return str(image.info.get("Description", path.stem))
-    except OSError:
+    except _DAMAGED:
         return path.stem
 
 
@@ -230,7 +233,7 @@ def _webp(path: Path, size: tuple[int, int]) -> str:
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
-    except OSError:
+    except _DAMAGED:
         return ""
     image.thumbnail(size)
     data = io.BytesIO()

@@ -1,5 +1,6 @@
 """Where and how a study was made: command, machine, versions, checkpoints, time."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,12 @@ def provenance(study: StudyFolder) -> dict[str, Any]:
     }
 
 
-def _commit(git: str | Mapping[str, Any]) -> str | None:
+def _commit(git: Any) -> str | None:
     """The commit as a person reads it, of `0123abc+` or of what was noted in its place before."""
     if isinstance(git, str):
         git = {"commit": git.removesuffix("+"), "changed": git.endswith("+")}
+    if not isinstance(git, Mapping):
+        return None
     changed = " (with changes)" if git.get("changed") else ""
     return f"{git['commit']}{changed}" if git.get("commit") else None
 
@@ -55,12 +58,15 @@ def _training(folder: Path) -> tuple[float, int]:
     """Seconds that words took (each its share of its pack's), and how many words there are."""
     seconds = []
     for path in (folder / "words").rglob("*.safetensors"):
+        if not path.is_file():
+            continue
         try:
             with safe_open(path, framework="numpy") as file:
                 seconds.append(float((file.metadata() or {})["seconds"]))
         except (SafetensorError, OSError, ValueError, KeyError):
             continue
-    return sum(seconds), len(seconds)
+    known = [each for each in seconds if math.isfinite(each)]
+    return sum(known), len(known)
 
 
 def _duration(seconds: float, words: int) -> str | None:

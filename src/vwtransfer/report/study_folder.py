@@ -1,6 +1,5 @@
 """A study as its folder tells it: what figures and the page are made of."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from vwtransfer.config.saved import read_mapping
+from vwtransfer.errors import UserError
 from vwtransfer.results import legacy, published
 from vwtransfer.results.schema import WORD
 from vwtransfer.results.statistics import Retention, retention
@@ -181,7 +182,9 @@ class StudyFolder:
         """Some of the "concepts" or "anchors" of a dataset, each once, as its config has them."""
         datasets = (self.config or {}).get("dataset")
         node = datasets.get(dataset) if isinstance(datasets, Mapping) else None
-        return in_order(names, list(node.get(kind) or ()) if isinstance(node, Mapping) else ())
+        listed = node.get(kind) if isinstance(node, Mapping) else None
+        known = listed if isinstance(listed, list | Mapping) else ()
+        return in_order(names, list(dict.fromkeys(str(each) for each in known)))
 
     @cached_property
     def failures(self) -> list[tuple[Cell, str, str]]:
@@ -192,10 +195,10 @@ class StudyFolder:
         for path in sorted((self.folder / "words").rglob("*.failed.json")):
             key = path.relative_to(self.folder / "words").as_posix().removesuffix(".failed.json")
             try:
-                record = json.loads(path.read_text(encoding="utf-8"))
+                record = read_mapping(path)
                 cell = self._named(parse_key(key))
                 found[cell] = str(record["step"]), str(record["reason"])
-            except (ValueError, KeyError, TypeError):
+            except (UserError, OSError, ValueError, KeyError):
                 continue
         return [(cell, *how) for cell, how in sorted(found.items())]
 

@@ -3,26 +3,30 @@
 A folder of a former version, whose rows named tasks in place of models, is read as far as it goes.
 """
 
-import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from vwtransfer import results
 from vwtransfer.analysis.part_files import read_parts
+from vwtransfer.analysis.word_tables import ACTIVATIONS, NEIGHBOURS
 from vwtransfer.config import Config
-from vwtransfer.config.validation import checked
+from vwtransfer.config.saved import config_of, read_mapping
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.evaluation.saved_images import saved_images
+from vwtransfer.report.possible_rows import possible_parts, possible_results
 from vwtransfer.report.study_folder import CELL, KINDS, StudyFolder
 from vwtransfer.results import legacy
 from vwtransfer.results.schema import WORD
 from vwtransfer.results.summary import models_in_order, shortfalls, tasks_of
-from vwtransfer.words.cells import Cell, cells, parse_key
+from vwtransfer.words.cells import Cell, each_cell, parse_key
+
+MOST_PLANNED = 2_000_000  # words
+LATER = {"encoder", "place", "encoders"}  # columns that tables of a former version lack
 
 
 def read_study(folder: Path) -> StudyFolder:
@@ -34,8 +38,8 @@ def read_study(folder: Path) -> StudyFolder:
     remarks: list[str] = []
     frame = _results(folder, remarks)
     config = _config(folder, remarks)
-    checked = _checked(config, remarks)
-    planned = [] if checked is None else _planned(folder, frame, checked)
+    checked, asked = _checked(folder, config, remarks)
+    planned = [] if checked is None else _planned(folder, frame, asked)
     activations, neighbours = (
         _parts(folder / kind, kind, remarks) for kind in ("activations", "neighbours")
     )
@@ -67,9 +71,11 @@ def _results(folder: Path, remarks: list[str]) -> pd.DataFrame:
         warnings.simplefilter("always", UserWarning)
         frame = results.read(folder)
     remarks += [str(each.message) for each in caught if each.category is UserWarning]
+    frame = possible_results(frame, remarks)
     experiments = sorted(frame["experiment"].unique())
     if not experiments:
-        raise UserError(f"{folder} holds no results yet: its tables have no row.")
+        why = " ".join(["its tables have no row.", *remarks])
+        raise UserError(f"{folder} holds no results yet: {why}")
     if len(experiments) > 1:
         raise UserError(
             f"{folder} mixes the results of {len(experiments)} experiments "
@@ -80,47 +86,56 @@ def _results(folder: Path, remarks: list[str]) -> pd.DataFrame:
 
 
 def _config(folder: Path, remarks: list[str]) -> Mapping[str, Any] | None:
-    path = folder / "config.yaml"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_mapping(folder / "config.yaml")
+        _check_mappings(folder / "config.yaml", values, ("model", "dataset"))
+        return values
     except FileNotFoundError:
-        values = None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        remarks.append(f"config.yaml cannot be read ({' '.join(str(error).split())}).")
-        return None
-    if not isinstance(values, Mapping):
         remarks.append(
             "config.yaml is missing: which words were planned, and by what models, is not known."
         )
-        return None
-    return values
+    except UserError as error:
+        remarks.append(str(error))
+    return None
 
 
 def _provenance(folder: Path, remarks: list[str]) -> Mapping[str, Any] | None:
-    path = folder / "provenance.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_mapping(folder / "provenance.json")
+        _check_mappings(folder / "provenance.json", values, ("machine", "seeds", "packages"))
+        return values
     except FileNotFoundError:
         remarks.append("provenance.json is missing: versions and machine are not known.")
-        return None
-    except ValueError as error:
-        remarks.append(f"provenance.json cannot be read ({error}).")
-        return None
-    return values if isinstance(values, Mapping) else None
+    except UserError as error:
+        remarks.append(str(error))
+    return None
 
 
-def _checked(config: Mapping[str, Any] | None, remarks: list[str]) -> Config | None:
-    """The config, where this version understands it."""
+def _check_mappings(path: Path, values: Mapping[str, Any], keys: Sequence[str]) -> None:
+    odd = [key for key in keys if not isinstance(values.get(key) or {}, Mapping)]
+    if odd:
+        raise UserError(f"{path} cannot be read ({', '.join(odd)}: no keys with values).")
+
+
+def _checked(
+    folder: Path, config: Mapping[str, Any] | None, remarks: list[str]
+) -> tuple[Config | None, list[Cell]]:
+    """The config, where this version understands it, and the words that it plans."""
     if config is None:
-        return None
+        return None, []
+    path = folder / "config.yaml"
     try:
-        return checked(config)
+        checked = config_of(config, path)
+        planned = list(islice(each_cell(checked), MOST_PLANNED + 1))
+        if len(planned) > MOST_PLANNED:
+            raise UserError(f"{path} plans more than {MOST_PLANNED:,} words.")
+        return checked, planned
     except UserError as error:
         remarks.append(
             f"config.yaml says what this version cannot follow: {error} Which words were "
             "planned is told from the results alone."
         )
-        return None
+        return None, []
 
 
 def _tasks(frame: pd.DataFrame, config: Config | None) -> dict[str, str]:
@@ -131,9 +146,9 @@ def _tasks(frame: pd.DataFrame, config: Config | None) -> dict[str, str]:
     return {model: found[model] for model in models_in_order(found)}
 
 
-def _planned(folder: Path, frame: pd.DataFrame, config: Config) -> list[Cell]:
+def _planned(folder: Path, frame: pd.DataFrame, asked: Iterable[Cell]) -> list[Cell]:
     """The cells of the latest config, and all that have results or a word: jobs share a folder."""
-    planned = set(cells(config))
+    planned = set(asked)
     words = frame.loc[frame["kind"] == WORD, CELL].drop_duplicates()
     planned |= {Cell(*row) for row in words.itertuples(index=False, name=None)}
     for path in (folder / "words").rglob("*.safetensors"):
@@ -146,7 +161,8 @@ def _planned(folder: Path, frame: pd.DataFrame, config: Config) -> list[Cell]:
 
 
 def _parts(folder: Path, kind: str, remarks: list[str]) -> pd.DataFrame:
-    frame, left_out = read_parts(folder)
+    columns = {"activations": ACTIVATIONS, "neighbours": NEIGHBOURS}[kind]
+    frame, left_out = read_parts(folder, set(columns) - LATER)
     if left_out:
         remarks.append(
             f"{kind}: {len(left_out)} files cannot be read, or are of a former version, and are "
@@ -160,7 +176,7 @@ def _parts(folder: Path, kind: str, remarks: list[str]) -> pd.DataFrame:
         for name in ("source_model", "target_model"):
             frame[name] = frame[name].replace(models)
         frame["transfer"] = frame["transfer"].replace(legacy.TRANSFERS)
-    return frame
+    return possible_parts(frame, kind, remarks)
 
 
 def _pictures(folder: Path, remarks: list[str]) -> pd.DataFrame:

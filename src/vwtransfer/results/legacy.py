@@ -9,9 +9,10 @@ from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
-import yaml
 
 from vwtransfer.config.renamed import CHOICES
+from vwtransfer.config.saved import read_mapping
+from vwtransfer.errors import UserError
 from vwtransfer.results.schema import BASELINES, DIAGNOSTICS, NOT_CHECKED, SCHEMA, TEXT, WORD
 
 COLUMNS = {
@@ -64,9 +65,9 @@ def models_of(path: Path) -> Mapping[str, str]:
 @cache
 def _models_of(folder: Path) -> Mapping[str, str]:
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        config = read_mapping(folder / "config.yaml")
         return MODELS.get(config["model"]["name"], {})
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, UserError, KeyError, TypeError):
         return {}
 
 

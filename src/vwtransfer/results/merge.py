@@ -9,23 +9,28 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vwtransfer.errors import UserError
+from vwtransfer.errors import UserError, quoted
 from vwtransfer.results import legacy
 from vwtransfer.results.schema import IDENTITY, SCHEMA, TEXT
 
 _CONCEPT = IDENTITY[:3]  # experiment, dataset, concept
 _ROWS = 100_000  # that are merged at once, where concepts can be told apart
 _READERS = 4  # files that are read at the same time
+_LEFT_OUT = (
+    "left out of the results, as they cannot be read: {}. Delete them and run again: only what "
+    "they held is measured anew."
+)
 _PART, _FAILED, _TABLE = range(3)  # a record's rank among those of its identity
-_ENCODED = pa.schema(
+ENCODED = pa.schema(
     field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in TEXT else field
     for field in SCHEMA
 )
@@ -59,24 +64,20 @@ def pieces(paths: Iterable[Path]) -> list[Piece]:
     for path in paths:
         try:
             found += _pieces(path)
-        except (pa.ArrowException, OSError) as error:
-            cut_off.append(f"{path} ({error})")
+        except (pa.ArrowException, OSError, ValueError) as error:
+            cut_off.append(f"{path} ({quoted(error)})")
     if cut_off and not found:
         raise UserError(
             f"none of the results can be read: {', '.join(cut_off)}. Delete them and run again."
         )
     if cut_off:
-        warnings.warn(
-            f"left out of the results, as they cannot be read: {', '.join(cut_off)}. Delete them "
-            "and run again: only what they held is measured anew.",
-            stacklevel=3,
-        )
+        warnings.warn(_LEFT_OUT.format(", ".join(cut_off)), stacklevel=3)
     return found
 
 
 def pieces_of(failed: pa.Table) -> list[Piece]:
     """The records of words that failed."""
-    encoded = failed.cast(_ENCODED)
+    encoded = failed.cast(ENCODED)
     return [Piece(_FAILED, _counted(encoded), lambda: encoded)] if len(failed) else []
 
 
@@ -107,7 +108,7 @@ def _merged(
         frame = frame[pd.MultiIndex.from_frame(frame[_CONCEPT].astype(str)).isin(concepts)]
     frame = frame.sort_values([*IDENTITY, "rank", "undated", "written_at"], kind="stable")
     frame = frame.drop_duplicates(IDENTITY)
-    return pa.Table.from_pandas(frame, schema=_ENCODED, preserve_index=False)
+    return pa.Table.from_pandas(frame, schema=ENCODED, preserve_index=False)
 
 
 def sorted_categories(frame: pd.DataFrame) -> pd.DataFrame:
@@ -156,13 +157,30 @@ def _one_concept(metadata: pq.FileMetaData, number: int) -> Counter[tuple[str, .
 
 
 def _load(path: Path, number: int, text: Sequence[str]) -> pa.Table:
+    """Rows of a file; those that it cannot hold are left out, as is what cannot be read."""
+    try:
+        table = _read(path, number, text)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        warnings.warn(_LEFT_OUT.format(f"{path} ({quoted(error)})"), stacklevel=2)
+        return ENCODED.empty_table()
+    whole = reduce(pc.and_, (pc.is_valid(table[name]) for name in IDENTITY))
+    if not pc.all(whole).as_py():
+        kept = table.filter(whole)
+        lost = f"{path}: {len(table) - len(kept)} of {len(table)} rows lack what they are of"
+        warnings.warn(f"left out of the results: {lost}.", stacklevel=2)
+        return kept
+    return table
+
+
+def _read(path: Path, number: int, text: Sequence[str]) -> pa.Table:
     with pq.ParquetFile(path, read_dictionary=text) as file:
         table = file.read_row_group(number, use_threads=False)
         if legacy.is_legacy(table.column_names):
             written = (file.metadata.metadata or {}).get(legacy.WRITTEN, b"").decode()
             table = legacy.converted(table, legacy.models_of(path), written)
     try:
-        return table.select(SCHEMA.names).cast(_ENCODED)
+        return table.select(SCHEMA.names).cast(ENCODED)
     except pa.ArrowException as error:
         raise UserError(f"{path} holds a column of another type: {error}.") from error
 
@@ -171,7 +189,8 @@ def _counted(table: pa.Table) -> Counter[tuple[str, ...]]:
     """How many rows there are of each (experiment, dataset, concept)."""
     counts = table.group_by(_CONCEPT).aggregate([([], "count_all")]).to_pydict()
     concepts = zip(*(counts[name] for name in _CONCEPT), strict=True)
-    return Counter(dict(zip(concepts, counts["count_all"], strict=True)))
+    counted = dict(zip(concepts, counts["count_all"], strict=True))
+    return Counter({concept: count for concept, count in counted.items() if None not in concept})
 
 
 def _check(path: Path, names: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from vwtransfer.config import Config
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_atomically, write_once
-from vwtransfer.results.merge import merged, pieces, pieces_of, sorted_categories
+from vwtransfer.results.merge import ENCODED, merged, pieces, pieces_of, sorted_categories
 from vwtransfer.results.schema import SCHEMA, TEXT, Record
 
 
@@ -79,7 +79,7 @@ def read(folder: str | Path, *, categorical: bool = False) -> pd.DataFrame:
         UserWarning: names the cut-off files that were left out.
     """
     tables = list(merged(pieces(_files(Path(folder)))))
-    whole = pa.concat_tables(tables).unify_dictionaries()
+    whole = pa.concat_tables([ENCODED.empty_table(), *tables]).unify_dictionaries()
     del tables
     frame = sorted_categories(whole.to_pandas(split_blocks=True, self_destruct=True))
     return frame if categorical else frame.astype(dict.fromkeys(TEXT, "str"))
@@ -151,7 +151,8 @@ def _files(folder: Path) -> list[Path]:
     if folder.is_file():
         return [folder]
     whole = folder / "results.parquet"
-    found = sorted((folder / "results").glob("*.parquet")) + [whole] * whole.is_file()
+    parts = [path for path in sorted((folder / "results").glob("*.parquet")) if path.is_file()]
+    found = parts + [whole] * whole.is_file()
     if not found:
         there = "holds no results yet" if folder.is_dir() else "does not exist"
         raise UserError(f"{folder} {there}: results/*.parquet or results.parquet is needed.")

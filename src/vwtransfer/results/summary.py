@@ -14,6 +14,7 @@ from rich.text import Text
 
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_text
+from vwtransfer.progress import terminal
 from vwtransfer.results.schema import BASELINES, WORD
 from vwtransfer.results.statistics import LEAST_GAIN, Unit, means_by, retention
 from vwtransfer.words.cells import Cell
@@ -235,7 +236,7 @@ def write_summary(
 ) -> None:
     """Writes what `print_summary` prints as plain text."""
     text = io.StringIO()
-    print_summary(frame, Console(file=text, width=WIDTH, color_system=None), planned, remarks)
+    print_summary(frame, terminal(width=WIDTH, file=text, color_system=None), planned, remarks)
     write_text(path, text.getvalue())
 
 

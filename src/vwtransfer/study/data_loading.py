@@ -84,7 +84,7 @@ def shortages(datasets: Mapping[str, Dataset]) -> list[str]:
     lines = []
     for name, dataset in datasets.items():
         remarks = notes_of(dataset)
-        lines += _first_of(name, remarks.noted, "fewer images than asked for")
+        lines += _first_of(name, remarks.noted, "of its images")
         skipped = [f"{each.file}: {each.reason}" for each in remarks.skipped]
         lines += _first_of(name, skipped, "skipped files")
     return lines

@@ -29,6 +29,8 @@ RECIPE = 1
 """Of training; it rises when the same config trains other words."""
 IMAGE_READING = 1
 """Of what pixels an image file is read as; it rises when that changes."""
+PROFILE_READING = 1
+"""The same of images that are converted from a colour profile; before it, they were not."""
 
 _ONLY_EVALUATION = ("denoising_steps", "guidance_scale", "images_per_word", "max_boxes")
 
@@ -55,7 +57,11 @@ class Fingerprints:
         concepts = manifest.concepts if NEGATIVES in trains_with else [cell.concept]
         return {
             concept: [
-                [photo.sha256, *(map(asdict, photo.boxes) if BOXES in trains_with else ())]
+                [
+                    photo.sha256,
+                    *([{"profile_reading": PROFILE_READING}] if photo.profile else ()),
+                    *(map(asdict, photo.boxes) if BOXES in trains_with else ()),
+                ]
                 for photo in manifest.of(concept, "training")
             ]
             for concept in concepts

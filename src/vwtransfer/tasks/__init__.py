@@ -5,7 +5,7 @@ Trainer, evaluator and grid know no task by name.
 Letters: N words, M images, T boxes of an image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -61,7 +61,7 @@ class Applied:
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
-    pictures: dict[str, Image.Image] = field(default_factory=dict)
+    pictures: Mapping[str, Image.Image] = field(default_factory=dict)
 
 
 class Task(Protocol):

@@ -5,6 +5,7 @@ Letters: N words, M images, T boxes of an image.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torchvision.ops import nms
 
 from vwtransfer.datasets import BOXES, HELD_OUT, Dataset, Example, held_out_examples
 from vwtransfer.datasets.draw_boxes import draw_boxes
+from vwtransfer.datasets.images import OnDemand
 from vwtransfer.errors import UserError
 from vwtransfer.models.embedding_space import Prompts
 from vwtransfer.tasks import Applied, Detected, Measurement
@@ -98,13 +100,17 @@ class Detection:
         if not images:
             raise UserError("images: name those to look at with images=PATH.")
         rows, pictures = [], {}
+
+        def drawn(name: str, found: list[tuple[list[float], float]]) -> Image.Image:
+            return draw_boxes(images[name], found, label)
+
         for name, image in images.items():
             boxes, scores = model.detect(prompt, [model.encode_image(image)])
             best = _worth_showing(boxes[0, 0], scores[0, 0])
             found = [(boxes[0, 0, i].tolist(), float(scores[0, 0, i])) for i in best]
-            pictures[name] = draw_boxes(image, found, label)
+            pictures[name] = partial(drawn, name, found)
             rows += [(name, f"{score:.3f}", ", ".join(f"{v:.0f}" for v in b)) for b, score in found]
-        return Applied(("image", "score", "box (x0, y0, x1, y1)"), rows, pictures)
+        return Applied(("image", "score", "box (x0, y0, x1, y1)"), rows, OnDemand(pictures))
 
 
 def _worth_showing(box_T4: Tensor, score_T: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def opened(config: "Config", cells: "Sequence[Cell]", store: "WordStore") -> "It
         cells: what this job trains and measures, finished or not.
         store: where their words lie.
     """
-    if config.wandb.mode == "disabled" or os.environ.get("WANDB_MODE") == "disabled":
+    if config.wandb.mode == "disabled" or _switched_off():
         from vwtransfer.study.callbacks import NullTracker
 
         yield NullTracker()
@@ -51,3 +51,9 @@ def opened(config: "Config", cells: "Sequence[Cell]", store: "WordStore") -> "It
         raise
     finally:
         reporter.close(code)
+
+
+def _switched_off() -> bool:
+    """Whether wandb's own variables say that nothing is to be recorded."""
+    disabled = os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes", "on")
+    return disabled or os.environ.get("WANDB_MODE") == "disabled"

@@ -65,7 +65,7 @@ class Outbox:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     # artifacts wait for `wandb beta sync` where a login node finds them, too
-                    env={"WANDB_DATA_DIR": str(self.log.parent.absolute()), **os.environ},
+                    env={"WANDB_DATA_DIR": str(self.log.parent.absolute()), **_set_variables()},
                     start_new_session=True,  # Ctrl-C is for the work
                 )
         except OSError as error:
@@ -92,3 +92,8 @@ class Outbox:
     def _miss(self, reason: str) -> None:
         self.lost += 1
         self.reason = self.reason or reason
+
+
+def _set_variables() -> dict[str, str]:
+    """The environment without wandb's variables that are empty, which it would refuse."""
+    return {k: v for k, v in os.environ.items() if v or not k.startswith("WANDB_")}

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from vwtransfer.tracking.server import one_line, unusable
 
 KILLED = 1
+ONLINE = ("online", "run")  # two names of one of wandb's modes
 INIT_S = 10.0  # how long the server may take to open a run
 FLUSH_S = 5.0  # what a kill of everything at once can cost
 ROOM = 2**16  # bytes
@@ -76,7 +77,7 @@ class Recorder:
         self.wandb, self.folder, self.began = wandb, folder, began
         self.axes, self.runs = axes, runs
         settings = wandb.setup(settings=wandb.Settings(silent=True)).settings
-        if mode == "offline" or (mode == "auto" and settings.mode != "online"):
+        if mode == "offline" or (mode == "auto" and settings.mode not in ONLINE):
             self.why = "as configured"
         else:
             self.why = unusable()

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from vwtransfer.errors import quoted
 from vwtransfer.files import write_json, write_once
 from vwtransfer.training.peak_memory import peak_bytes
 from vwtransfer.training.word_batches import split
@@ -68,17 +69,17 @@ def partition(
         fitting: how many words memory holds.
     """
     path = folder / PARTITION
-    if not path.exists():
+    former = _read(path)
+    if former is None:
         size = limit if limit is not None else fitting()
         others = len(cells) - len(waiting)
         note = f"trained apart from {others} of the {len(cells)} words of its job" * bool(others)
         chunks = [Chunk(tuple(waiting[i : i + size]), note) for i in range(0, len(waiting), size)]
         record = {"words_in_flight": size, "measured": limit is None, **_plain(chunks)}
         write_once(path, lambda temporary: _write(temporary, record))
-    return [
-        Chunk(tuple(parse_key(key) for key in chunk["words"]), chunk["note"])
-        for chunk in json.loads(path.read_text(encoding="utf-8"))["chunks"]
-    ]
+        former = _read(path)  # perhaps another process's
+        assert former is not None, path
+    return former
 
 
 def halve(folder: Path, chunk: Chunk) -> list[Chunk]:
@@ -102,6 +103,21 @@ def halve(folder: Path, chunk: Chunk) -> list[Chunk]:
         write_json(path, record)
     checkpoint.unlink(missing_ok=True)
     return halves
+
+
+def _read(path: Path) -> list[Chunk] | None:
+    """The chunks written down at `path`; None where none are, or what is there is damaged."""
+    try:
+        return [
+            Chunk(tuple(parse_key(key) for key in chunk["words"]), chunk["note"])
+            for chunk in json.loads(path.read_text(encoding="utf-8"))["chunks"]
+        ]
+    except FileNotFoundError:
+        return None
+    except (ValueError, LookupError, TypeError) as error:
+        _log.warning("%s is damaged (%s): its words are divided anew", path, quoted(error))
+        path.unlink(missing_ok=True)
+        return None
 
 
 def _plain(chunks: Sequence[Chunk]) -> dict[str, Any]:

@@ -65,15 +65,19 @@ def delta_text(delta: float) -> str:
 
 def cells(config: Config) -> list[Cell]:
     """Every word of the study once, ordered by dataset, model, concept, anchor and delta."""
-    found = {
-        Cell(dataset.name, model, concept, anchor, delta, config.seed)
-        for product in config.products
-        for dataset in config.dataset.values()
-        for concept, anchor in pairs(product, dataset)
-        for model in config.trained
-        for delta in product.deltas
-    }
-    return sorted(found, key=attrgetter("dataset", "model", "concept", "anchor", "delta"))
+    return sorted(
+        set(each_cell(config)), key=attrgetter("dataset", "model", "concept", "anchor", "delta")
+    )
+
+
+def each_cell(config: Config) -> Iterator[Cell]:
+    """The words of the study one by one, some more than once."""
+    for product in config.products:
+        for dataset in config.dataset.values():
+            for concept, anchor in pairs(product, dataset):
+                for model in config.trained:
+                    for delta in product.deltas:
+                        yield Cell(dataset.name, model, concept, anchor, delta, config.seed)
 
 
 def pairs(product: Product, dataset: DatasetConfig) -> Iterator[tuple[str, str]]:

@@ -8,12 +8,12 @@
 A word of a model with two text encoders, as SDXL, is {"clip_l": [K, D1], "clip_g": [K, D2]} in
 either, which `load_textual_inversion` takes one by one.
 
-Read are these, the same as .bin or .pt, and {"string_to_param": {"*": [K, D]}}, as AUTOMATIC1111
-and the first textual inversion save. Shapes: K vectors per word, D embedding width.
+Read are these, the same as .bin or .pt, {"string_to_param": {"*": [K, D]}}, as AUTOMATIC1111 and
+the first textual inversion save, also in a PNG, and {"text_encoders_0", "text_encoders_1"} of
+`embeddings.pti`. Shapes: K vectors per word, D embedding width.
 """
 
-import pickle
-import re
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,16 +22,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from vwtransfer.errors import UserError
-from vwtransfer.files import write_atomically
+from vwtransfer.errors import UserError, quoted
+from vwtransfer.files import file_safe, write_atomically
+from vwtransfer.words.containers import content, is_safetensors, too_large
 from vwtransfer.words.store import load_word
+from vwtransfer.words.vectors import LARGEST_FILE, fault
 
-LONGEST_NAME = 80  # letters of a word's name that come from a file
 TEXTUAL_INVERSION = "generation"  # the task that other tools' words are trained for
 SDXL = ("clip_l", "clip_g")  # its text encoders, in the order in which it reads them
+_OF_SDXL = (SDXL, ("text_encoders_0", "text_encoders_1"))  # the second in embeddings.pti
+_SHOWN = 5  # names
 
 
 @dataclass(frozen=True)
@@ -106,83 +109,120 @@ def _save(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> N
 
 
 def read(path: Path) -> LoadedWord:
-    """A word of this package, or of another tool.
+    """A word of this package, or of another tool: a file, or a folder of the concept library.
+
+    What a file is is told from its first bytes, whatever it is called.
 
     Raises:
         UserError: there is no such file, it is damaged, it holds code, or no word of one model.
     """
-    if not path.is_file():
-        raise UserError(f"word={path}: there is no such file.")
-    if path.suffix != ".safetensors":
-        return _found(path, _unpickled(path))
     try:
-        with safe_open(path, framework="pt") as file:
-            ours = "concept" in (file.metadata() or {}) and "vectors" in file.keys()  # noqa: SIM118
-        if not ours:
-            return _found(path, load_file(path))
-    except SafetensorError as error:
-        raise UserError(f"word={path}: is not a whole safetensors file ({error}).") from error
-    word = load_word(path)
-    cell = word.cell
-    return LoadedWord(
-        _file_safe(cell.concept), word.vectors_KD, word.task, cell.model, word.table, cell.anchor
-    )
-
-
-def _unpickled(path: Path) -> Any:
-    """What a .pt or .bin file holds, if that is tensors; code in it is never run."""
-    containers: list[Any] = [torch.nn.ParameterDict]  # in files of the first textual inversion
-    try:
-        with torch.serialization.safe_globals(containers):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"word={path}: is cut off, or holds code beside its vectors, which is never run. Ask "
-            "for the word as .safetensors."
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AssertionError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return _read(path)
+    except UserError:
+        raise
+    # what reads a file from a stranger can fail at every byte of it, and in no way of its own
+    except Exception as error:
+        line = quoted(error) or type(error).__name__
         raise UserError(f"word={path}: cannot be read ({line}).") from error
 
 
-def _found(path: Path, content: Any) -> LoadedWord:
-    name, tensors = path.stem, content
-    if isinstance(content, Mapping) and "string_to_param" in content:
-        name, tensors = str(content.get("name") or name), content["string_to_param"]
+def _read(path: Path) -> LoadedWord:
+    file, name = (_in_folder(path), path.resolve().name) if path.is_dir() else (path, path.stem)
+    if not file.is_file():
+        what = "this is no file" if file.exists() else "there is no such file"
+        raise UserError(f"word={file}: {what}.")
+    if is_safetensors(file):
+        return _of_safetensors(file, name)
+    return _found(file, name, content(file))
+
+
+def _in_folder(folder: Path) -> Path:
+    """The word in a folder, as the concept library and diffusers write one."""
+    for name in ("learned_embeds.safetensors", "learned_embeds.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    suffixes = (".safetensors", ".bin", ".pt", ".pti")
+    found = sorted(path for path in folder.iterdir() if path.suffix in suffixes)
+    if len(found) != 1:
+        raise UserError(
+            f"word={folder}: is a folder with {len(found)} files that may be words"
+            f"{_some([path.name for path in found])}; name one of its files."
+        )
+    return found[0]
+
+
+def _of_safetensors(path: Path, name: str) -> LoadedWord:
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = list(file.keys())
+            ours = "concept" in (file.metadata() or {}) and "vectors" in keys
+            if not ours:
+                _check_keys(path, keys)
+                large = sum(math.prod(file.get_slice(key).get_shape()) for key in keys)
+                if 4 * large > LARGEST_FILE:
+                    raise too_large(path, 4 * large)
+                return _found(path, name, {key: file.get_tensor(key) for key in keys})
+    except SafetensorError as error:
+        raise UserError(
+            f"word={path}: is not a whole safetensors file ({quoted(error)})."
+        ) from error
+    word = load_word(path)
+    said = (quoted(text, 80) for text in (word.task, word.cell.model, word.table, word.cell.anchor))
+    return LoadedWord(file_safe(word.cell.concept), word.vectors_KD, *said)
+
+
+def _found(path: Path, name: str, held: Any) -> LoadedWord:
+    tensors = held
+    if isinstance(held, Mapping) and "string_to_param" in held:
+        given = held.get("name")
+        name = given if isinstance(given, str) and given else name
+        tensors = held["string_to_param"]
     if isinstance(tensors, Tensor):
         tensors = {name: tensors}
-    if not hasattr(tensors, "items"):
+    if not isinstance(tensors, Mapping | torch.nn.ParameterDict):
         raise UserError(
             f"word={path}: holds a {type(tensors).__name__}, not the vectors of a word."
         )
-    vectors = {str(key): value for key, value in tensors.items() if isinstance(value, Tensor)}
-    if set(vectors) == set(SDXL):
-        parts = [_matrix(path, encoder, vectors[encoder]) for encoder in SDXL]
-        if len(parts[0]) != len(parts[1]):
-            counts = " and ".join(
-                f"{len(part)} of {e}" for e, part in zip(SDXL, parts, strict=True)
-            )
-            raise UserError(f"word={path}: its text encoders have {counts} vectors, not as many.")
-        return LoadedWord(_file_safe(name), torch.cat(parts, dim=1))
-    if len(vectors) != 1:
-        keys = ", ".join(vectors) or "none"
-        raise UserError(f"word={path}: one tensor is needed, and it holds {len(vectors)} ({keys}).")
+    vectors = {
+        key: value
+        for key, value in tensors.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
+    for names in _OF_SDXL:
+        if set(vectors) == set(names):
+            parts = [_matrix(path, encoder, vectors[encoder]) for encoder in names]
+            return LoadedWord(file_safe(name), _side_by_side(path, names, parts))
+    _check_keys(path, list(vectors))
     ((key, tensor),) = vectors.items()
     spoken = name if key in ("*", "emb_params", *SDXL) else key
-    return LoadedWord(_file_safe(spoken), _matrix(path, key, tensor))
+    return LoadedWord(file_safe(spoken), _matrix(path, key, tensor))
+
+
+def _side_by_side(path: Path, names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
+    if len({len(part) for part in parts}) > 1:
+        counts = " and ".join(f"{len(part)} of {e}" for e, part in zip(names, parts, strict=True))
+        raise UserError(f"word={path}: its text encoders have {counts} vectors, not as many.")
+    return torch.cat(list(parts), dim=1)
+
+
+def _check_keys(path: Path, keys: Sequence[str]) -> None:
+    """Refuses what is neither one tensor nor one for each text encoder of SDXL."""
+    if len(keys) != 1 and set(keys) not in map(set, _OF_SDXL):
+        raise UserError(
+            f"word={path}: one tensor is needed, and it holds {len(keys)}{_some(keys)}."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Some of many names, in brackets."""
+    shown = ", ".join(quoted(name, 40) for name in names[:_SHOWN])
+    return f" ({shown}{', ...' if len(names) > _SHOWN else ''})" if names else ""
 
 
 def _matrix(path: Path, key: str, tensor: Tensor) -> Tensor:
     """The vectors [K, D] of a tensor of a file."""
-    vectors_KD = tensor.detach().float()
-    vectors_KD = vectors_KD[None] if vectors_KD.ndim == 1 else vectors_KD
-    if vectors_KD.ndim != 2 or not vectors_KD.isfinite().all():
-        raise UserError(
-            f"word={path}: {key} of shape {list(tensor.shape)} is not the finite vectors of a word."
-        )
-    return vectors_KD
-
-
-def _file_safe(token: str) -> str:
-    """A token such as <cat-toy> as a name that prompts and files can have."""
-    return re.sub(r"[^\w.+-]+", "_", token).strip("_.")[:LONGEST_NAME] or "word"
+    tensor = tensor.detach()
+    vectors_KD = tensor[None] if tensor.ndim == 1 and tensor.layout == torch.strided else tensor
+    if wrong := fault(vectors_KD):
+        raise UserError(f"word={path}: {quoted(key, 40)} {wrong}, so it is no word.")
+    return vectors_KD.float()

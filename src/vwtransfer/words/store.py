@@ -9,8 +9,7 @@ may differ from those of an undisturbed job, a note that says why. A word that d
 .failed.json of the same name instead.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,9 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vwtransfer.config.origin import UNKNOWN, Origin
-from vwtransfer.errors import UserError
+from vwtransfer.config.saved import read_mapping
+from vwtransfer.errors import UserError, quoted
 from vwtransfer.files import write_json, write_once
 from vwtransfer.words.cells import Cell
+from vwtransfer.words.vectors import LARGEST_FILE, fault
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,15 @@ class WordStore:
             width: D of the model it is for.
 
         Raises:
-            UserError: the file is missing, damaged, or of another model's width.
+            UserError: the file is missing, damaged, another word's, or of another model's width.
         """
-        return load_word(self.path(cell), width)
+        word = load_word(self.path(cell), width)
+        if replace(word.cell, model=cell.model) != cell:
+            raise UserError(
+                f"{self.path(cell)} holds another word, {quoted(word.cell.key)}. Delete it to "
+                "train the word again."
+            )
+        return word
 
     def save_failure(self, failure: Failure) -> None:
         """Records that a word failed; it counts as neither done nor missing."""
@@ -121,8 +128,16 @@ class WordStore:
         path = self._failed(cell)
         if not path.exists():
             return None
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return Failure(cell, record["step"], record["reason"])
+        try:
+            record = read_mapping(path)
+            return Failure(cell, int(record["step"]), str(record["reason"]))
+        except (
+            UserError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ):  # that it failed is known all the same
+            return Failure(cell, 0, f"not known: {path.name} is damaged")
 
     def forget_failure(self, cell: Cell) -> None:
         """Makes a failed word a missing one again."""
@@ -135,6 +150,8 @@ class WordStore:
 def load_word(path: Path, width: int | None = None) -> Word:
     """Reads one word file; see `WordStore.load`."""
     try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_FILE):
+            raise ValueError("no file of a word's size")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             vectors_KD = file.get_tensor("vectors")
@@ -150,11 +167,14 @@ def load_word(path: Path, width: int | None = None) -> Word:
         numbers = float(metadata["loss"]), float(metadata["seconds"])
         texts = metadata.get("note", ""), metadata.get("anchor_tokens", "")
         made = Origin(*(metadata.get(name, "") for name in Origin.__dataclass_fields__))
+        if wrong := fault(vectors_KD):
+            raise ValueError(f"its tensor {wrong}")
     except FileNotFoundError as error:
         raise UserError(f"there is no word at {path}") from error
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise UserError(
-            f"{path} is not a whole word file ({error}). Delete it to train the word again."
+            f"{path} is not a whole word file ({quoted(error)}). Copy it anew, or delete it: its "
+            "study then trains the word again."
         ) from error
     if width is not None and vectors_KD.shape[1] != width:
         raise UserError(

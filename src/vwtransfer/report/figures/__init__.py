@@ -8,6 +8,7 @@ over, and what is missing of it. Two models of one task stand side by side in al
 from collections.abc import Callable
 from pathlib import Path
 
+from vwtransfer.files import check_place
 from vwtransfer.report.figures.activations import activation_figures
 from vwtransfer.report.figures.figure_3 import figure_3
 from vwtransfer.report.figures.figure_6 import figure_6
@@ -26,6 +27,7 @@ def draw_results(study: StudyFolder) -> dict[str, list[Path]]:
     """
     drawn = {}
     current: set[Path] = set()
+    check_place(study.folder / "figures" / "figure_3")  # files there are removed, too
     methods: list[str | None] = [*study.methods] or [None]
     for method in methods:
         named = f"-{method}" if len(study.methods) > 1 else ""
