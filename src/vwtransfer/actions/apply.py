@@ -1,6 +1,5 @@
 """action=apply: one word, used in one of the models: draws boxes, draws images, or ranks images."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -75,11 +74,11 @@ def _images(config: Config, console: Console) -> list[Path]:
 
 
 def _pictures(paths: Sequence[Path]) -> Mapping[str, Image.Image]:
-    """Images by their files' names, numbered where these are not enough to tell them apart."""
-    often = Counter(path.stem for path in paths)
+    """Images by their files' names, all numbered where these do not tell their pictures apart."""
+    alike = len({path.stem.casefold() for path in paths}) < len(paths)
     return OnDemand(
         {
-            path.name if often[path.stem] == 1 else f"{i}_{path.name}": partial(read_image, path)
+            f"{i}_{path.name}" if alike else path.name: partial(read_image, path)
             for i, path in enumerate(paths, start=1)
         }
     )

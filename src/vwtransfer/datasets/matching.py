@@ -22,8 +22,13 @@ def _loose_name(file: str) -> str:
     return re.split("[/=]", _loose(file))[-1]
 
 
+def _plain_name(file: str) -> str:
+    """With underscores for spaces, as servers call what is uploaded."""
+    return re.sub("[ +]", "_", _loose_name(file))
+
+
 def _bare_name(file: str) -> str:
-    return _PREFIX.sub("", _loose_name(file))
+    return _PREFIX.sub("", _plain_name(file))
 
 
 # of a name in the JSON and of a photo's path; the strictest first
@@ -32,7 +37,8 @@ _KEYS: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
     (_name, _name),
     (_loose, _loose),
     (_loose_name, _loose_name),
-    (_bare_name, _loose_name),
+    (_plain_name, _plain_name),
+    (_bare_name, _plain_name),
 )
 
 
