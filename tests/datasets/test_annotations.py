@@ -119,6 +119,17 @@ def test_a_category_is_the_concept_that_it_spells(tmp_path: Path, category: str)
     assert all(each.labels == ("red",) for each in dataset.training("red"))
 
 
+def test_two_spellings_of_a_category_are_one_concept(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", {"red": 4})
+    top = instances(["00.png", "01.png", "02.png", "03.png"])
+    top["categories"].append({"id": 8, "name": "Red Mug"})
+    for each in top["annotations"][:2]:
+        each["category_id"] = 8
+    dataset = with_boxes(tmp_path, top)
+    assert not dataset.remarks.skipped
+    assert {each.labels for each in dataset.training("red")} == {("red",)}
+
+
 @pytest.mark.parametrize(
     ("top", "said"),
     [

@@ -124,6 +124,7 @@ def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | N
     if "negatives" in folders:
         further = image_folders(folders["negatives"])
         refuse_mixed(folders["negatives"], further)
+        noted += left_out(folders["negatives"])
         for name, place in further.items():
             if name in wanted.concepts:
                 raise UserError(

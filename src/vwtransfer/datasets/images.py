@@ -93,10 +93,8 @@ def examine(path: Path) -> Stored:
     """
     data = _bytes(path)
     image, orientation = _decode(data)
-    _rgb(image, None)
     found = _profile(image)
-    if found:
-        _rgb(image, found)
+    _rgb(image, found)
     name = found.name if found else None
     return Stored(hashlib.sha256(data).hexdigest(), image.size, orientation, name)
 
