@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from drawn import CONCEPTS, WNIDS, Drawn, photos, rectangle, wanted
+from vwtransfer.datasets.bad_data import UnusableError
 from vwtransfer.datasets.coco import Coco
 from vwtransfer.datasets.coco_json import read_instances
 from vwtransfer.datasets.export import write_coco, write_imagenet, write_pascal
@@ -240,6 +242,15 @@ def test_an_xml_is_read_in_its_encoding(voc: Path, tmp_path: Path, encoding: str
     written = "utf-8" if "bytes" in encoding else encoding
     path.write_bytes((declared + text.replace("<name>red", f"<name>{name}")).encode(written))
     assert read_xml(path).category() == name
+
+
+def test_no_encoding_takes_long(tmp_path: Path) -> None:
+    declared = b'<?xml version="1.0" encoding="PunyCode"?><annotation/>'
+    (tmp_path / "a.xml").write_bytes(declared + b"a" * 1_000_000 + b"-" + b"b" * 1_000_000)
+    began = time.process_time()
+    with pytest.raises(UnusableError, match="is cut off or not XML"):
+        read_xml(tmp_path / "a.xml")
+    assert time.process_time() - began < 5  # by that codec, many minutes
 
 
 def test_a_byte_order_mark_is_no_part_of_json_list_or_csv(disk: Path, tmp_path: Path) -> None:

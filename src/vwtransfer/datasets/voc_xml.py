@@ -52,10 +52,11 @@ def _text(data: bytes) -> str:
     """In the encoding that the file's first bytes or its declaration state, else UTF-8.
 
     A declaration of UTF-16 in single bytes is wrong: .NET writes it, whatever the file is in.
+    Punycode is no file's, and takes the square of its length.
     """
     declared = _DECLARED.match(data)
     named = declared[1].decode().lower() if declared else "utf-8"
-    single = "utf-8" if named in ("utf-16", "unicode") else named
+    single = "utf-8" if named in ("utf-16", "unicode", "punycode") else named
     return decoded(data, _UNMARKED.get(data[:2], single))
 
 
