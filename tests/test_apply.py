@@ -114,8 +114,10 @@ def test_images_of_one_name_are_all_shown(
     first.rename(photos / "0.png")
     second.rename(photos / "0.JPG")
     (photos / "1_0.png").symlink_to(photos / "0.png")  # as the first would be called
+    (photos / f"{'l' * 251}.png").symlink_to(photos / "0.png")
     drawn = apply(tmp_path, word_of(models["tiny_owlv2"], tmp_path), "tiny_owlv2", photos)
-    assert {path.name for path in drawn.iterdir()} == {"1_0.png", "2_0.png", "3_1_0.png"}
+    called = {"1_0.png", "2_0.png", "3_1_0.png", f"4_{'l' * 50}.png"}
+    assert {path.name for path in drawn.iterdir()} == called
 
 
 def test_a_word_draws_images_in_the_only_model_of_the_task(

@@ -23,6 +23,8 @@ from vwtransfer.progress import terminal
 from vwtransfer.tasks import Applied
 from vwtransfer.tasks.registry import tasks_of
 
+LONGEST_STEM = 50  # letters that an image is called by, as its picture
+
 
 def apply(config: Config) -> None:
     """Uses a word in the model that `target` names, or in the only one of the chosen task.
@@ -58,14 +60,15 @@ def _images(config: Config, console: Console) -> list[Path]:
             read_image(path)  # refuses what is no image
             found.append(path)
             continue
-        skipped = []
+        readable, skipped = [], []
         for image in images_in(path):
             try:
                 examine(image)
-                found.append(image)
+                readable.append(image)
             except UnusableError as error:
                 skipped.append(f"skipped {image}: {error}")
-        if not set(found) & set(images_in(path)):
+        found += readable
+        if not readable:
             why = f" {len(skipped)} {skipped[0]}." if skipped else ""
             raise UserError(f"images={path}: there is no image in this folder.{why}")
         for line in (*skipped, *left_out(path)):
@@ -75,13 +78,13 @@ def _images(config: Config, console: Console) -> list[Path]:
 
 def _pictures(paths: Sequence[Path]) -> Mapping[str, Image.Image]:
     """Images by their files' names, all numbered where these do not tell their pictures apart."""
-    alike = len({path.stem.casefold() for path in paths}) < len(paths)
-    return OnDemand(
-        {
-            f"{i}_{path.name}" if alike else path.name: partial(read_image, path)
-            for i, path in enumerate(paths, start=1)
-        }
-    )
+    stems = [path.stem[:LONGEST_STEM] for path in paths]
+    alike = len({stem.casefold() for stem in stems}) < len(stems)
+    makers = {}
+    for i, (stem, path) in enumerate(zip(stems, paths, strict=True), start=1):
+        name = f"{i}_{stem}" if alike else stem
+        makers[name + path.suffix] = partial(read_image, path)
+    return OnDemand(makers)
 
 
 def _show(applied: Applied, folder: Path, console: Console) -> None:
