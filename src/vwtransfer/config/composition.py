@@ -65,12 +65,15 @@ def _dataset_named(name: Any) -> DictConfig | None:
     Raises:
         UserError: there is neither a folder nor a dataset of this name.
     """
-    if name is None or Path(_expanded(convert(str, name, "negatives"))).is_dir():
+    if name is None or Path(_expanded(convert(str, name, "dataset.folder.negatives"))).is_dir():
         return None
     files = {path.stem: path for path in (config_folder() / "dataset").glob("*.yaml")}
     del files["folder"]
     if name not in files:
-        raise UserError(f"negatives={name}: neither a folder nor a dataset. {nearest(name, files)}")
+        raise UserError(
+            f"dataset.folder.negatives={name}: neither a folder nor a dataset. "
+            f"{nearest(name, files)}"
+        )
     node = OmegaConf.load(files[name])
     assert isinstance(node, DictConfig)
     return node
