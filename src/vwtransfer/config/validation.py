@@ -3,8 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +30,7 @@ from vwtransfer.config import (
 from vwtransfer.config.datasets import SCHEMAS as DATASETS
 from vwtransfer.config.models import SCHEMAS as MODELS
 from vwtransfer.config.models import TASKS, Count, Node, Training
+from vwtransfer.config.own_modules import found_module, use_own_modules
 from vwtransfer.config.schema import Bounds, build, convert, unknown_key
 from vwtransfer.config.task_values import with_task_values
 from vwtransfer.errors import UserError, nearest
@@ -60,17 +60,19 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 def validated(composed: DictConfig) -> Config:
-    """The typed config of a composed one.
+    """The typed config of a composed one, whose classes can be imported from now on.
 
     Raises:
         UserError: names the first key that is unknown or missing, has the wrong type, or asks for
             something impossible, with its value and the nearest valid ones.
     """
-    return checked(_plain(composed))
+    config = checked(_plain(composed))
+    use_own_modules(config)
+    return config
 
 
 def checked(values: Mapping[str, Any]) -> Config:
-    """The typed config of plain values, as a study keeps them: nothing in them is resolved.
+    """The typed config of plain values, as a study keeps them: nothing is resolved or imported.
 
     Raises:
         UserError: as `validated`.
@@ -245,7 +247,7 @@ def _check_target(target: Any, key: str) -> None:
     if not isinstance(target, str) or "." not in target:
         raise UserError(f"{key}={target}: must be a class as package.module.Class.")
     *modules, _ = target.split(".")
-    spec: ModuleSpec | None = find_spec(modules[0]) if modules[0] else None
+    spec = found_module(modules[0]) if modules[0] else None
     found = ""
     for name in modules:
         found = f"{found}.{name}".lstrip(".")
