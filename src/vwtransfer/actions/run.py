@@ -161,8 +161,9 @@ def _report_failures(study: Study, failures: Sequence[Failure], console: Console
     first = failures[0]
     console.print(
         f"{len(failures)} of {len(study.cells)} words failed, such as {first.cell.key} "
-        f"at step {first.step}: {first.reason}. All are in {path}; to try them again, delete "
-        f"{study.config.folder / 'words'}/**/*.failed.json and run the same command.",
+        f"at step {first.step}: {first.reason}. All are in {path}. To try them again: find "
+        f"{shlex.quote(str(study.config.folder / 'words'))} -name '*.failed.json' -delete, and "
+        "run the same command.",
         style="red",
         soft_wrap=True,
     )

@@ -55,6 +55,7 @@ _KEYS = (
     *("cluster", "submit", "status", "archive"),
 )
 _SUITE = ("name", "judge", "safety")  # what a suite has beside its models
+_CHOOSE = {key: f" Choose one with {key}=NAME." for key in ("cluster", "wandb")}
 _HOME = re.compile(r"~[\w.-]*(/|$)")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -82,7 +83,7 @@ def checked(values: Mapping[str, Any]) -> Config:
             raise unknown_key(key, _KEYS)
     for key in _KEYS:
         if key not in values:
-            raise UserError(f"{key}: is missing.")
+            raise UserError(f"{key}: is missing.{_CHOOSE.get(key, '')}")
     model = _model(values["model"])
     datasets = _datasets(values["dataset"])
     tasks = selection.tasks(values["task"], model.tasks)
@@ -187,7 +188,7 @@ def _model(value: Any) -> ModelConfig:
         raise UserError(f"model={value}: must have the keys {', '.join(_SUITE)} and the models.")
     for name in _SUITE:
         if name not in value:
-            raise UserError(f"model.{name}: is missing.")
+            raise UserError(f"model.{name}: is missing. Choose a suite with model=NAME.")
     parts = {str(k): v for k, v in value.items() if k not in _SUITE}
     for name, node in parts.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
@@ -316,8 +317,11 @@ def _transfer(value: Any, key: str) -> Node:
 
 
 def _transfer_config(value: Any) -> TransferConfig:
-    if not isinstance(value, Mapping):
-        raise UserError(f"transfer={value}: must be a mapping with a _target_.")
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        raise UserError(
+            "transfer: none is chosen; choose with transfer=NAME. (Where direction=none, it is not "
+            "used.)"
+        )
     node = {str(name): each for name, each in value.items() if name != "exclude"}
     exclude = {"node": _transfer(node, "transfer"), "exclude": value.get("exclude", "description")}
     return build(TransferConfig, exclude, "transfer")
