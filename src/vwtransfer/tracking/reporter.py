@@ -292,7 +292,8 @@ def _outcome(outbox: Outbox, config: Config) -> str:
     lost = outbox.lost + answer.get("lost", 0)
     reason = outbox.reason or answer.get("reason", "")
     missing = f"; {lost} reports are missing" if lost else ""
-    missing += f" ({reason}; more in {outbox.log})" if reason else ""
+    more = f"; more in {outbox.log}" if outbox.log.is_file() else ""
+    missing += f" ({reason}{more})" if reason else ""
     match answer.get("mode"):
         case "online" if reason:
             rest = f"upload the rest with: wandb beta sync --no-skip-online {folder}"
