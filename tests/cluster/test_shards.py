@@ -200,6 +200,7 @@ WHOLE = dataclasses.asdict(dataclasses.replace(claims.UNKNOWN, host="vm", pid=1,
         json.dumps({**WHOLE, "pid": "1"}),
         json.dumps({**WHOLE, "job": 7}),
         "\0\0",
+        "[" * 100_000,
     ],
 )
 def test_a_damaged_claim_is_held_by_nobody_known_until_it_expires(

@@ -156,6 +156,14 @@ def test_a_link_to_itself_is_one_line(copy: Path) -> None:
         write_report(copy)
 
 
+def test_a_name_in_a_saved_config_is_no_formula_in_a_figure(copy: Path) -> None:
+    path = copy / "config.yaml"
+    saved = yaml.safe_load(path.read_text())
+    saved["model"]["name"] = "${package:${evil.x}}"
+    path.write_text(yaml.safe_dump(saved, sort_keys=False))
+    assert write_report(copy).is_file()
+
+
 def test_a_table_that_is_none_of_results_is_left_out_and_said(copy: Path) -> None:
     pd.DataFrame({"word": ["mipo"], "value": [1.0]}).to_parquet(copy / "results" / "b.parquet")
     study = read_study(copy)

@@ -134,7 +134,8 @@ class _Choice:
 
     def _skips(self, files: Sequence[str]) -> str:
         """What was skipped of these files, and before it was known what of."""
-        own = [each for each in self.skipped if each.file in files]
+        named = {Skipped(file, "").file for file in files}  # what is no UTF-8 is escaped
+        own = [each for each in self.skipped if each.file in named]
         skipped = own + [each for each in self.candidates.skipped if each not in own]
         if not skipped:
             return ""
