@@ -66,7 +66,10 @@ def check_place(path: Path) -> None:
     for folder, claimed in _studies.items():
         if not path.is_relative_to(folder):
             continue
-        real = path.parent.resolve()
+        try:
+            real = path.parent.resolve()
+        except (OSError, RuntimeError) as error:  # the latter before Python 3.13
+            raise UserError(f"{path} cannot be written: a link leads to itself.") from error
         if not real.is_relative_to(folder.resolve()):
             raise UserError(
                 f"{path} is not written: it would lie in {real}, outside of the study. Replace "
@@ -172,7 +175,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({quoted(error)}). Restore or delete it.") from error
 
 

@@ -1,6 +1,7 @@
 """A person's own photos become a dataset, and it is said what they are too few for."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,14 @@ def test_fewer_than_two_training_images_are_refused(tmp_path: Path) -> None:
         UserError, match=r"red has 2 training images, at least 2 .* one more to mea"
     ):
         folder(root, TWO)
+
+
+def test_photos_in_a_folder_that_is_not_utf_8_are_said_to_be_renamed(tmp_path: Path) -> None:
+    photos(tmp_path, {"red": 3})
+    named = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
+    (tmp_path / "red").rename(named)
+    with pytest.raises(UserError, match=r"such as caf\\udce9/0\d.png: .* not UTF-8; rename it"):
+        folder(tmp_path, dict(concepts_in(tmp_path)))
 
 
 def test_a_single_folder_trains_with_all_it_has(tmp_path: Path) -> None:
