@@ -136,6 +136,7 @@ class SafetyChecker(Checkpointed):
 
 SCHEMAS: Mapping[str, type] = {
     "vwtransfer.models.stable_diffusion.StableDiffusion": LatentDiffusion,
+    "vwtransfer.models.stable_diffusion_xl.StableDiffusionXL": LatentDiffusion,
     "vwtransfer.models.owlv2.Owlv2": Owlv2,
     "vwtransfer.models.open_clip.OpenClip": OpenClip,
     "vwtransfer.models.judge.Judge": Judge,

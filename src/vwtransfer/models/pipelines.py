@@ -12,6 +12,7 @@ from vwtransfer.models.checkpoints import Alternatives, Checkpoint, pretrained, 
 
 SUPPORTED: Mapping[str, str] = {
     "StableDiffusionPipeline": "model/generation=sd21 or sd15",
+    "StableDiffusionXLPipeline": "model/generation=sdxl",
 }
 """Class of each pipeline that words can be learned in -> the models that there are of it."""
 
