@@ -4,7 +4,19 @@ from collections.abc import Mapping
 
 from vwtransfer.tinyworld_build.stage import Recipe
 
-STAGES = ("judge", "classification", "detection", "autoencoder", "text", "generation")
+STAGES: Mapping[str, int] = {
+    "judge": 0,
+    "classification": 1,
+    "detection": 2,
+    "autoencoder": 3,
+    "text": 4,
+    "generation": 5,
+    "tiny_sd_b_text": 20,
+    "tiny_sd_b": 21,
+    "tiny_sdxl_text": 22,
+    "tiny_sdxl": 24,
+}
+"""The stages in their order, each with the number that its weights' seed is made of."""
 
 FULL: Mapping[str, Recipe] = {
     "judge": Recipe(2600, 128, 2e-3, average=0.998),
@@ -13,6 +25,14 @@ FULL: Mapping[str, Recipe] = {
     "autoencoder": Recipe(1900, 16, 1.5e-3, weight_decay=0.0, average=0.995, pool=16384),
     "text": Recipe(1000, 128, 2e-3, pool=16384),
     "generation": Recipe(12000, 32, 1.2e-3, weight_decay=0.01, average=0.9985),
+    "tiny_sd_b_text": Recipe(1000, 128, 2e-3, pool=16384),
+    "tiny_sd_b": Recipe(
+        3400, 24, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576, horizon=6000, fall=1400
+    ),
+    "tiny_sdxl_text": Recipe(1000, 128, 2e-3, pool=16384),
+    "tiny_sdxl": Recipe(
+        3000, 24, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576, horizon=6000, fall=1200
+    ),
 }
 
 QUICK: Mapping[str, Recipe] = {
