@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 from rich.progress import Progress, TaskID
-from torch import nn
+from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from vwtransfer.errors import UserError
@@ -34,7 +34,12 @@ from vwtransfer.tinyworld_build.clips import (
     save_classifier,
     save_judge,
 )
-from vwtransfer.tinyworld_build.contrastive import AttributeHeads, PatchHeads, contrastive_loss
+from vwtransfer.tinyworld_build.contrastive import (
+    AttributeHeads,
+    PatchHeads,
+    contrastive_loss,
+    token_ids,
+)
 from vwtransfer.tinyworld_build.detector import (
     JOINT,
     WIDTH,
@@ -42,6 +47,19 @@ from vwtransfer.tinyworld_build.detector import (
     detection_loss,
     save_detector,
 )
+from vwtransfer.tinyworld_build.flow import (
+    CLIP_WIDTH,
+    T5_WIDTH,
+    Readers,
+    build_clip,
+    build_t5,
+    build_transformer,
+    fit_latents,
+    flow_loss,
+    reading_loss,
+    save_flow_generator,
+)
+from vwtransfer.tinyworld_build.flow import assemble as assemble_flow
 from vwtransfer.tinyworld_build.generator import (
     ONE_OR_TWO,
     assemble,
@@ -55,6 +73,7 @@ from vwtransfer.tinyworld_build.recipes import STAGES
 from vwtransfer.tinyworld_build.sentences import SceneReader, build_text_encoder, sentence_loss
 from vwtransfer.tinyworld_build.stage import Loss, Recipe, train
 from vwtransfer.tinyworld_build.tokenizer import tokenizer
+from vwtransfer.tinyworld_build.unigram import train_unigram
 
 
 @dataclass(frozen=True)
@@ -219,7 +238,13 @@ def _text(build: Build) -> float:
     reader = SceneReader()
     recipe = build.recipes["text"]
     scenes = sample_scenes("text", recipe.pool, ONE_OR_TWO)
-    loss = sentence_loss(encoder, reader, scenes, tokenizer(), recipe.batch)
+
+
+    def read(texts: list[str]) -> Tensor:
+        pooled_BE: Tensor = encoder(input_ids=token_ids(tokenizer(), texts)).pooler_output
+        return pooled_BE
+
+    loss = sentence_loss(read, reader, scenes, recipe.batch)
     seconds = build.learn("text", {"encoder": encoder, "reader": reader}, loss)
     _write_folder(build.work / "text", encoder.save_pretrained)
     return seconds
@@ -243,6 +268,41 @@ def _generation(build: Build) -> float:
     return seconds
 
 
+def _flow_text(build: Build) -> float:
+    seed = build.seed_of("flow_text")
+    tokens = train_unigram(ONE_OR_TWO)
+    readers = Readers(build_clip(seed), build_t5(seed, tokens), tokens)
+    heads = [SceneReader(CLIP_WIDTH), SceneReader(T5_WIDTH)]
+    recipe = build.recipes["flow_text"]
+    scenes = sample_scenes("flow_text", recipe.pool, ONE_OR_TWO)
+    modules = {"clip": readers.clip, "t5": readers.t5, "heads": nn.ModuleList(heads)}
+    seconds = build.learn(
+        "flow_text", modules, reading_loss(readers, heads, scenes, recipe.batch)
+    )
+    _write_folder(build.work / "flow_text", readers.save)
+    return seconds
+
+
+def _flow(build: Build) -> float:
+    if not (build.work / "flow_text").is_dir():
+        raise UserError("--stages flow needs the stage flow_text, which is not done yet.")
+    autoencoder = AutoencoderKL.from_pretrained(
+        build.out / "generation" / "vae", torch_dtype=torch.float32
+    )
+    readers = Readers.load(build.work / "flow_text")
+    transformer = build_transformer(build.seed_of("flow"))
+    heads = PatchHeads(transformer.inner_dim)
+    recipe = build.recipes["flow"]
+    pool = draw_pool("flow", recipe.pool, ONE_OR_TWO, GENERATED)
+    fit_latents(autoencoder, pool)
+    loss = flow_loss(transformer, readers, heads, autoencoder, pool, recipe.batch)
+    modules = {"transformer": transformer, "clip": readers.clip, "t5": readers.t5, "heads": heads}
+    seconds = build.learn("flow", modules, loss, clip=0.25, t5=0.25)
+    pipeline = assemble_flow(autoencoder, readers, transformer)
+    build.publish("tiny_flux", lambda folder: save_flow_generator(pipeline, folder))
+    return seconds
+
+
 _BUILDERS: Mapping[str, Callable[[Build], float]] = {
     "judge": _judge,
     "classification": _classification,
@@ -250,6 +310,8 @@ _BUILDERS: Mapping[str, Callable[[Build], float]] = {
     "autoencoder": _autoencoder,
     "text": _text,
     "generation": _generation,
+    "flow_text": _flow_text,
+    "flow": _flow,
 }
 
 

@@ -4,7 +4,16 @@ from collections.abc import Mapping
 
 from vwtransfer.tinyworld_build.stage import Recipe
 
-STAGES = ("judge", "classification", "detection", "autoencoder", "text", "generation")
+STAGES = (
+    "judge",
+    "classification",
+    "detection",
+    "autoencoder",
+    "text",
+    "generation",
+    "flow_text",
+    "flow",
+)
 
 FULL: Mapping[str, Recipe] = {
     "judge": Recipe(2600, 128, 2e-3, average=0.998),
@@ -13,6 +22,8 @@ FULL: Mapping[str, Recipe] = {
     "autoencoder": Recipe(1900, 16, 1.5e-3, weight_decay=0.0, average=0.995, pool=16384),
     "text": Recipe(1000, 128, 2e-3, pool=16384),
     "generation": Recipe(12000, 32, 1.2e-3, weight_decay=0.01, average=0.9985),
+    "flow_text": Recipe(800, 96, 2e-3, pool=16384),
+    "flow": Recipe(9000, 16, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576, restarts=(3500,)),
 }
 
 QUICK: Mapping[str, Recipe] = {

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from vwtransfer.tinyworld.world import BACKGROUNDS, FRAME, INDEX, Scene
 from vwtransfer.tinyworld_build.captions import caption
 from vwtransfer.tinyworld_build.clips import text_config
-from vwtransfer.tinyworld_build.contrastive import KINDS, attribute_loss, token_ids
+from vwtransfer.tinyworld_build.contrastive import KINDS, attribute_loss
 from vwtransfer.tinyworld_build.stage import Chance
 
 TEXT_WIDTH = 96
@@ -34,11 +34,11 @@ def build_text_encoder(seed: int) -> CLIPTextModel:
 class SceneReader(nn.Module):
     """Maps scenes and captions into one space; thrown away after training."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = TEXT_WIDTH) -> None:
         super().__init__()
         self.scene = nn.Sequential(nn.Linear(FACTS, 192), nn.GELU(), nn.Linear(192, JOINT))
-        self.sentence = nn.Linear(TEXT_WIDTH, JOINT, bias=False)
-        self.attributes = nn.Linear(TEXT_WIDTH, sum(KINDS))
+        self.sentence = nn.Linear(width, JOINT, bias=False)
+        self.attributes = nn.Linear(width, sum(KINDS))
         self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
 
@@ -56,13 +56,19 @@ def scene_facts(scenes: Sequence[Scene]) -> Tensor:
 
 
 def sentence_loss(
-    encoder: CLIPTextModel,
+    read: Callable[[list[str]], Tensor],
     reader: SceneReader,
     scenes: Sequence[Scene],
-    words: CLIPTokenizer,
     batch: int,
 ) -> Callable[[Chance], Mapping[str, Tensor]]:
-    """InfoNCE between captions and scenes, and the attributes of what a caption names."""
+    """InfoNCE between captions and scenes, and the attributes of what a caption names.
+
+    Args:
+        read: captions -> the text encoder's feature of each.
+        reader: maps features and scenes into one space.
+        scenes: what captions are about.
+        batch: captions a step.
+    """
     facts = scene_facts(scenes)
     kinds = torch.tensor([INDEX[scene.things[0].combination] for scene in scenes])
     attributes = torch.tensor([scene.things[0].combination.attributes for scene in scenes])
@@ -70,7 +76,7 @@ def sentence_loss(
     def loss(chance: Chance) -> Mapping[str, Tensor]:
         rows_B = torch.randint(len(scenes), (batch,), generator=chance.torch)
         texts = [caption(chance.python, scenes[i], others=1.0) for i in rows_B.tolist()]
-        pooled = encoder(input_ids=token_ids(words, texts)).pooler_output
+        pooled = read(texts)
         text_BE = F.normalize(reader.sentence(pooled), dim=-1)
         scene_BE = F.normalize(reader.scene(facts[rows_B]), dim=-1)
         logits_BB = reader.scale.exp().clamp(max=100) * scene_BE @ text_BE.T
