@@ -22,7 +22,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vwtransfer.config.composition import compose
-from vwtransfer.models.stable_diffusion import Latents, save_memory
+from vwtransfer.models.latent_diffusion import Latents
+from vwtransfer.models.pipelines import save_memory
 from vwtransfer.models.suite import build
 from vwtransfer.tasks.generation import DRAWN_AT_ONCE
 from vwtransfer.training.peak_memory import peak_bytes
@@ -61,7 +62,7 @@ def without_content(model: Any, published: Path, precision: torch.dtype) -> Iter
             torch.set_default_dtype(former)
         for part in parts(model):
             part.eval().requires_grad_(False)
-        save_memory(pipeline, model.settings.memory_savers)
+        save_memory(pipeline, model.denoiser, model.settings.memory_savers)
         yield
 
 

@@ -52,15 +52,20 @@ def test_such_options_are_no_part_of_a_words_identity() -> None:
     assert identity(compose(["model.generation.dtype=float16"])) != plain
 
 
-def test_the_two_text_encoders_of_sdxl_are_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "sdxl"
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("KandinskyPipeline", "not supported. Supported: StableDiffusionPipeline .*sd21 or sd15"),
+    ],
+)
+def test_a_pipeline_of_another_class_is_refused_with_what_to_take(
+    kind: str, line: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "other"
     shutil.copytree(WEIGHTS / "generation", folder)
     path = folder / "model_index.json"
-    index = json.loads(path.read_text())
-    index |= {"_class_name": "StableDiffusionXLPipeline"}
-    index |= {"text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}
-    path.write_text(json.dumps(index))
-    with pytest.raises(UserError, match="two text encoders, and a word is the vectors of one"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"_class_name": kind}))
+    with pytest.raises(UserError, match=line):
         _ = task("generation", f"checkpoint={folder}").vocabularies
 
 

@@ -70,8 +70,8 @@ class ModelSettings(Checkpointed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StableDiffusion(ModelSettings):
-    """A Stable Diffusion 1 or 2.
+class LatentDiffusion(ModelSettings):
+    """A generator that denoises latents.
 
     Attributes:
         denoising_steps: of the checkpoint's own scheduler for a generation.
@@ -135,7 +135,7 @@ class SafetyChecker(Checkpointed):
 
 
 SCHEMAS: Mapping[str, type] = {
-    "vwtransfer.models.stable_diffusion.StableDiffusion": StableDiffusion,
+    "vwtransfer.models.stable_diffusion.StableDiffusion": LatentDiffusion,
     "vwtransfer.models.owlv2.Owlv2": Owlv2,
     "vwtransfer.models.open_clip.OpenClip": OpenClip,
     "vwtransfer.models.judge.Judge": Judge,

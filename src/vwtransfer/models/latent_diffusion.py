@@ -1,0 +1,225 @@
+"""What all generators share that denoise latents: the images' latents, seeded draws, generations.
+
+A family states how its pipeline is loaded, what its text encoders give, and what it predicts.
+
+Letters: N words, K vectors per word, D embedding width, B batch, M images, C, H, W channels and
+sides of a latent.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vwtransfer.config import models as config
+from vwtransfer.datasets import Dataset, training_examples
+from vwtransfer.models.cache import Cache, Encode, ImageEncoder
+from vwtransfer.models.checkpoints import Alternatives
+from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
+from vwtransfer.models.frozen import Frozen
+from vwtransfer.models.pipelines import save_memory
+from vwtransfer.seeds import generator
+from vwtransfer.words.cells import Cell
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Mean and deviation [M, C, H, W] of the VAE's posterior for each training image.
+
+    Attributes:
+        sizes_M2: height and width of each image before it was resized, where the model is told.
+    """
+
+    mean_MCHW: Tensor
+    std_MCHW: Tensor
+    concepts: list[str]
+    sizes_M2: Tensor | None = None
+
+
+@torch.no_grad()
+def encode_images(
+    vae: Any, prepare: Callable[..., Tensor], images: Sequence[Image.Image]
+) -> dict[str, Tensor]:
+    """The "mean" and "std" [M, C, H, W] of the posterior of each image's latent, float32.
+
+    Args:
+        vae: an AutoencoderKL.
+        prepare: makes a tensor of images.
+        images: M images of any sizes.
+    """
+    pixels = prepare(list(images)).to(vae.device, vae.dtype)
+    posterior = vae.encode(pixels).latent_dist
+    return {"mean": posterior.mean.float(), "std": posterior.std.float()}
+
+
+class LatentDiffusion(Frozen):
+    """A generator that words are learned in by textual inversion.
+
+    Args:
+        settings: see `config.models.LatentDiffusion`.
+        device: where it runs.
+        cache: keeps the latents of images; None: every process computes them.
+        files: what loading it reads.
+    """
+
+    denoiser_name = "unet"
+    """The part of the pipeline that denoises."""
+    encode: Encode = staticmethod(encode_images)
+    """What is kept of images."""
+
+    def __init__(
+        self,
+        settings: config.LatentDiffusion,
+        device: torch.device,
+        cache: Cache | None,
+        files: Sequence[Alternatives],
+    ) -> None:
+        super().__init__(settings, device, cache, files)
+        self.settings = settings
+        self.images_per_word = settings.images_per_word
+
+    @abstractmethod
+    def load(self) -> Any:
+        """The pipeline of the checkpoint, frozen."""
+
+    @property
+    @abstractmethod
+    def text(self) -> EmbeddingSpace:
+        """The text encoders; reading it loads the model."""
+
+    @abstractmethod
+    def times(self, count: int, stream: torch.Generator) -> Tensor:
+        """Random times [count] at which a training step denoises, on the CPU."""
+
+    @abstractmethod
+    def predicted_and_target(
+        self, latent_BCHW: Tensor, noise_BCHW: Tensor, times_B: Tensor, prompts: Prompts, sizes: Any
+    ) -> tuple[Tensor, Tensor]:
+        """What the model predicts of noised latents, and what it should, [B, C, H, W] each.
+
+        Args:
+            latent_BCHW: scaled latents of images.
+            noise_BCHW: noise to add.
+            times_B: from `times`.
+            prompts: B encoded prompts.
+            sizes: height and width [B, 2] of the images, where the features have them.
+        """
+
+    @abstractmethod
+    def conditions(self, prompts: Prompts) -> Mapping[str, Any]:
+        """The arguments by which the pipeline is given N encoded prompts."""
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """The pipeline of diffusers, frozen."""
+        settings = self.settings
+        pipeline = self.load()
+        denoiser = getattr(pipeline, self.denoiser_name)
+        save_memory(pipeline, denoiser, settings.memory_savers)
+        if settings.channels_last:
+            denoiser.to(memory_format=torch.channels_last)
+            pipeline.vae.to(memory_format=torch.channels_last)
+        if settings.compiled:
+            denoiser.compile()
+        return pipeline
+
+    @property
+    def denoiser(self) -> Any:
+        """The part of the pipeline that denoises."""
+        return getattr(self.pipeline, self.denoiser_name)
+
+    def features(self, dataset: Dataset) -> Latents:
+        """The latents of the training images."""
+        examples = training_examples(dataset)
+        parts = list(self._image_encoder.batches(examples))
+        found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        concepts = [example.concept for example in examples]
+        return Latents(found["mean"], found["std"], concepts, found.get("sizes"))
+
+    @cached_property
+    def _image_encoder(self) -> ImageEncoder:
+        pipeline, size, settings = self.pipeline, self.size, self.settings
+        prepare = partial(pipeline.image_processor.preprocess, height=size, width=size)
+        stated = (
+            *(_stated(part.config) for part in (pipeline.vae, pipeline.image_processor)),
+            *(size, settings.memory_savers, settings.channels_last),
+        )
+        return ImageEncoder(self.encode, pipeline.vae, prepare, 8, stated, self.cache)
+
+    @property
+    def size(self) -> int:
+        """Pixels of a side of an image."""
+        stated: int = self.denoiser.config.sample_size * self.pipeline.vae_scale_factor
+        return self.settings.image_size or stated
+
+    def batches(self, features: Latents, cell: Cell) -> Tensor:
+        """Images of the concept in shuffled epochs."""
+        own = [i for i, concept in enumerate(features.concepts) if concept == cell.concept]
+        return self.shuffled(own, cell)
+
+    def loss(
+        self,
+        words_NKD: Tensor,
+        features: Latents,
+        images_NB: Tensor,
+        cells: Sequence[Cell],
+        step: int,
+    ) -> Tensor:
+        """The denoising objective (table 1), for the prediction the checkpoint was trained for."""
+        N, B = images_NB.shape
+        draws = [self._draw(cell, step, B, features.mean_MCHW.shape[1:]) for cell in cells]
+        sample, noise, times = (self._sent(torch.cat(d)) for d in zip(*draws, strict=True))
+        images = images_NB.flatten()
+        latent = features.mean_MCHW[images] + features.std_MCHW[images] * sample
+        sizes = None if features.sizes_M2 is None else features.sizes_M2[images]
+        prompts = self.text.encode_words(self.prompt_template, words_NKD).repeat_interleave(B)
+        predicted, target = self.predicted_and_target(
+            self._scaled(latent), noise, times, prompts, sizes
+        )
+        return (predicted.float() - target).square().reshape(N, -1).mean(dim=1)
+
+    def _scaled(self, latent: Tensor) -> Tensor:
+        """Latents as the denoiser sees them."""
+        vae = self.pipeline.vae.config
+        if vae.shift_factor is not None:
+            latent = latent - vae.shift_factor
+        scaled: Tensor = latent * vae.scaling_factor
+        return scaled
+
+    def _sent(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device; a GPU goes on with its work meanwhile."""
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
+    def _draw(
+        self, cell: Cell, step: int, batch: int, shape: torch.Size
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Posterior sample, noise and times of one word at one step, from its key alone."""
+        stream = generator("denoising", cell.stream(self.task), step)
+        sample = torch.randn(batch, *shape, generator=stream)
+        noise = torch.randn(batch, *shape, generator=stream)
+        return sample, noise, self.times(batch, stream)
+
+    @torch.no_grad()
+    def draw(self, prompts: Prompts, streams: Sequence[torch.Generator]) -> list[Image.Image]:
+        """An image for each encoded prompt, from noise of its own stream."""
+        images: list[Image.Image] = self.pipeline(
+            **self.conditions(prompts),
+            height=self.size,
+            width=self.size,
+            num_inference_steps=self.settings.denoising_steps,
+            guidance_scale=self.settings.guidance_scale,
+            generator=list(streams),
+        ).images
+        return images
+
+
+def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what diffusers notes of where and how it was read."""
+    return {key: value for key, value in config.items() if not key.startswith("_")}
