@@ -24,11 +24,12 @@ from vwtransfer.tinyworld.lexicon import nouns, parse, support, words
 from vwtransfer.tinyworld.renderer import render
 from vwtransfer.tinyworld.world import COMBINATIONS, Layout, sample_scene
 from vwtransfer.tinyworld_build import quality
-from vwtransfer.tinyworld_build.build import Build, run
+from vwtransfer.tinyworld_build.build import run
 from vwtransfer.tinyworld_build.captions import caption
 from vwtransfer.tinyworld_build.card import model_card
 from vwtransfer.tinyworld_build.pool import draw_pool
 from vwtransfer.tinyworld_build.recipes import QUICK
+from vwtransfer.tinyworld_build.stages import Build
 from vwtransfer.tinyworld_build.tokenizer import CONTEXT, save_tokenizer, tokenizer
 
 WEIGHTS = Path(vwtransfer.tinyworld.__file__).parent / "weights"

@@ -68,9 +68,7 @@ class Flux(FlowMatching):
         }
         dtypes = dict.fromkeys(parts, self.dtype)
         attention = self.settings.attention
-        return load_pipeline(
-            self.checkpoint, FluxPipeline, parts, dtypes, self.device, attention
-        )
+        return load_pipeline(self.checkpoint, FluxPipeline, parts, dtypes, self.device, attention)
 
     @cached_property
     def text(self) -> EmbeddingSpace:

@@ -52,7 +52,9 @@ class StableDiffusion3(FlowMatching):
         """The tokenizers of the CLIPs and, unless it is left out, of T5."""
         found = {}
         for name, folder in CLIPS.items():
-            tokenizer = load_tokenizer(self.checkpoint, KIND, folder.replace("text_encoder", "tokenizer"))
+            tokenizer = load_tokenizer(
+                self.checkpoint, KIND, folder.replace("text_encoder", "tokenizer")
+            )
             found[name] = of_transformers(tokenizer, tokenizer.model_max_length)
         if self.with_t5:
             tokenizer = load_tokenizer(self.checkpoint, KIND, "tokenizer_3", "T5TokenizerFast")

@@ -69,6 +69,18 @@ def words() -> tuple[str, ...]:
     return tuple(sorted(known))
 
 
+@cache
+def whole_words() -> tuple[str, ...]:
+    """The two thirds of the words that the second Stable Diffusion reads as one token, sorted.
+
+    split_nouns.txt names the others: nouns, the rarest words of captions, none of them an anchor of
+    a dataset, so that any study can be made in that model too.
+    """
+    path = Path(__file__).parent / "split_nouns.txt"
+    split = set(path.read_text(encoding="utf-8").split())
+    return tuple(word for word in words() if word not in split)
+
+
 def support() -> list[str]:
     """The trained words as vocabulary entries, for instance "red</w>"."""
     return [f"{word}</w>" for word in words()]

@@ -22,10 +22,11 @@ from rich.progress import (
 
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_json, write_text
-from vwtransfer.tinyworld_build.build import Build, run
+from vwtransfer.tinyworld_build.build import run
 from vwtransfer.tinyworld_build.card import model_card
 from vwtransfer.tinyworld_build.quality import measure
 from vwtransfer.tinyworld_build.recipes import FULL, QUICK, STAGES
+from vwtransfer.tinyworld_build.stages import Build
 
 COLUMNS = (
     TextColumn("{task.description:>15}"),

@@ -6,17 +6,10 @@ A stage keeps its checkpoints, its curve and a record of steps and seconds in a 
 it made goes to the weights folder in the layout of a hub checkpoint.
 """
 
-import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
-import torch
 from diffusers import AutoencoderKL
-from rich.progress import Progress, TaskID
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTextModel
 
 from vwtransfer.errors import UserError
@@ -47,19 +40,7 @@ from vwtransfer.tinyworld_build.detector import (
     detection_loss,
     save_detector,
 )
-from vwtransfer.tinyworld_build.flow import (
-    CLIP_WIDTH,
-    T5_WIDTH,
-    Readers,
-    build_clip,
-    build_t5,
-    build_transformer,
-    fit_latents,
-    flow_loss,
-    reading_loss,
-    save_flow_generator,
-)
-from vwtransfer.tinyworld_build.flow import assemble as assemble_flow
+from vwtransfer.tinyworld_build.flow import flow, flow_text
 from vwtransfer.tinyworld_build.generator import (
     ONE_OR_TWO,
     assemble,
@@ -67,124 +48,13 @@ from vwtransfer.tinyworld_build.generator import (
     denoising_loss,
     save_generator,
     set_latent_scale,
+    states_of,
 )
 from vwtransfer.tinyworld_build.pool import draw_pool, sample_scenes
-from vwtransfer.tinyworld_build.recipes import STAGES
 from vwtransfer.tinyworld_build.sentences import SceneReader, build_text_encoder, sentence_loss
-from vwtransfer.tinyworld_build.stage import Loss, Recipe, train
+from vwtransfer.tinyworld_build.stages import Build, write_folder
 from vwtransfer.tinyworld_build.tokenizer import tokenizer
-from vwtransfer.tinyworld_build.unigram import train_unigram
-
-
-@dataclass(frozen=True)
-class Build:
-    """One build of the tiny world.
-
-    Attributes:
-        out: the weights folder.
-        work: checkpoints, curves and records.
-        seed: of all weights and all chance.
-        recipes: by stage.
-        progress: shows steps and the time left.
-        every: steps between two checkpoints.
-    """
-
-    out: Path
-    work: Path
-    seed: int
-    recipes: Mapping[str, Recipe]
-    progress: Progress
-    every: int = 100
-
-    def seed_of(self, stage: str) -> int:
-        """A stage's own seed, so that no two models start alike."""
-        return 1000 * self.seed + STAGES.index(stage)
-
-    def record(self, stage: str) -> Path:
-        """The file that says what a stage was run with and, once it is done, what it took."""
-        return self.work / f"{stage}.json"
-
-    def records(self) -> list[dict[str, Any]]:
-        """The records of all stages begun in the working folder."""
-        found = [self.record(stage) for stage in STAGES]
-        return [json.loads(path.read_text(encoding="utf-8")) for path in found if path.exists()]
-
-    def terms(self, stage: str) -> dict[str, Any]:
-        """All that decides a stage's bits on a given machine."""
-        recipe = self.recipes[stage]
-        return {
-            "stage": stage,
-            "seed": self.seed,
-            "threads": torch.get_num_threads(),
-            "recipe": asdict(recipe) | {"restarts": list(recipe.restarts)},
-        }
-
-    def begin(self, stage: str) -> bool:
-        """Whether a stage has something left to do.
-
-        Raises:
-            UserError: the working folder holds the stage begun on other terms.
-        """
-        terms, path = self.terms(stage), self.record(stage)
-        if not path.exists():
-            write_json(path, terms)
-            return True
-        found = json.loads(path.read_text(encoding="utf-8"))
-        seconds = found.pop("seconds", None)
-        if found != terms:
-            raise UserError(
-                f"{path}: this stage was begun with another seed, recipe or number of threads. "
-                "Go on with those, or choose another folder with --work."
-            )
-        return seconds is None
-
-    def learn(
-        self, stage: str, modules: Mapping[str, nn.Module], loss: Loss, **rates: float
-    ) -> float:
-        """Trains the modules of a stage; returns the seconds its steps took."""
-        recipe = self.recipes[stage]
-        task = self.progress.add_task(stage, total=recipe.steps)
-        curve = _Curve(self.work / f"{stage}.csv", self.progress, task)
-        return train(
-            stage,
-            nn.ModuleDict(modules),
-            loss,
-            recipe,
-            self.work / f"{stage}.pt",
-            self.seed,
-            curve.add,
-            every=self.every,
-            rates=rates,
-        )
-
-    def publish(self, name: str, save: Callable[[Path], None]) -> None:
-        """Saves a model into its folder; what was there goes when the new one is whole."""
-        _write_folder(self.out / name, save)
-
-
-def _write_folder(final: Path, save: Callable[[Path], None]) -> None:
-    partial = final.with_name(f".{final.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save(partial)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.replace(final)
-
-
-@dataclass
-class _Curve:
-    """Writes every 50th step's losses to a file and moves the progress bar."""
-
-    path: Path
-    progress: Progress
-    task: TaskID
-
-    def add(self, step: int, losses: Mapping[str, float]) -> None:
-        self.progress.update(self.task, completed=step)
-        if step % 50 == 0:
-            row = ",".join(f"{name}={value:.4f}" for name, value in losses.items())
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"{step},{row}\n")
+from vwtransfer.tinyworld_build.unet_generators import sd_b, sd_b_text, sdxl, sdxl_text
 
 
 def _judge(build: Build) -> float:
@@ -229,7 +99,7 @@ def _autoencoder(build: Build) -> float:
         "autoencoder", {"model": model}, autoencoder_loss(model, pool, recipe.batch)
     )
     set_latent_scale(model, pool)
-    _write_folder(build.work / "autoencoder", model.save_pretrained)
+    write_folder(build.work / "autoencoder", model.save_pretrained)
     return seconds
 
 
@@ -239,14 +109,13 @@ def _text(build: Build) -> float:
     recipe = build.recipes["text"]
     scenes = sample_scenes("text", recipe.pool, ONE_OR_TWO)
 
-
     def read(texts: list[str]) -> Tensor:
         pooled_BE: Tensor = encoder(input_ids=token_ids(tokenizer(), texts)).pooler_output
         return pooled_BE
 
     loss = sentence_loss(read, reader, scenes, recipe.batch)
     seconds = build.learn("text", {"encoder": encoder, "reader": reader}, loss)
-    _write_folder(build.work / "text", encoder.save_pretrained)
+    write_folder(build.work / "text", encoder.save_pretrained)
     return seconds
 
 
@@ -260,46 +129,12 @@ def _generation(build: Build) -> float:
     heads = PatchHeads(unet.config.block_out_channels[-1])
     recipe = build.recipes["generation"]
     pool = draw_pool("generation", recipe.pool, ONE_OR_TWO, GENERATED)
-    loss = denoising_loss(unet, text_encoder, heads, autoencoder, pool, tokenizer(), recipe.batch)
+    read = states_of(text_encoder, tokenizer())
+    loss = denoising_loss(unet, read, heads, autoencoder, pool, recipe.batch)
     modules = {"unet": unet, "text_encoder": text_encoder, "heads": heads}
     seconds = build.learn("generation", modules, loss, text_encoder=0.25)
     pipeline = assemble(autoencoder, text_encoder, unet)
     build.publish("generation", lambda folder: save_generator(pipeline, folder))
-    return seconds
-
-
-def _flow_text(build: Build) -> float:
-    seed = build.seed_of("flow_text")
-    tokens = train_unigram(ONE_OR_TWO)
-    readers = Readers(build_clip(seed), build_t5(seed, tokens), tokens)
-    heads = [SceneReader(CLIP_WIDTH), SceneReader(T5_WIDTH)]
-    recipe = build.recipes["flow_text"]
-    scenes = sample_scenes("flow_text", recipe.pool, ONE_OR_TWO)
-    modules = {"clip": readers.clip, "t5": readers.t5, "heads": nn.ModuleList(heads)}
-    seconds = build.learn(
-        "flow_text", modules, reading_loss(readers, heads, scenes, recipe.batch)
-    )
-    _write_folder(build.work / "flow_text", readers.save)
-    return seconds
-
-
-def _flow(build: Build) -> float:
-    if not (build.work / "flow_text").is_dir():
-        raise UserError("--stages flow needs the stage flow_text, which is not done yet.")
-    autoencoder = AutoencoderKL.from_pretrained(
-        build.out / "generation" / "vae", torch_dtype=torch.float32
-    )
-    readers = Readers.load(build.work / "flow_text")
-    transformer = build_transformer(build.seed_of("flow"))
-    heads = PatchHeads(transformer.inner_dim)
-    recipe = build.recipes["flow"]
-    pool = draw_pool("flow", recipe.pool, ONE_OR_TWO, GENERATED)
-    fit_latents(autoencoder, pool)
-    loss = flow_loss(transformer, readers, heads, autoencoder, pool, recipe.batch)
-    modules = {"transformer": transformer, "clip": readers.clip, "t5": readers.t5, "heads": heads}
-    seconds = build.learn("flow", modules, loss, clip=0.25, t5=0.25)
-    pipeline = assemble_flow(autoencoder, readers, transformer)
-    build.publish("tiny_flux", lambda folder: save_flow_generator(pipeline, folder))
     return seconds
 
 
@@ -310,8 +145,12 @@ _BUILDERS: Mapping[str, Callable[[Build], float]] = {
     "autoencoder": _autoencoder,
     "text": _text,
     "generation": _generation,
-    "flow_text": _flow_text,
-    "flow": _flow,
+    "flow_text": flow_text,
+    "flow": flow,
+    "tiny_sd_b_text": sd_b_text,
+    "tiny_sd_b": sd_b,
+    "tiny_sdxl_text": sdxl_text,
+    "tiny_sdxl": sdxl,
 }
 
 

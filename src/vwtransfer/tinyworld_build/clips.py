@@ -8,7 +8,13 @@ import safetensors.torch
 import torch
 from open_clip.model import CLIP
 from torch import Tensor
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
+    CLIPTokenizer,
+)
 
 from vwtransfer.tinyworld_build.contrastive import DEVIATION, MEAN, Towers
 from vwtransfer.tinyworld_build.tokenizer import CONTEXT, save_tokenizer, tokenizer
@@ -17,16 +23,16 @@ PIXELS = 48
 PATCH = 8
 
 
-def text_config(width: int, layers: int) -> dict[str, Any]:
-    """A CLIP text tower whose special tokens are those of the tiny world's vocabulary."""
-    words = tokenizer()
+def text_config(width: int, layers: int, words: CLIPTokenizer | None = None) -> dict[str, Any]:
+    """A CLIP text tower with the special tokens of a vocabulary, by default the shared one."""
+    words = words or tokenizer()
     return {
         "vocab_size": len(words),
         "hidden_size": width,
         "intermediate_size": 4 * width,
         "num_hidden_layers": layers,
         "num_attention_heads": 4,
-        "max_position_embeddings": CONTEXT,
+        "max_position_embeddings": words.model_max_length,
         "hidden_act": "quick_gelu",
         "bos_token_id": words.bos_token_id,
         "eos_token_id": words.eos_token_id,

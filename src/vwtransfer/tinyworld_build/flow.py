@@ -23,17 +23,21 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, T5TokenizerFast
 
+from vwtransfer.files import write_text
+from vwtransfer.tinyworld.lexicon import support, words
 from vwtransfer.tinyworld.world import Scene
 from vwtransfer.tinyworld_build.autoencoder import LATENT_CHANNELS, PIXELS, encoded
 from vwtransfer.tinyworld_build.captions import caption
 from vwtransfer.tinyworld_build.clips import text_config
 from vwtransfer.tinyworld_build.contrastive import PatchHeads, patch_targets, token_ids
-from vwtransfer.tinyworld_build.generator import LATENT_SIDE, UNCAPTIONED, tidy_config
-from vwtransfer.tinyworld_build.pool import Pool
+from vwtransfer.tinyworld_build.generator import LATENT_SIDE, ONE_OR_TWO, UNCAPTIONED, tidy_config
+from vwtransfer.tinyworld_build.pool import Pool, draw_pool, sample_scenes
 from vwtransfer.tinyworld_build.sentences import SceneReader, sentence_loss
 from vwtransfer.tinyworld_build.stage import Chance
+from vwtransfer.tinyworld_build.stages import Build, write_folder
 from vwtransfer.tinyworld_build.tokenizer import save_tokenizer, tokenizer
-from vwtransfer.tinyworld_build.unigram import unigram_ids
+from vwtransfer.tinyworld_build.unet_generators import done, first_autoencoder
+from vwtransfer.tinyworld_build.unigram import train_unigram, unigram_ids
 
 CLIP_WIDTH, T5_WIDTH = 64, 96
 HEADS, HEAD_WIDTH, AXES = 4, 32, (8, 12, 12)
@@ -247,3 +251,36 @@ def save_flow_generator(pipeline: FluxPipeline, folder: Path) -> None:
     pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
     save_tokenizer(folder / "tokenizer")
     tidy_config(folder / "vae" / "config.json")
+    whole = [f"▁{word}" for word in words()]
+    held = [token for token in whole if token in pipeline.tokenizer_2.get_vocab()]
+    write_text(folder / "support.txt", "\n".join([*support(), *held]) + "\n")
+
+
+def flow_text(build: Build) -> float:
+    """T5's tokenizer is trained, and both text encoders learn what captions mean."""
+    stage = "flow_text"
+    seed, recipe = build.seed_of(stage), build.recipes[stage]
+    tokens = train_unigram(ONE_OR_TWO)
+    readers = Readers(build_clip(seed), build_t5(seed, tokens), tokens)
+    heads = [SceneReader(CLIP_WIDTH), SceneReader(T5_WIDTH)]
+    scenes = sample_scenes(stage, recipe.pool, ONE_OR_TWO)
+    modules = {"clip": readers.clip, "t5": readers.t5, "heads": nn.ModuleList(heads)}
+    seconds = build.learn(stage, modules, reading_loss(readers, heads, scenes, recipe.batch))
+    write_folder(build.work / stage, readers.save)
+    return seconds
+
+
+def flow(build: Build) -> float:
+    """The transformer joins the text encoders."""
+    recipe, readers = build.recipes["flow"], Readers.load(done(build, "flow_text"))
+    autoencoder = first_autoencoder(build)
+    transformer = build_transformer(build.seed_of("flow"))
+    heads = PatchHeads(transformer.inner_dim)
+    pool = draw_pool("flow", recipe.pool, ONE_OR_TWO, PIXELS)
+    fit_latents(autoencoder, pool)
+    loss = flow_loss(transformer, readers, heads, autoencoder, pool, recipe.batch)
+    modules = {"transformer": transformer, "clip": readers.clip, "t5": readers.t5, "heads": heads}
+    seconds = build.learn("flow", modules, loss, clip=0.25, t5=0.25)
+    pipeline = assemble(autoencoder, readers, transformer)
+    build.publish("tiny_flux", lambda folder: save_flow_generator(pipeline, folder))
+    return seconds

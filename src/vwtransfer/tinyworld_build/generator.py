@@ -6,10 +6,17 @@ Letters of shapes: B batch, C latent channels, H and W height and width, L token
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -21,15 +28,28 @@ from vwtransfer.tinyworld_build.contrastive import PatchHeads, patch_targets, to
 from vwtransfer.tinyworld_build.pool import Pool
 from vwtransfer.tinyworld_build.sentences import TEXT_WIDTH
 from vwtransfer.tinyworld_build.stage import Chance
-from vwtransfer.tinyworld_build.tokenizer import save_tokenizer, tokenizer
+from vwtransfer.tinyworld_build.tokenizer import CONTEXT, save_tokenizer, tokenizer
 
 LATENT_SIDE = 16
 UNCAPTIONED = 0.1  # share of the captions dropped, for guidance
 ONE_OR_TWO = Layout(counts=(0.7, 0.3), radius=(10.0, 26.0))
+Read = Callable[[list[str]], dict[str, Any]]  # prompts -> what a UNet is given of them
 
 
-def build_unet(seed: int) -> UNet2DConditionModel:
-    """The UNet with random weights."""
+def build_unet(
+    seed: int,
+    text_width: int = TEXT_WIDTH,
+    channels: tuple[int, int, int] = (32, 64, 96),
+    **options: Any,
+) -> UNet2DConditionModel:
+    """The UNet with random weights.
+
+    Args:
+        seed: of the weights.
+        text_width: of the states it reads.
+        channels: of its levels, 16, 8 and 4 latents wide.
+        options: more of the class.
+    """
     torch.manual_seed(seed)
     return UNet2DConditionModel(
         sample_size=LATENT_SIDE,
@@ -37,12 +57,13 @@ def build_unet(seed: int) -> UNet2DConditionModel:
         out_channels=LATENT_CHANNELS,
         down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(32, 64, 96),
+        block_out_channels=channels,
         layers_per_block=1,
-        cross_attention_dim=TEXT_WIDTH,
+        cross_attention_dim=text_width,
         attention_head_dim=4,
         norm_num_groups=8,
         use_linear_projection=True,
+        **options,
     )
 
 
@@ -68,16 +89,26 @@ def set_latent_scale(model: AutoencoderKL, pool: Pool) -> None:
     model.register_to_config(scaling_factor=round(1 / float(sample_BCHW.std()), 4))
 
 
+def states_of(text_encoder: CLIPTextModel, words: CLIPTokenizer) -> Read:
+    """What a Stable Diffusion's UNet reads of prompts."""
+
+    def read(texts: list[str]) -> dict[str, Any]:
+        ids_BL = token_ids(words, texts)
+        return {"encoder_hidden_states": text_encoder(input_ids=ids_BL).last_hidden_state}
+
+    return read
+
+
 def denoising_loss(
     unet: UNet2DConditionModel,
-    text_encoder: CLIPTextModel,
+    read: Read,
     heads: PatchHeads,
     autoencoder: AutoencoderKL,
     pool: Pool,
-    words: CLIPTokenizer,
     batch: int,
+    scheduler: DDIMScheduler | DDPMScheduler | None = None,
 ) -> Callable[[Chance], Mapping[str, Tensor]]:
-    """The denoising objective on velocity, for UNet and text encoder together.
+    """The denoising objective on velocity or noise, for UNet and text encoders together.
 
     Half of the times are drawn towards the middle of the schedule, where shapes are decided; and
     the UNet's states half way up also have to tell what is being drawn where, without which shapes
@@ -86,7 +117,7 @@ def denoising_loss(
     patches = patch_targets(pool, 2 * PIXELS // LATENT_SIDE, PIXELS)
     posterior = encoded(autoencoder, pool.images_BCHW)
     scale = autoencoder.config.scaling_factor
-    scheduler = noise_schedule()
+    scheduler = scheduler or noise_schedule()
 
     def loss(chance: Chance) -> Mapping[str, Tensor]:
         rows = torch.randint(len(pool.scenes), (batch,), generator=chance.torch)
@@ -102,16 +133,21 @@ def denoising_loss(
         noise_BCHW = torch.randn(mean_BCHW.shape, generator=chance.torch)
         times_B = _times(batch, scheduler.config.num_train_timesteps, chance.torch)
         noisy_BCHW = scheduler.add_noise(latents_BCHW, noise_BCHW, times_B)
-        state_BLD = text_encoder(input_ids=token_ids(words, texts)).last_hidden_state
+        prompts = read(texts)
         states: list[Tensor] = []
         hook = unet.up_blocks[0].register_forward_hook(lambda *seen: states.append(seen[-1]))
-        predicted_BCHW = unet(noisy_BCHW, times_B, state_BLD).sample
+        predicted_BCHW = unet(noisy_BCHW, times_B, **prompts).sample
         hook.remove()
-        velocity_BCHW = scheduler.get_velocity(latents_BCHW, noise_BCHW, times_B)
+        if scheduler.config.prediction_type == "v_prediction":
+            target_BCHW = scheduler.get_velocity(latents_BCHW, noise_BCHW, times_B)
+        else:  # noise weighs as its error does in velocity, up to a bound
+            weight_B = scheduler.alphas_cumprod[times_B].rsqrt().clamp(max=3)
+            weight_B111 = weight_B[:, None, None, None]
+            predicted_BCHW, target_BCHW = weight_B111 * predicted_BCHW, weight_B111 * noise_BCHW
         state_BPW = states[0].flatten(2).transpose(1, 2)
         aside = heads.losses(state_BPW, patches.of(rows))
         return {
-            "denoising": F.mse_loss(predicted_BCHW, velocity_BCHW),
+            "denoising": F.mse_loss(predicted_BCHW, target_BCHW),
             **{name: 0.3 * value for name, value in aside.items()},
         }
 
@@ -126,7 +162,10 @@ def _times(batch: int, steps: int, generator: torch.Generator) -> Tensor:
 
 
 def assemble(
-    autoencoder: AutoencoderKL, text_encoder: CLIPTextModel, unet: UNet2DConditionModel
+    autoencoder: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    unet: UNet2DConditionModel,
+    words: CLIPTokenizer | None = None,
 ) -> StableDiffusionPipeline:
     """The pipeline of the three trained parts."""
     for part in (autoencoder, text_encoder, unet):
@@ -134,7 +173,7 @@ def assemble(
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=text_encoder,
-        tokenizer=tokenizer(),
+        tokenizer=words or tokenizer(),
         unet=unet,
         scheduler=noise_schedule(),
         safety_checker=None,
@@ -145,10 +184,13 @@ def assemble(
     return pipeline
 
 
-def save_generator(pipeline: StableDiffusionPipeline, folder: Path) -> None:
-    """Saves the pipeline in float16, as `from_pretrained` reads it."""
+def save_generator(
+    pipeline: Any, folder: Path, whole: tuple[str, ...] | None = None, context: int = CONTEXT
+) -> None:
+    """Saves a pipeline in float16, as `from_pretrained` reads it; see `save_tokenizer`."""
     pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
-    save_tokenizer(folder / "tokenizer")
+    for tokens in folder.glob("tokenizer*"):
+        save_tokenizer(tokens, whole, context)
     tidy_config(folder / "vae" / "config.json")
 
 

@@ -4,16 +4,21 @@ from collections.abc import Mapping
 
 from vwtransfer.tinyworld_build.stage import Recipe
 
-STAGES = (
-    "judge",
-    "classification",
-    "detection",
-    "autoencoder",
-    "text",
-    "generation",
-    "flow_text",
-    "flow",
-)
+STAGES: Mapping[str, int] = {
+    "judge": 0,
+    "classification": 1,
+    "detection": 2,
+    "autoencoder": 3,
+    "text": 4,
+    "generation": 5,
+    "flow_text": 6,
+    "flow": 7,
+    "tiny_sd_b_text": 20,
+    "tiny_sd_b": 21,
+    "tiny_sdxl_text": 22,
+    "tiny_sdxl": 24,
+}
+"""The stages in their order, each with the number that its weights' seed is made of."""
 
 FULL: Mapping[str, Recipe] = {
     "judge": Recipe(2600, 128, 2e-3, average=0.998),
@@ -23,7 +28,11 @@ FULL: Mapping[str, Recipe] = {
     "text": Recipe(1000, 128, 2e-3, pool=16384),
     "generation": Recipe(12000, 32, 1.2e-3, weight_decay=0.01, average=0.9985),
     "flow_text": Recipe(800, 96, 2e-3, pool=16384),
-    "flow": Recipe(9000, 16, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576, restarts=(3500,)),
+    "flow": Recipe(9000, 16, 1.2e-3, 100, 0.01, 0.9985, pool=24576, restarts=(3500,)),
+    "tiny_sd_b_text": Recipe(1000, 128, 2e-3, pool=16384),
+    "tiny_sd_b": Recipe(6000, 32, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576),
+    "tiny_sdxl_text": Recipe(1000, 128, 2e-3, pool=16384),
+    "tiny_sdxl": Recipe(6000, 32, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576),
 }
 
 QUICK: Mapping[str, Recipe] = {

@@ -8,11 +8,17 @@ Letters of shapes: B batch, L tokens, E joint width, F numbers that describe a s
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 
 from vwtransfer.tinyworld.world import BACKGROUNDS, FRAME, INDEX, Scene
 from vwtransfer.tinyworld_build.captions import caption
@@ -25,10 +31,22 @@ JOINT = 96
 FACTS = 2 * sum(KINDS) + len(BACKGROUNDS) + 1
 
 
-def build_text_encoder(seed: int) -> CLIPTextModel:
-    """The generator's text encoder with random weights."""
+def build_text_encoder(
+    seed: int,
+    width: int = TEXT_WIDTH,
+    words: CLIPTokenizer | None = None,
+    kind: type[CLIPTextModel] | type[CLIPTextModelWithProjection] = CLIPTextModel,
+) -> Any:
+    """A generator's text encoder with random weights.
+
+    Args:
+        seed: of the weights.
+        width: of its states, and of a projection where it has one.
+        words: its tokenizer; None: the shared one.
+        kind: its class.
+    """
     torch.manual_seed(seed)
-    return CLIPTextModel(CLIPTextConfig(**text_config(TEXT_WIDTH, 3)))
+    return kind(CLIPTextConfig(**text_config(width, 3, words), projection_dim=width))
 
 
 class SceneReader(nn.Module):

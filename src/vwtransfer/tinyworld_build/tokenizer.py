@@ -1,4 +1,7 @@
-"""The tokenizer the four models share: CLIP's byte pairs, in which every word is one token."""
+"""CLIP's byte pairs: the vocabulary of most models, in which every word is one token, and others.
+
+The second Stable Diffusion's splits a third of the words.
+"""
 
 import itertools
 from functools import cache
@@ -10,20 +13,21 @@ from vwtransfer.files import write_json, write_text
 from vwtransfer.tinyworld.lexicon import words
 
 CONTEXT = 16  # tokens of a prompt, both ends included
+LONGER = 20  # of a prompt in which words are split
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", "!"
 _SPECIAL = {"bos_token": START, "eos_token": END, "pad_token": PAD, "unk_token": END}
 
 
 @cache
-def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Vocabulary and merges in which every word is one token.
+def byte_pairs(whole: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Vocabulary and merges in which each of these words is one token.
 
     A word's merges come after those of the words before it, which therefore stay whole.
     """
     symbols = [chr(c) for c in range(ord("!"), ord("~") + 1)]
     entries = symbols + [f"{s}</w>" for s in symbols]
     ranks: dict[tuple[str, str], int] = {}
-    for word in words():
+    for word in whole:
         pieces = [*word[:-1], word[-1] + "</w>"]
         while len(pieces) > 1:
             pair = min(itertools.pairwise(pieces), key=lambda p: ranks.get(p, len(ranks)))
@@ -46,15 +50,22 @@ def _merge(pieces: list[str], pair: tuple[str, str]) -> list[str]:
     return merged
 
 
-def tokenizer() -> CLIPTokenizer:
-    """The tokenizer; it pads with "!" (id 0) to 16 tokens, as OWL-v2's does."""
-    entries, merges = byte_pairs()
-    return CLIPTokenizer(vocab=entries, merges=merges, model_max_length=CONTEXT, **_SPECIAL)
+def tokenizer(whole: tuple[str, ...] | None = None, context: int = CONTEXT) -> CLIPTokenizer:
+    """The tokenizer; it pads with "!" (id 0), as OWL-v2's does.
+
+    Args:
+        whole: the words that are one token; None: all.
+        context: tokens of a prompt.
+    """
+    entries, merges = byte_pairs(words() if whole is None else whole)
+    return CLIPTokenizer(vocab=entries, merges=merges, model_max_length=context, **_SPECIAL)
 
 
-def save_tokenizer(folder: Path) -> None:
+def save_tokenizer(
+    folder: Path, whole: tuple[str, ...] | None = None, context: int = CONTEXT
+) -> None:
     """Writes the tokenizer as published checkpoints hold it: vocab.json, merges.txt, configs."""
-    entries, merges = byte_pairs()
+    entries, merges = byte_pairs(words() if whole is None else whole)
     write_json(folder / "vocab.json", entries)
     write_text(folder / "merges.txt", "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
     write_json(folder / "special_tokens_map.json", _SPECIAL)
@@ -65,6 +76,6 @@ def save_tokenizer(folder: Path) -> None:
             **_SPECIAL,
             "do_lower_case": True,
             "errors": "replace",
-            "model_max_length": CONTEXT,
+            "model_max_length": context,
         },
     )
