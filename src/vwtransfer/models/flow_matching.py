@@ -16,9 +16,6 @@ from vwtransfer.models.latent_diffusion import LatentDiffusion
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 
-T5 = "t5xxl"
-"""What a T5 is called among a model's text encoders, and in files of words."""
-
 
 class FlowMatching(LatentDiffusion):
     """A transformer that predicts the velocity from an image's latent to noise.
@@ -48,7 +45,12 @@ class FlowMatching(LatentDiffusion):
         return self._sigmas[(share * len(self._sigmas)).long()]
 
     def predicted_and_target(
-        self, latent_BCHW: Tensor, noise_BCHW: Tensor, times_B: Tensor, prompts: Prompts, sizes: Any
+        self,
+        latent_BCHW: Tensor,
+        noise_BCHW: Tensor,
+        times_B: Tensor,
+        prompts: Prompts,
+        sizes_B2: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """See `LatentDiffusion`; `loss_weighting` says what is compared.
 

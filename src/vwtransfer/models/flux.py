@@ -14,7 +14,6 @@ from vwtransfer.config import models as config
 from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.flow_matching import (
-    T5,
     FlowMatching,
     pooled,
     states,
@@ -24,8 +23,9 @@ from vwtransfer.models.flow_matching import (
 from vwtransfer.models.pipelines import files, load_pipeline, load_tokenizer
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
+from vwtransfer.words.formats import FLUX
 
-CLIP = "clip_l"
+CLIP, T5 = FLUX
 
 
 class Flux(FlowMatching):

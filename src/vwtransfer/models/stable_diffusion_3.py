@@ -16,7 +16,6 @@ from vwtransfer.config import models as config
 from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.flow_matching import (
-    T5,
     FlowMatching,
     pooled,
     states,
@@ -26,8 +25,10 @@ from vwtransfer.models.flow_matching import (
 from vwtransfer.models.pipelines import files, load_pipeline, load_tokenizer
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
+from vwtransfer.words.formats import SD3, SDXL
 
-CLIPS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
+T5 = SD3[-1]
+CLIPS = dict(zip(SDXL, ("text_encoder", "text_encoder_2"), strict=True))
 KIND = "StableDiffusion3Pipeline"
 
 
