@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from vwtransfer.datasets import Dataset, training_examples
+from vwtransfer.models.embedding_space import Prompts
+from vwtransfer.models.stable_diffusion_3 import StableDiffusion3
 from vwtransfer.seeds import generator
 from vwtransfer.words.cells import Cell
 
@@ -82,3 +84,12 @@ def loss(
         unpacked = predicted.view(B, H // 2, W // 2, C, 2, 2).permute(0, 3, 1, 4, 2, 5)
         error = unpacked.reshape(noisy.shape) - (noise - latent)
     return (weighting * error.square()).mean()
+
+
+def read(found: Any, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """States and pooled feature that the transformer reads of prompts."""
+    if isinstance(found, StableDiffusion3):
+        return found.joined(prompts)
+    states, pooled = prompts.encoded["t5xxl"].states_NLD, prompts.encoded["clip_l"].pooled_NE
+    assert states is not None and pooled is not None
+    return states, pooled

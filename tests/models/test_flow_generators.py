@@ -15,7 +15,6 @@ import written_out_flow
 from vwtransfer.config.composition import compose
 from vwtransfer.config.identity import identity
 from vwtransfer.datasets import Dataset
-from vwtransfer.models.stable_diffusion_3 import StableDiffusion3
 from vwtransfer.models.suite import build_part
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.formats import write_diffusers
@@ -47,16 +46,6 @@ def word_of(found: Any) -> torch.Tensor:
     return word
 
 
-def read(found: Any, word_NKD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The states and the pooled feature that the transformer reads."""
-    prompts = found.text.encode_words("a photo of {}", word_NKD)
-    if isinstance(found, StableDiffusion3):
-        return found.joined(prompts)
-    states, pooled = prompts.encoded["t5xxl"].states_NLD, prompts.encoded["clip_l"].pooled_NE
-    assert states is not None and pooled is not None
-    return states, pooled
-
-
 @pytest.mark.parametrize("kind", [*KINDS, "sd3 without_t5"])
 def test_a_word_of_existing_rows_is_read_as_the_pipeline_reads_the_text(
     folders: dict[str, Path], kind: str
@@ -64,7 +53,8 @@ def test_a_word_of_existing_rows_is_read_as_the_pipeline_reads_the_text(
     kind, *saving = kind.split()
     found = small_generators.loaded(kind, folders[kind], f"memory_savers=[{','.join(saving)}]")
     with torch.no_grad():
-        ours = read(found, word_of(found))
+        prompts = found.text.encode_words("a photo of {}", word_of(found))
+        ours = written_out_flow.read(found, prompts)
     for one, other in zip(ours, written_out_flow.encoded(found, SAID), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
     assert ("t5xxl" in found.text.encoders) == (not saving)
