@@ -10,6 +10,7 @@ from torchvision.ops import box_convert, box_iou
 
 from vwtransfer.datasets import Dataset, Example, training_examples
 from vwtransfer.models.embedding_space import Prompts
+from vwtransfer.models.stable_diffusion_xl import read_off
 from vwtransfer.seeds import generator
 from vwtransfer.words.cells import Cell
 
@@ -18,7 +19,14 @@ def library_text(task: Any) -> Callable[[str], Tensor]:
     """The features of a prompt as the model's own library computes them."""
     if task.task == "generation":
         pipeline = task.pipeline
-        return lambda text: pipeline.encode_prompt(text, "cpu", 1, False)[0]
+        if len(task.vocabularies) == 1:
+            return lambda text: pipeline.encode_prompt(text, "cpu", 1, False)[0]
+
+        def both(text: str) -> Tensor:
+            read = pipeline.encode_prompt(text, device="cpu", do_classifier_free_guidance=False)
+            return torch.cat([read[0].flatten(1), read[2]], dim=1)
+
+        return both
     if task.task == "detection":
         model, processor = task.model, task.processor
 
@@ -35,7 +43,13 @@ def library_text(task: Any) -> Callable[[str], Tensor]:
 
 
 def read(prompts: Prompts) -> Tensor:
-    """What the only text encoder gives its model: the state of each token, or one feature."""
+    """What the text encoder gives its model: the state of each token, or one feature.
+
+    Of SDXL's two the states side by side, [N, L D], and the pooled output of the second.
+    """
+    if len(prompts.encoded) == 2:
+        states_NLD, pooled_NE = read_off(prompts)
+        return torch.cat([states_NLD.flatten(1), pooled_NE], dim=1)
     encoded = prompts.only
     found = encoded.pooled_NE if encoded.states_NLD is None else encoded.states_NLD
     assert found is not None
@@ -114,9 +128,17 @@ def _generation(
     t = torch.randint(scheduler.config.num_train_timesteps, (len(images),), generator=stream)
     alpha = scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * latent + (1 - alpha).sqrt() * noise
-    states_1LD = task.text.encode_words(task.prompt_template, word_KD[None]).states_NLD
+    prompts = task.text.encode_words(task.prompt_template, word_KD[None])
+    more: dict[str, Any] = {}
+    if len(prompts.encoded) == 1:
+        states_1LD = prompts.states_NLD
+    else:
+        states_1LD, pooled_1E = read_off(prompts)
+        seen = [(i.height, i.width, 0, 0, size, size) for i in images]
+        conditions = {"text_embeds": pooled_1E.expand(len(images), -1)}
+        more = {"added_cond_kwargs": {**conditions, "time_ids": torch.tensor(seen)}}
     text = states_1LD.expand(len(images), -1, -1)
-    predicted = unet(noisy.to(unet.dtype), t, text).sample.float()
+    predicted = unet(noisy.to(unet.dtype), t, text, **more).sample.float()
     velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latent
     target = {"epsilon": noise, "v_prediction": velocity}[scheduler.config.prediction_type]
     return F.mse_loss(predicted, target)

@@ -108,7 +108,8 @@ def _beside(role: str, part: Any) -> str:
 
 def _modules(found: Any) -> list[torch.nn.Module]:
     if found.task == "generation":
-        return [found.pipeline.unet, found.pipeline.vae, found.pipeline.text_encoder]
+        parts = found.pipeline.components.values()
+        return [part for part in parts if isinstance(part, torch.nn.Module)]
     return [found.model]
 
 

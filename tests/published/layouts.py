@@ -20,6 +20,7 @@ CONFIGS = Path(__file__).parent / "configs"
 # What a shallow copy changes, by the file's path: depth, and sides of images where they are dear.
 _SHALLOW: Mapping[str, Mapping[str, Any]] = {
     "text_encoder/config.json": {"num_hidden_layers": 2},
+    "text_encoder_2/config.json": {"num_hidden_layers": 2},
     "unet/config.json": {
         "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
         "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
@@ -69,9 +70,12 @@ def _make_shallow(folder: Path, side: int | None) -> None:
     if side is not None:
         _edit(folder / "config.json", {"vision_config": {"image_size": side}})
         _edit(folder / "preprocessor_config.json", {"size": {"height": side, "width": side}})
-    heads = _read(folder / "unet/config.json").get("attention_head_dim")
+    unet = folder / "unet/config.json"
+    heads = _read(unet).get("attention_head_dim")
     if isinstance(heads, list):
-        _edit(folder / "unet/config.json", {"attention_head_dim": heads[:2]})
+        _edit(unet, {"attention_head_dim": heads[:2]})
+    if "transformer_layers_per_block" in _read(unet):
+        _edit(unet, {"transformer_layers_per_block": 1})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -118,6 +122,15 @@ def _write_text_encoder(folder: Path) -> None:
     named = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in tensors.items()}
     named["text_model.embeddings.position_ids"] = _positions(config.max_position_embeddings)
     _save(named, folder / "model.safetensors")
+
+
+def _write_projected_text_encoder(folder: Path) -> None:
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig.from_pretrained(folder)
+    tensors = dict(CLIPTextModelWithProjection(config).state_dict())
+    tensors["text_model.embeddings.position_ids"] = _positions(config.max_position_embeddings)
+    _save(tensors, folder / "model.safetensors")
 
 
 def _write_unet(folder: Path) -> None:
@@ -188,6 +201,7 @@ def _write_safety_checker(folder: Path) -> None:
 
 _WRITERS: Mapping[str, Callable[[Path], None]] = {
     "text_encoder/config.json": _write_text_encoder,
+    "text_encoder_2/config.json": _write_projected_text_encoder,
     "unet/config.json": _write_unet,
     "vae/config.json": _write_vae,
     "open_clip_config.json": _write_open_clip,

@@ -15,6 +15,7 @@ from vwtransfer.models.suite import Suite, build, build_part
 REPOSITORIES = {
     "sd21": ("generation", "stable-diffusion-2-1"),
     "sd15": ("generation", "stable-diffusion-v1-5"),
+    "sdxl": ("generation", "stable-diffusion-xl-base-1.0"),
     "owlv2_base": ("detection", "owlv2-base-patch16-ensemble"),
     "owlv2_large": ("detection", "owlv2-large-patch14-ensemble"),
     "dfn_clip": ("classification", "DFN2B-CLIP-ViT-L-14"),

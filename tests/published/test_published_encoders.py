@@ -32,23 +32,31 @@ def test_a_word_of_existing_embeddings_is_the_plain_text(
 
 @pytest.mark.parametrize("model", REPOSITORIES)
 def test_the_vocabulary_is_clips(checkpoints: Path, model: str) -> None:
-    vocabulary = loaded(model, "float32", checkpoints).vocabularies["text"]
-    assert len(vocabulary.ids) == 49408
-    assert vocabulary.ids["!"] == 0
-    assert vocabulary.end_id == 49407
-    assert vocabulary.kind == "clip_bpe"
-    assert vocabulary.word_id("strawberry") == vocabulary.ids["strawberry</w>"]
+    for vocabulary in loaded(model, "float32", checkpoints).vocabularies.values():
+        assert len(vocabulary.ids) == 49408
+        assert vocabulary.ids["!"] == 0
+        assert vocabulary.end_id == 49407
+        assert vocabulary.kind == "clip_bpe"
+        assert vocabulary.word_id("strawberry") == vocabulary.ids["strawberry</w>"]
 
 
 @pytest.mark.parametrize(
-    ("model", "length", "padding"),
-    [("sd21", 77, 0), ("sd15", 77, 49407), ("owlv2_base", 16, 0), ("dfn_clip", 77, 0)],
+    ("model", "length", "paddings"),
+    [
+        ("sd21", 77, (0,)),
+        ("sd15", 77, (49407,)),
+        ("sdxl", 77, (49407, 0)),
+        ("owlv2_base", 16, (0,)),
+        ("dfn_clip", 77, (0,)),
+    ],
 )
 def test_prompts_are_as_long_and_padded_as_the_checkpoint_states(
-    checkpoints: Path, model: str, length: int, padding: int
+    checkpoints: Path, model: str, length: int, paddings: tuple[int, ...]
 ) -> None:
-    ids = loaded(model, "float32", checkpoints).vocabularies["text"].encode("a photo of a cat")
-    assert ids == [49406, 320, 1125, 539, 320, 2368, 49407, *[padding] * (length - 7)]
+    vocabularies = loaded(model, "float32", checkpoints).vocabularies.values()
+    for vocabulary, padding in zip(vocabularies, paddings, strict=True):
+        ids = vocabulary.encode("a photo of a cat")
+        assert ids == [49406, 320, 1125, 539, 320, 2368, 49407, *[padding] * (length - 7)]
 
 
 def test_another_kind_of_text_tower_is_refused(checkpoints: Path, tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def test_the_loss_is_the_one_written_out_with_the_librarys_classes(
     assert gradient.abs().max() > 0
 
 
-@pytest.mark.parametrize(("model", "prediction"), [("sd21", "v_prediction"), ("sd15", "epsilon")])
+@pytest.mark.parametrize(
+    ("model", "prediction"), [("sd21", "v_prediction"), ("sd15", "epsilon"), ("sdxl", "epsilon")]
+)
 def test_the_target_is_what_the_checkpoint_predicts(
     checkpoints: Path, model: str, prediction: str
 ) -> None:

@@ -169,6 +169,7 @@ class SafetyChecker(Checkpointed):
 
 SCHEMAS: Mapping[str, type] = {
     "vwtransfer.models.stable_diffusion.StableDiffusion": LatentDiffusion,
+    "vwtransfer.models.stable_diffusion_xl.StableDiffusionXL": LatentDiffusion,
     "vwtransfer.models.stable_diffusion_3.StableDiffusion3": FlowMatching,
     "vwtransfer.models.flux.Flux": Flux,
     "vwtransfer.models.owlv2.Owlv2": Owlv2,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vwtransfer.config import models as config
 from vwtransfer.datasets import Dataset, training_examples
-from vwtransfer.models.cache import Cache, Encode, ImageEncoder
+from vwtransfer.models.cache import Cache, ImageEncoder
 from vwtransfer.models.checkpoints import Alternatives
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
@@ -32,7 +32,7 @@ class Latents:
     """Mean and deviation [M, C, H, W] of the VAE's posterior for each training image.
 
     Attributes:
-        sizes_M2: height and width of each image before it was resized, where the model is told.
+        sizes_M2: height and width of each image before it was resized, which some models are told.
     """
 
     mean_MCHW: Tensor
@@ -47,14 +47,18 @@ def encode_images(
 ) -> dict[str, Tensor]:
     """The "mean" and "std" [M, C, H, W] of the posterior of each image's latent, float32.
 
+    Beside them "sizes" [M, 2], height and width of the images themselves.
+
     Args:
         vae: an AutoencoderKL.
         prepare: makes a tensor of images.
         images: M images of any sizes.
     """
-    pixels = prepare(list(images)).to(vae.device, vae.dtype)
+    loaded = list(images)
+    pixels = prepare(loaded).to(vae.device, vae.dtype)
     posterior = vae.encode(pixels).latent_dist
-    return {"mean": posterior.mean.float(), "std": posterior.std.float()}
+    sizes = torch.tensor([(image.height, image.width) for image in loaded], dtype=torch.float32)
+    return {"mean": posterior.mean.float(), "std": posterior.std.float(), "sizes": sizes}
 
 
 class LatentDiffusion(Frozen):
@@ -69,8 +73,6 @@ class LatentDiffusion(Frozen):
 
     denoiser_name = "unet"
     """The part of the pipeline that denoises."""
-    encode: Encode = staticmethod(encode_images)
-    """What is kept of images."""
 
     def __init__(
         self,
@@ -98,7 +100,12 @@ class LatentDiffusion(Frozen):
 
     @abstractmethod
     def predicted_and_target(
-        self, latent_BCHW: Tensor, noise_BCHW: Tensor, times_B: Tensor, prompts: Prompts, sizes: Any
+        self,
+        latent_BCHW: Tensor,
+        noise_BCHW: Tensor,
+        times_B: Tensor,
+        prompts: Prompts,
+        sizes_B2: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """What the model predicts of noised latents, and what it should, [B, C, H, W] each.
 
@@ -107,7 +114,7 @@ class LatentDiffusion(Frozen):
             noise_BCHW: noise to add.
             times_B: from `times`.
             prompts: B encoded prompts.
-            sizes: height and width [B, 2] of the images, where the features have them.
+            sizes_B2: height and width of the images, where the features have them.
         """
 
     @abstractmethod
@@ -137,9 +144,10 @@ class LatentDiffusion(Frozen):
         """The latents of the training images."""
         examples = training_examples(dataset)
         parts = list(self._image_encoder.batches(examples))
-        found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        concepts = [example.concept for example in examples]
-        return Latents(found["mean"], found["std"], concepts, found.get("sizes"))
+        mean, std, sizes = (
+            torch.cat([part[name] for part in parts]) for name in ("mean", "std", "sizes")
+        )
+        return Latents(mean, std, [example.concept for example in examples], sizes)
 
     @cached_property
     def _image_encoder(self) -> ImageEncoder:
@@ -149,7 +157,7 @@ class LatentDiffusion(Frozen):
             *(_stated(part.config) for part in (pipeline.vae, pipeline.image_processor)),
             *(size, settings.memory_savers, settings.channels_last),
         )
-        return ImageEncoder(self.encode, pipeline.vae, prepare, 8, stated, self.cache)
+        return ImageEncoder(encode_images, pipeline.vae, prepare, 8, stated, self.cache)
 
     @property
     def size(self) -> int:
@@ -209,15 +217,26 @@ class LatentDiffusion(Frozen):
     @torch.no_grad()
     def draw(self, prompts: Prompts, streams: Sequence[torch.Generator]) -> list[Image.Image]:
         """An image for each encoded prompt, from noise of its own stream."""
-        images: list[Image.Image] = self.pipeline(
+        images: list[Image.Image] = self.generate(prompts, streams)
+        return images
+
+    def generate(self, prompts: Prompts, streams: Sequence[torch.Generator], **options: Any) -> Any:
+        """What the pipeline makes of encoded prompts.
+
+        Args:
+            prompts: N of them.
+            streams: N, of the noise.
+            options: more of the pipeline.
+        """
+        return self.pipeline(
             **self.conditions(prompts),
             height=self.size,
             width=self.size,
             num_inference_steps=self.settings.denoising_steps,
             guidance_scale=self.settings.guidance_scale,
             generator=list(streams),
+            **options,
         ).images
-        return images
 
 
 def _stated(config: Mapping[str, Any]) -> dict[str, Any]:

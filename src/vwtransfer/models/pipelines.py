@@ -12,6 +12,7 @@ from vwtransfer.models.checkpoints import Alternatives, Checkpoint, pretrained, 
 
 SUPPORTED: Mapping[str, str] = {
     "StableDiffusionPipeline": "model/generation=sd21 or sd15",
+    "StableDiffusionXLPipeline": "model/generation=sdxl",
     "StableDiffusion3Pipeline": "model/generation=sd35_medium",
     "FluxPipeline": "model/generation=flux1_dev or flux1_schnell",
 }

@@ -34,7 +34,12 @@ class UnetDiffusion(LatentDiffusion):
         return torch.randint(steps, (count,), generator=stream)
 
     def predicted_and_target(
-        self, latent_BCHW: Tensor, noise_BCHW: Tensor, times_B: Tensor, prompts: Prompts, sizes: Any
+        self,
+        latent_BCHW: Tensor,
+        noise_BCHW: Tensor,
+        times_B: Tensor,
+        prompts: Prompts,
+        sizes_B2: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """See `LatentDiffusion`.
 
@@ -43,7 +48,7 @@ class UnetDiffusion(LatentDiffusion):
         """
         noising, unet = self._noising, self.denoiser
         noisy_BCHW = noising.add_noise(latent_BCHW, noise_BCHW, times_B)
-        predicted = unet(noisy_BCHW.to(unet.dtype), times_B, **self.read(prompts, sizes)).sample
+        predicted = unet(noisy_BCHW.to(unet.dtype), times_B, **self.read(prompts, sizes_B2)).sample
         match noising.config.prediction_type:
             case "epsilon":
                 return predicted, noise_BCHW
@@ -54,7 +59,7 @@ class UnetDiffusion(LatentDiffusion):
             case other:
                 raise ValueError(f"unknown prediction_type {other!r}")
 
-    def read(self, prompts: Prompts, sizes: Any) -> Mapping[str, Any]:
+    def read(self, prompts: Prompts, sizes_B2: Tensor | None) -> Mapping[str, Any]:
         """What the UNet is given beside noisy latents and times."""
         return {"encoder_hidden_states": prompts.states_NLD}
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from vwtransfer.errors import UserError
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.support import Excluded, Support
+from vwtransfer.models.text_encoder import Encoded
 from vwtransfer.seeds import generator
 
 Phrase = tuple[str, ...]
@@ -67,7 +68,8 @@ def states(
     Read positions are "end", where the encoder itself reads a prompt off (or, where it gives the
     states of all tokens, the state there), and "words", the mean over the word's own tokens. Of an
     encoder that gives the pooled feature alone that is what is read, once if all of them are such.
-    Features of several encoders are joined.
+    Of one that gives both, as SDXL's second, the pooled feature is joined to the state of either
+    position. Features of several encoders are joined.
     """
     spans = []
     for vocabulary in space.vocabularies.values():
@@ -159,34 +161,40 @@ def _read_off(
     pooled_alone = all(encoder.only_pooled for encoder in space.encoders.values())
     positions = END if pooled_alone else read_positions
     parts = []
-    for encoded, (first, num_tokens, end) in zip(prompts.encoded.values(), spans, strict=True):
-        if encoded.states_NLD is None:
-            assert encoded.pooled_NE is not None
-            pooled_NF = encoded.pooled_NE.float()
-            parts.append(torch.stack([pooled_NF] * len(positions), dim=1))
-            continue
-        states_NLF = encoded.states_NLD.float()
-        at = {
-            "end": states_NLF[:, end],
-            "words": states_NLF[:, first : first + num_tokens].mean(dim=1),
-        }
-        parts.append(torch.stack([at[position] for position in positions], dim=1))
+    for encoded, span in zip(prompts.encoded.values(), spans, strict=True):
+        parts += [
+            torch.stack([_at(part, span, position) for position in positions], dim=1)
+            for part in _given(encoded)
+        ]
     return torch.cat(parts, dim=-1)
+
+
+def _given(encoded: Encoded) -> list[Tensor]:
+    """What an encoder gives its model: states [N, L, F], a pooled feature [N, F], or both."""
+    return [part for part in (encoded.states_NLD, encoded.pooled_NE) if part is not None]
+
+
+def _at(part: Tensor, span: Span, position: str) -> Tensor:
+    """What is read of it at a position, [N, F] in float32."""
+    if part.ndim == 2:
+        return part.float()
+    states_NLF = part.float()
+    if position == "end":
+        return states_NLF[:, span.end]
+    return states_NLF[:, span.first : span.first + span.num_tokens].mean(dim=1)
 
 
 @torch.no_grad()
 def _scale(space: EmbeddingSpace, template: str, centred_BRF: Tensor) -> Tensor:
-    """Root mean square [F] of each encoder's features over phrases, so that all count alike."""
+    """Root mean square [F] of each part that several encoders give, so that all count alike."""
     scale_F = torch.ones(centred_BRF.shape[-1], device=centred_BRF.device)
     if len(space.encoders) == 1:
         return scale_F
     probe_1KD = torch.zeros(1, 1, space.width, device=space.device)
     prompts = space.encode_words(template, probe_1KD, to_end=True)
     start = 0
-    for encoded in prompts.encoded.values():
-        given = encoded.pooled_NE if encoded.states_NLD is None else encoded.states_NLD
-        assert given is not None
-        own = slice(start, start + given.shape[-1])
+    for part in (part for encoded in prompts.encoded.values() for part in _given(encoded)):
+        own = slice(start, start + part.shape[-1])
         scale_F[own] = centred_BRF[..., own].square().mean().sqrt()
         start = own.stop
     return scale_F

@@ -1,0 +1,187 @@
+"""Stable Diffusion XL: a UNet that reads two CLIP text encoders, and the size and crop of images.
+
+A word is the vectors of both encoders side by side, "clip_l" (768 wide) before "clip_g" (1280).
+
+Letters: N words, D embedding width, B batch, L tokens, E width of the pooled output.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vwtransfer.config import models as config
+from vwtransfer.errors import UserError
+from vwtransfer.models.cache import Cache
+from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
+from vwtransfer.models.pipelines import files, load_pipeline, load_tokenizer
+from vwtransfer.models.stable_diffusion import UnetDiffusion
+from vwtransfer.models.text_encoder import Encoded, TextEncoder
+from vwtransfer.models.vocabulary import Vocabulary, of_transformers
+from vwtransfer.words.formats import SDXL
+
+ENCODERS = ("text_encoder", "text_encoder_2")
+
+
+class StableDiffusionXL(UnetDiffusion):
+    """A StableDiffusionXLPipeline.
+
+    Args:
+        settings: see `config.models.LatentDiffusion`.
+        device: where it runs.
+        cache: keeps the latents of images; None: every process computes them.
+    """
+
+    def __init__(
+        self, settings: config.LatentDiffusion, device: torch.device, cache: Cache | None = None
+    ) -> None:
+        super().__init__(settings, device, cache, files("unet", ENCODERS))
+
+    @cached_property
+    def vocabularies(self) -> Mapping[str, Vocabulary]:
+        """Both tokenizers; the second pads with another token."""
+        tokenizers = [
+            load_tokenizer(self.checkpoint, "StableDiffusionXLPipeline", folder)
+            for folder in ("tokenizer", "tokenizer_2")
+        ]
+        return {
+            name: of_transformers(tokenizer, tokenizer.model_max_length)
+            for name, tokenizer in zip(SDXL, tokenizers, strict=True)
+        }
+
+    def load(self) -> Any:
+        """See `LatentDiffusion`; the VAE is in float32 where its config asks for it.
+
+        Raises:
+            UserError: as `load_pipeline`, or its latents are normalised by channel.
+        """
+        from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
+        from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+        parts = {
+            "unet": UNet2DConditionModel,
+            "vae": AutoencoderKL,
+            "text_encoder": CLIPTextModel,
+            "text_encoder_2": CLIPTextModelWithProjection,
+        }
+        dtypes = dict.fromkeys(parts, self.dtype)
+        checkpoint = self.checkpoint
+        with checkpoint.loading():
+            vae = AutoencoderKL.load_config(
+                checkpoint.source, subfolder="vae", revision=checkpoint.revision
+            )
+        if vae.get("latents_mean") is not None:
+            raise UserError(
+                f"{checkpoint.key}.checkpoint={checkpoint.source}: its latents are normalised by "
+                "channel (latents_mean), which is not supported."
+            )
+        if vae.get("force_upcast", True):
+            dtypes["vae"] = torch.float32
+        pipeline = load_pipeline(
+            checkpoint,
+            StableDiffusionXLPipeline,
+            parts,
+            dtypes,
+            self.device,
+            self.settings.attention,
+            add_watermarker=False,
+        )
+        return self.attend(pipeline)
+
+    @cached_property
+    def text(self) -> EmbeddingSpace:
+        """Both encoders: the states before their last block, and the second's pooled output."""
+        first, second = (getattr(self.pipeline, name) for name in ENCODERS)
+        layers = first.encoder.layers, second.text_model.encoder.layers
+
+        def read_first(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:
+            states_NLD, _ = read_before(layers[0][-1], lambda: first(ids_NL))
+            return Encoded(states_NLD)
+
+        def read_second(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:
+            states_NLD, output = read_before(layers[1][-1], lambda: second(ids_NL))
+            return Encoded(states_NLD, output.text_embeds)
+
+        reads = (read_first, read_second)
+        blocks = (layers[0][:-1], layers[1])  # nothing is read behind the first's last
+        encoders = {
+            name: TextEncoder(
+                self.vocabularies[name],
+                encoder.get_input_embeddings(),
+                read,
+                only_pooled=False,
+                blocks=own,
+            )
+            for name, encoder, read, own in zip(SDXL, (first, second), reads, blocks, strict=True)
+        }
+        return EmbeddingSpace(encoders, self.support, self.name)
+
+    def read(self, prompts: Prompts, sizes_B2: Tensor | None) -> Mapping[str, Any]:
+        """What the UNet is given beside noisy latents and times, as the library trains it.
+
+        Images are told to have had their own size, and to be cut nowhere.
+        """
+        states_BLD, pooled_BE = read_off(prompts)
+        assert sizes_B2 is not None
+        rest_4 = torch.tensor([0, 0, self.size, self.size], device=sizes_B2.device)
+        times_B6 = torch.cat([sizes_B2, rest_4.expand(len(sizes_B2), -1)], dim=1)
+        return {
+            "encoder_hidden_states": states_BLD,
+            "added_cond_kwargs": {"text_embeds": pooled_BE, "time_ids": times_B6},
+        }
+
+    def conditions(self, prompts: Prompts) -> Mapping[str, Any]:
+        """See `LatentDiffusion`; guidance leads away from what the pipeline takes for nothing."""
+        states_NLD, pooled_NE = read_off(prompts)
+        if self.pipeline.config.force_zeros_for_empty_prompt:
+            nothing_NLD, nothing_NE = torch.zeros_like(states_NLD), torch.zeros_like(pooled_NE)
+        else:
+            read = read_off(self.text.encode_text([""]).repeat_interleave(len(prompts)))
+            nothing_NLD, nothing_NE = read
+        return {
+            "prompt_embeds": states_NLD,
+            "pooled_prompt_embeds": pooled_NE,
+            "negative_prompt_embeds": nothing_NLD,
+            "negative_pooled_prompt_embeds": nothing_NE,
+        }
+
+    @torch.no_grad()
+    def draw(self, prompts: Prompts, streams: Sequence[torch.Generator]) -> list[Image.Image]:
+        """An image for each encoded prompt, from noise of its own stream.
+
+        The VAE decodes in its own precision; the pipeline would hand it latents of the UNet's.
+        """
+        vae = self.pipeline.vae
+        latents = self.generate(prompts, streams, output_type="latent").to(vae.dtype)
+        decoded = vae.decode(latents / vae.config.scaling_factor).sample
+        images: list[Image.Image] = self.pipeline.image_processor.postprocess(decoded)
+        return images
+
+
+def read_off(prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """What the UNet reads of prompts: states [N, L, D] of both encoders, pooled output [N, E]."""
+    first, second = (prompts.encoded[name] for name in SDXL)
+    assert first.states_NLD is not None and second.states_NLD is not None
+    assert second.pooled_NE is not None
+    return torch.cat([first.states_NLD, second.states_NLD], dim=-1), second.pooled_NE
+
+
+def read_before(block: nn.Module, run: Callable[[], Any]) -> tuple[Tensor, Any]:
+    """The states [N, L, D] that reach a block, the library's hidden_states, and what `run` gives.
+
+    The library keeps hidden states by hooks that see nothing of `activations.cut`.
+    """
+    seen: list[Tensor] = []
+
+    def keep(_block: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
+        seen.append(inputs[0] if inputs else named["hidden_states"])
+
+    hook = block.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        output = run()
+    finally:
+        hook.remove()
+    return seen[0], output
