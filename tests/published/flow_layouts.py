@@ -30,7 +30,7 @@ _SHALLOW: Mapping[str, Mapping[str, Any]] = {
     "text_encoder_3": {"num_layers": 1},
     "vae": {"layers_per_block": 1, "sample_size": 32},
 }
-_SHALLOW_TRANSFORMER = {
+_SHALLOW_TRANSFORMER: Mapping[str, Mapping[str, Any]] = {
     "FluxTransformer2DModel": {"num_layers": 1, "num_single_layers": 1},
     "SD3Transformer2DModel": {
         "num_layers": 2,
