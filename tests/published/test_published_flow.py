@@ -96,3 +96,28 @@ def test_the_parameters_are_as_many_as_published() -> None:
         assert sizes["transformer"] == parameters
         assert sizes["text_encoder_2"] == 4_762_310_656
     assert flow_layouts.sizes("sd35_medium")["transformer"] == 2_243_171_520
+
+
+def test_with_its_published_config_clip_takes_an_added_token_for_the_end(
+    folders: dict[str, Path],
+) -> None:
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    folder = folders["flux1_dev"]
+    ours = loaded("flux1_dev", "float32", folder).text.encoders["clip_l"]
+    clip = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=torch.float32)
+    tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
+    word = ours.rows(["cat</w>"]) + 0.01
+    tokenizer.add_tokens("<word>")
+    clip.resize_token_embeddings(len(tokenizer)).weight.data[-1] = word[0]
+    ids = tokenizer("a photo of <word>", return_tensors="pt").input_ids
+    with torch.no_grad():
+        expected = ours.encode_words("a photo of {}", word[None]).pooled_NE
+        as_published = clip.eval()(ids).pooler_output
+        clip.eos_token_id = tokenizer.eos_token_id
+        corrected = clip(ids).pooler_output
+    torch.testing.assert_close(corrected, expected, atol=1e-4, rtol=1e-4)
+    assert expected is not None
+    difference = (as_published - expected).norm() / expected.norm()
+    print(f"{difference:.2f}")
+    assert difference > 0.5
