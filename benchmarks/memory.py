@@ -1,7 +1,8 @@
-"""The memory that Stable Diffusion takes at its published size, counted and not measured.
+"""The memory that a Stable Diffusion takes at its published size, counted and not measured.
 
     python benchmarks/memory.py
     python benchmarks/memory.py --pixels 512 --words 1 2 4
+    python benchmarks/memory.py --model sdxl
 
 The study's own code runs on tensors that have shapes and no content (torch's fake tensors), so this
 needs neither the memory nor a GPU. Counted are the bytes of all tensors that are there at once;
@@ -32,7 +33,7 @@ from vwtransfer.words.cells import Cell
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/published"))
 import layouts
 
-NAME = "stable-diffusion-2-1"
+PUBLISHED = {"sd21": ("stable-diffusion-2-1", 768), "sdxl": ("stable-diffusion-xl-base-1.0", 1024)}
 IMAGES = 8
 SAVING = ("gradient_checkpointing", "vae_slicing")  # cluster=gpu_11gb
 
@@ -46,18 +47,23 @@ def without_content(model: Any, published: Path, precision: torch.dtype) -> Iter
         published: the folder with the configs of the parts.
         precision: of their weights.
     """
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from transformers import CLIPTextConfig, PreTrainedModel
 
     pipeline, _ = model.pipeline, model.vocabularies  # read while real tensors are made
+    held = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
     with FakeTensorMode(allow_non_fake_inputs=True):
         former = torch.get_default_dtype()
-        torch.set_default_dtype(precision)
         try:
-            text = CLIPTextConfig.from_pretrained(published / "text_encoder")
-            pipeline.text_encoder = CLIPTextModel(text)
-            for name, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
-                setattr(pipeline, name, kind.from_config(kind.load_config(published / name)))
+            for name, part in held.items():
+                whole = name == "vae" and part.dtype == torch.float32
+                torch.set_default_dtype(torch.float32 if whole else precision)
+                kind: Any = type(part)
+                folder = published / name
+                if issubclass(kind, PreTrainedModel):
+                    made = kind(CLIPTextConfig.from_pretrained(folder))
+                else:
+                    made = kind.from_config(kind.load_config(folder))
+                setattr(pipeline, name, made)
         finally:
             torch.set_default_dtype(former)
         for part in parts(model):
@@ -67,21 +73,23 @@ def without_content(model: Any, published: Path, precision: torch.dtype) -> Iter
 
 
 @contextmanager
-def as_published(memory: Sequence[str], pixels: int) -> Iterator[Any]:
-    """SD 2.1 in float16 at its full size, without content."""
+def as_published(memory: Sequence[str], pixels: int, name: str = "sd21") -> Iterator[Any]:
+    """A model in float16 at its full size, without content."""
+    repository, _ = PUBLISHED[name]
     with tempfile.TemporaryDirectory() as folder:
-        shallow = layouts.write(NAME, Path(folder), shallow=True)  # for its tokenizer
-        keys = ["model=paper", f"model.generation.checkpoint={shallow}"]
+        shallow = layouts.write(repository, Path(folder), shallow=True)  # for its tokenizer
+        keys = ["model=paper", f"model/generation={name}"]
+        keys += [f"model.generation.checkpoint={shallow}"]
         keys += ["model.generation.dtype=float16", f"model.generation.image_size={pixels}"]
         keys += [f"model.generation.memory_savers=[{','.join(memory)}]"]
-        model = build(compose(keys), torch.device("cpu")).models["sd21"]
-        with without_content(model, layouts.CONFIGS / NAME, torch.float16):
+        model = build(compose(keys), torch.device("cpu")).models[name]
+        with without_content(model, layouts.CONFIGS / repository, torch.float16):
             yield model
 
 
 def parts(model: Any) -> list[nn.Module]:
     """The parts of the pipeline."""
-    return [model.pipeline.unet, model.pipeline.vae, model.pipeline.text_encoder]
+    return [part for part in model.pipeline.components.values() if isinstance(part, nn.Module)]
 
 
 def weights(model: Any) -> int:
@@ -89,49 +97,56 @@ def weights(model: Any) -> int:
     return sum(p.numel() * p.element_size() for part in parts(model) for p in part.parameters())
 
 
-def step(model: Any, words: int) -> int:
-    """Bytes that a training step of so many words takes, 8 images each, forward and backward."""
-    width = model.pipeline.text_encoder.config.hidden_size
-    vectors_NKD = torch.randn(words, 4, width, requires_grad=True)
-    latents = latents_of(model, IMAGES)
-    images_NB = torch.arange(IMAGES).expand(words, -1)
+def held(model: Any) -> list[torch.Tensor]:
+    """What is there before anything is computed, and counted as weights."""
+    return [tensor for part in parts(model) for tensor in (*part.parameters(), *part.buffers())]
+
+
+def step(model: Any, words: int, images: int = IMAGES) -> int:
+    """Bytes that a training step of so many words takes, so many images each, both ways."""
+    vectors_NKD = torch.randn(words, 4, model.text.width, requires_grad=True)
+    latents = latents_of(model, images)
+    images_NB = torch.arange(images).expand(words, -1)
     cells = [Cell("tiny_shapes", model.name, "cat", "cat", math.inf, i) for i in range(words)]
 
     def both_ways() -> None:
         model.loss(vectors_NKD, latents, images_NB, cells, 0).sum().backward()
 
-    return peak_bytes(both_ways)
+    return peak_bytes(both_ways, held(model))
 
 
 def latents_of(model: Any, images: int) -> Latents:
     """Latents of so many images."""
     side = model.settings.image_size // model.pipeline.vae_scale_factor
     mean, std = torch.randn(2, images, 4, side, side)
-    return Latents(mean, std, ["cat"] * images)
+    sizes = torch.full((images, 2), float(model.settings.image_size))
+    return Latents(mean, std, ["cat"] * images, sizes)
 
 
 def encoding(model: Any) -> int:
     """Bytes that the latents of 8 images take to compute."""
     vae, side = model.pipeline.vae, model.settings.image_size
     pixels = torch.randn(IMAGES, 3, side, side).to(vae.dtype)
-    return _frozen(lambda: vae.encode(pixels))
+    return _frozen(model, lambda: vae.encode(pixels))
 
 
 def drawing(model: Any, images: int) -> int:
     """Bytes that so many generations take: a denoising step with guidance, then the decoder."""
     unet, vae = model.pipeline.unet, model.pipeline.vae
     latents = latents_of(model, images).mean_MCHW.to(unet.dtype)
-    text = torch.randn(2 * images, 77, unet.config.cross_attention_dim).to(unet.dtype)
     both = torch.cat([latents, latents])
+    with torch.no_grad():
+        prompts = model.text.encode_text(["a photo of a cat"]).repeat_interleave(2 * images)
+    read = model.read(prompts, latents_of(model, 2 * images).sizes_M2)
     return max(
-        _frozen(lambda: unet(both, torch.tensor(1), encoder_hidden_states=text)),
-        _frozen(lambda: vae.decode(latents)),
+        _frozen(model, lambda: unet(both, torch.tensor(1), **read)),
+        _frozen(model, lambda: vae.decode(latents.to(vae.dtype))),
     )
 
 
-def _frozen(compute: Callable[[], Any]) -> int:
+def _frozen(model: Any, compute: Callable[[], Any]) -> int:
     with torch.no_grad():
-        return peak_bytes(compute)
+        return peak_bytes(compute, held(model))
 
 
 def main() -> None:
@@ -139,18 +154,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pixels", type=int, default=768, help="side of a generation")
+    parser.add_argument("--model", choices=PUBLISHED, default="sd21")
+    parser.add_argument("--pixels", type=int, help="side of a generation; as published if not said")
+    parser.add_argument("--images", type=int, default=IMAGES, help="of a word in a step")
     parser.add_argument("--words", type=int, nargs="+", default=[1, 2], help="in a pack")
     arguments = parser.parse_args()
-    print(f"Stable Diffusion 2.1, float16, {arguments.pixels} px; GB, weights included\n")
+    repository, side = PUBLISHED[arguments.model]
+    pixels = arguments.pixels or side
+    images = arguments.images
+    print(f"{repository}, float16, {pixels} px; {images} images a word; GB, with the weights\n")
     columns = [f"a step of {count}" for count in arguments.words]
     columns += [f"encoding {IMAGES} images", f"drawing {DRAWN_AT_ONCE}", "drawing 1"]
     print("|", " | ".join(["memory", "weights", *columns]), "|")
     print("|", " | ".join(["---"] * (len(columns) + 2)), "|")
     for memory in ((), SAVING):
-        with as_published(memory, arguments.pixels) as model:
+        with as_published(memory, pixels, arguments.model) as model:
             fixed = weights(model)
-            taken = [step(model, count) for count in arguments.words]
+            taken = [step(model, count, images) for count in arguments.words]
             taken += [encoding(model), drawing(model, DRAWN_AT_ONCE), drawing(model, 1)]
         numbers = [fixed, *(fixed + each for each in taken)]
         cells = [f"[{','.join(memory)}]", *(f"{each / 1e9:.1f}" for each in numbers)]

@@ -56,6 +56,7 @@ def test_such_options_are_no_part_of_a_words_identity() -> None:
     ("kind", "line"),
     [
         ("KandinskyPipeline", "not supported. Supported: StableDiffusionPipeline .*sd21 or sd15"),
+        ("StableDiffusionXLPipeline", "Take this checkpoint with model/generation=sdxl, whose"),
     ],
 )
 def test_a_pipeline_of_another_class_is_refused_with_what_to_take(

@@ -18,8 +18,10 @@ pytestmark = pytest.mark.published
 BOUND = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
 
-# bfloat16 in the paper's own models: rounding is no matter of a model's depth or width
+# bfloat16 in the paper's own models: rounding is no matter of a model's depth or width; and in
+# SDXL, whose UNet takes three times as long in float16 on a CPU
 CASES = [(m, d) for m in REPOSITORIES for d in BOUND if d != "bfloat16" or m in PAPERS]
+CASES = [case for case in CASES if case != ("sdxl", "float16")] + [("sdxl", "bfloat16")]
 
 
 @pytest.mark.parametrize(("model", "dtype"), CASES)

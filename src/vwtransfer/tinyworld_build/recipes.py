@@ -30,9 +30,13 @@ FULL: Mapping[str, Recipe] = {
     "flow_text": Recipe(800, 96, 2e-3, pool=16384),
     "flow": Recipe(9000, 16, 1.2e-3, 100, 0.01, 0.9985, pool=24576, restarts=(3500,)),
     "tiny_sd_b_text": Recipe(1000, 128, 2e-3, pool=16384),
-    "tiny_sd_b": Recipe(6000, 24, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576),
+    "tiny_sd_b": Recipe(
+        3400, 24, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576, horizon=6000, fall=1400
+    ),
     "tiny_sdxl_text": Recipe(1000, 128, 2e-3, pool=16384),
-    "tiny_sdxl": Recipe(6000, 24, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576),
+    "tiny_sdxl": Recipe(
+        3000, 24, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576, horizon=6000, fall=1200
+    ),
 }
 
 QUICK: Mapping[str, Recipe] = {

@@ -1,7 +1,7 @@
 """How much memory a computation takes at its peak, counted by the tensors it makes."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -11,14 +11,15 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 
-def peak_bytes(compute: Callable[[], Any]) -> int:
+def peak_bytes(compute: Callable[[], Any], beside: Iterable[Tensor] = ()) -> int:
     """Bytes of the tensors that are there at once while `compute` runs, on any device.
 
     What a backward computes anew, because its forward did not keep it, is counted too. A tensor
-    from before, such as a weight, counts once something is a view of it. Compiled parts run as
-    they are written. What operations take for themselves, behind torch's back, is not counted.
+    from before, such as a weight, counts once something is a view of it, unless it is among those
+    `beside`. Compiled parts run as they are written. What operations take for themselves, behind
+    torch's back, is not counted.
     """
-    with torch.compiler.set_stance("force_eager"), _Tensors() as tensors:
+    with torch.compiler.set_stance("force_eager"), _Tensors(beside) as tensors:
         compute()
     return tensors.peak
 
@@ -26,10 +27,12 @@ def peak_bytes(compute: Callable[[], Any]) -> int:
 class _Tensors(TorchDispatchMode):
     """The bytes of all tensors that operations return, from then until they are freed."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside: Iterable[Tensor]) -> None:
         super().__init__()
         self.peak = self._live = 0
         self._known = WeakIdKeyDictionary()
+        for tensor in beside:
+            self._known[tensor.untyped_storage()] = 0
         self._freeing: list[weakref.finalize[..., Any]] = []
 
     def __torch_dispatch__(
