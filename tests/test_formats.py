@@ -22,7 +22,7 @@ from vwtransfer.errors import UserError
 from vwtransfer.files import is_name
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.containers import LARGEST_PICKLE
-from vwtransfer.words.formats import WRITERS, read, write_a1111, write_diffusers
+from vwtransfer.words.formats import SEVERAL, WRITERS, read, write_a1111, write_diffusers
 from vwtransfer.words.store import Word, WordStore
 from vwtransfer.words.vectors import LARGEST_FILE, fault
 
@@ -41,15 +41,24 @@ def test_what_is_written_is_read_back(tmp_path: Path, form: str) -> None:
     )
 
 
+@pytest.mark.parametrize("names", SEVERAL)
 @pytest.mark.parametrize("form", WRITERS)
-def test_a_word_of_two_text_encoders_has_a_tensor_for_each(tmp_path: Path, form: str) -> None:
-    path = WRITERS[form](VECTORS, "red_star", tmp_path, (3, 5))
+def test_a_word_of_several_text_encoders_has_a_tensor_for_each(
+    tmp_path: Path, form: str, names: tuple[str, ...]
+) -> None:
+    parts = VECTORS.tensor_split(len(names), dim=1)
+    widths = {name: part.shape[1] for name, part in zip(names, parts, strict=True)}
+    path = WRITERS[form](VECTORS, "red_star", tmp_path, widths)
     written = load_file(path)
-    assert torch.equal(written["clip_l"], VECTORS[:, :3])
-    assert torch.equal(written["clip_g"], VECTORS[:, 3:])
+    assert set(written) == set(names)
+    for name, part in zip(names, parts, strict=True):
+        assert torch.equal(written[name], part)
     assert torch.equal(read(path).vectors_KD, VECTORS)
-    with pytest.raises(UserError, match="no format holds a word of 3 text encoders"):
-        WRITERS[form](VECTORS, "red_star", tmp_path, (2, 3, 3))
+
+
+def test_a_word_of_other_text_encoders_has_no_format(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no format holds a word of the encoders bert, t5xxl"):
+        write_diffusers(VECTORS, "red_star", tmp_path, {"bert": 3, "t5xxl": 5})
 
 
 def test_the_files_are_named_and_laid_out_as_their_tools_expect(tmp_path: Path) -> None:

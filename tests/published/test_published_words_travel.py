@@ -57,7 +57,7 @@ def test_an_exported_word_of_sdxl_draws_the_same_image_by_two_calls_of_the_loade
     with torch.no_grad():
         prompts = found.text.encode_words("a photo of {}", word[None])
         ours = found.draw(prompts, [torch.Generator().manual_seed(5)])
-    widths = [encoder.width for encoder in found.text.encoders.values()]
+    widths = {name: encoder.width for name, encoder in found.text.encoders.items()}
     both = load_file(write_diffusers(word, "red_star", tmp_path, widths))
     pipeline = StableDiffusionXLPipeline.from_pretrained(
         found.checkpoint.source, torch_dtype=torch.float32, add_watermarker=False

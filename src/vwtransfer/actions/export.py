@@ -22,7 +22,7 @@ def export(config: Config) -> None:
     suite = build(config, torch_device(config.device))
     source, vectors_KD = transfer_word(config, suite, word, target)
     encoders = suite.models[target].text.encoders
-    widths = [encoder.width for encoder in encoders.values()]
+    widths = {name: encoder.width for name, encoder in encoders.items()}
     assert config.word is not None
     origin = target if source == target else f"{source}_to_{target}"
     name = file_safe(f"{word.name}-{config.word.stem}")

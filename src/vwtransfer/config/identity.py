@@ -24,6 +24,7 @@ _NOT_THE_PHOTOS = ("root", "negatives", "boxes", "manifest", "allow_unverified")
 NOT_THE_TRANSFER = ("folder",)
 _NOT_THE_EVALUATION = ("baselines", "save_images")
 NOT_THE_MODEL = ("name", "attention", "compiled", "channels_last", "memory_savers")
+_CHANGES_THE_MODEL = ("without_t5",)  # of its memory_savers
 
 
 def identity(config: Config) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def identity(config: Config) -> dict[str, Any]:
     """
     values = portable(config.composed)
     models = {
-        f"model.{name}": without(node, NOT_THE_MODEL)
+        f"model.{name}": model_part(node)
         for name, node in values["model"].items()
         if isinstance(node, Mapping)
     }
@@ -101,6 +102,14 @@ def dataset_part(part: Mapping[str, Any]) -> dict[str, Any]:
     kept = without(part, _NOT_THE_DATASET + photos)
     if kept.get("distractors"):
         kept["distractors"] = dataset_part(kept["distractors"])
+    return kept
+
+
+def model_part(node: Mapping[str, Any], left_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What of a model's keys says which model it is, less what is `left_out`."""
+    kept = without(node, NOT_THE_MODEL + left_out)
+    if changes := [each for each in node.get("memory_savers", ()) if each in _CHANGES_THE_MODEL]:
+        kept["memory_savers"] = changes
     return kept
 
 

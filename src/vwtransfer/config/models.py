@@ -15,7 +15,9 @@ TASKS = ("generation", "detection", "classification")
 Node = Mapping[str, Any]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Attention = Literal["sdpa", "eager"]
-MemorySaver = Literal["attention_slicing", "vae_slicing", "vae_tiling", "gradient_checkpointing"]
+MemorySaver = Literal[
+    "attention_slicing", "vae_slicing", "vae_tiling", "gradient_checkpointing", "without_t5"
+]
 Count = Annotated[int, Bounds(least=1)]
 Positive = Annotated[float, Bounds(above=0)]
 Step = Annotated[float, Bounds(above=0, most=1e30)]  # Adam divides it, in float32
@@ -80,7 +82,8 @@ class LatentDiffusion(ModelSettings):
         image_size: pixels of a side; None: as the checkpoint states.
         attention: None for the libraries' choice.
         channels_last: whether convolutions run in that memory format.
-        memory_savers: what trades time for memory.
+        memory_savers: what trades time for memory; "without_t5" leaves a text encoder out, and so
+            makes another model of it.
     """
 
     denoising_steps: Count
@@ -90,6 +93,36 @@ class LatentDiffusion(ModelSettings):
     attention: Attention | None = None
     channels_last: bool = False
     memory_savers: tuple[MemorySaver, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowMatching(LatentDiffusion):
+    """A generator that is trained by flow matching, with a T5 among its text encoders.
+
+    Attributes:
+        prompt_tokens: that T5 reads, padding included.
+        time_density: of the training times: "logit_normal" (of mean 0 and deviation 1) or
+            "uniform".
+        loss_weighting: of an error at sigma: "none", or "preconditioned", sigma squared.
+    """
+
+    prompt_tokens: Count
+    time_density: Literal["logit_normal", "uniform"]
+    loss_weighting: Literal["none", "preconditioned"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flux(FlowMatching):
+    """A FLUX.1.
+
+    Attributes:
+        training_guidance: that the transformer is told in training, where it has an embedding of
+            guidance; `guidance_scale` is what it is told for a generation.
+        true_guidance_scale: weight of classifier-free guidance; 1: none, as published.
+    """
+
+    training_guidance: Annotated[float, Bounds(least=0)] = 3.5
+    true_guidance_scale: Annotated[float, Bounds(least=1)] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +170,8 @@ class SafetyChecker(Checkpointed):
 SCHEMAS: Mapping[str, type] = {
     "vwtransfer.models.stable_diffusion.StableDiffusion": LatentDiffusion,
     "vwtransfer.models.stable_diffusion_xl.StableDiffusionXL": LatentDiffusion,
+    "vwtransfer.models.stable_diffusion_3.StableDiffusion3": FlowMatching,
+    "vwtransfer.models.flux.Flux": Flux,
     "vwtransfer.models.owlv2.Owlv2": Owlv2,
     "vwtransfer.models.open_clip.OpenClip": OpenClip,
     "vwtransfer.models.judge.Judge": Judge,

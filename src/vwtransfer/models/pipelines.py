@@ -13,6 +13,8 @@ from vwtransfer.models.checkpoints import Alternatives, Checkpoint, pretrained, 
 SUPPORTED: Mapping[str, str] = {
     "StableDiffusionPipeline": "model/generation=sd21 or sd15",
     "StableDiffusionXLPipeline": "model/generation=sdxl",
+    "StableDiffusion3Pipeline": "model/generation=sd35_medium",
+    "FluxPipeline": "model/generation=flux1_dev or flux1_schnell",
 }
 """Class of each pipeline that words can be learned in -> the models that there are of it."""
 
@@ -41,22 +43,25 @@ def files(denoiser: str, encoders: Sequence[str]) -> tuple[Alternatives, ...]:
     return tuple(read)
 
 
-def load_tokenizer(checkpoint: Checkpoint, kind: str, folder: str = "tokenizer") -> Any:
-    """The CLIPTokenizer in a folder of a checkpoint.
+def load_tokenizer(
+    checkpoint: Checkpoint, kind: str, folder: str = "tokenizer", of: str = "CLIPTokenizer"
+) -> Any:
+    """The tokenizer in a folder of a checkpoint.
 
     Args:
         checkpoint: where it is.
         kind: class of the checkpoint's pipeline.
         folder: which of its tokenizers.
+        of: the tokenizer's class in transformers.
 
     Raises:
         UserError: a file is missing or damaged, or the pipeline is another.
     """
-    from transformers import CLIPTokenizer
+    import transformers
 
     with checkpoint.loading():
         refuse_others(checkpoint, kind)
-        return CLIPTokenizer.from_pretrained(
+        return getattr(transformers, of).from_pretrained(
             checkpoint.source, subfolder=folder, revision=checkpoint.revision
         )
 
@@ -107,7 +112,8 @@ def save_memory(pipeline: Any, denoiser: Any, chosen: Sequence[str]) -> None:
     Args:
         pipeline: what is changed.
         denoiser: the part of it that denoises.
-        chosen: some of "attention_slicing", "vae_slicing", "vae_tiling", "gradient_checkpointing".
+        chosen: some of "attention_slicing", "vae_slicing", "vae_tiling", "gradient_checkpointing";
+            a text encoder that is left out was not loaded.
     """
     if "attention_slicing" in chosen:
         pipeline.enable_attention_slicing()

@@ -11,11 +11,11 @@ from hydra.utils import get_class
 
 from vwtransfer.config import Config
 from vwtransfer.config.identity import (
-    NOT_THE_MODEL,
     NOT_THE_TRANSFER,
     PACKAGE,
     dataset_part,
     digest,
+    model_part,
     portable,
     trainer_part,
     without,
@@ -32,7 +32,13 @@ IMAGE_READING = 1
 PROFILE_READING = 1
 """The same of images that are converted from a colour profile; before it, they were not."""
 
-_ONLY_EVALUATION = ("denoising_steps", "guidance_scale", "images_per_word", "max_boxes")
+_ONLY_EVALUATION = (
+    "denoising_steps",
+    "guidance_scale",
+    "true_guidance_scale",
+    "images_per_word",
+    "max_boxes",
+)
 
 
 class Fingerprints:
@@ -133,7 +139,7 @@ def _drawn_images(node: Mapping[str, Any]) -> Any:
 
 def _trained_model(node: Mapping[str, Any], with_support: bool) -> dict[str, Any]:
     """What of a model's keys training reads."""
-    kept = without(node, (*NOT_THE_MODEL, *_ONLY_EVALUATION, "support", "_target_"))
+    kept = model_part(node, (*_ONLY_EVALUATION, "support", "_target_"))
     kept["class"] = node["_target_"].rpartition(".")[2]
     if with_support:
         kept["support"] = _content(node.get("support"))

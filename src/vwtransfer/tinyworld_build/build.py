@@ -40,6 +40,7 @@ from vwtransfer.tinyworld_build.detector import (
     detection_loss,
     save_detector,
 )
+from vwtransfer.tinyworld_build.flow import flow, flow_text
 from vwtransfer.tinyworld_build.generator import (
     ONE_OR_TWO,
     assemble,
@@ -144,6 +145,8 @@ _BUILDERS: Mapping[str, Callable[[Build], float]] = {
     "autoencoder": _autoencoder,
     "text": _text,
     "generation": _generation,
+    "flow_text": flow_text,
+    "flow": flow,
     "tiny_sd_b_text": sd_b_text,
     "tiny_sd_b": sd_b,
     "tiny_sdxl_text": sdxl_text,

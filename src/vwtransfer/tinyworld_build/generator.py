@@ -191,7 +191,11 @@ def save_generator(
     pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
     for tokens in folder.glob("tokenizer*"):
         save_tokenizer(tokens, whole, context)
-    config = folder / "vae" / "config.json"
+    tidy_config(folder / "vae" / "config.json")
+
+
+def tidy_config(config: Path) -> None:
+    """Takes the folder that a part was built in out of its config."""
     settings = json.loads(config.read_text(encoding="utf-8"))
-    settings.pop("_name_or_path", None)  # of the folder that the autoencoder was built in
+    settings.pop("_name_or_path", None)
     write_json(config, settings)

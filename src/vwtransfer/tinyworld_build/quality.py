@@ -16,7 +16,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 import yaml
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline, FluxPipeline
 from PIL import Image
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
@@ -28,13 +28,22 @@ from vwtransfer.tinyworld.lexicon import nouns
 from vwtransfer.tinyworld.world import COMBINATIONS, FRAME, INDEX, Layout
 from vwtransfer.tinyworld_build.autoencoder import LATENT_CHANNELS, noise_ratio, signed
 from vwtransfer.tinyworld_build.autoencoder import PIXELS as GENERATED
+from vwtransfer.tinyworld_build.card import GENERATORS
+from vwtransfer.tinyworld_build.flow import packed
 from vwtransfer.tinyworld_build.generator import LATENT_SIDE
 from vwtransfer.tinyworld_build.pool import Pool, draw_pool
+from vwtransfer.tinyworld_build.unigram import CONTEXT
 
 TEMPLATE = "a photo of {}"
 DATASETS = ("tiny_shapes", "tiny_textures", "tiny_small", "tiny_scenes")
 DENOISING_STEPS = 50
 GUIDANCE = 4.5
+FLOW = {
+    "negative_prompt": "",
+    "true_cfg_scale": 3.0,
+    "num_inference_steps": 20,
+    "max_sequence_length": CONTEXT,
+}
 GROUPS = 8  # of images, left out one at a time for the intervals of average precision
 
 Measure = dict[str, float]
@@ -226,7 +235,7 @@ def generator_quality(
     folder: Path, eye: ImageReader, world: Pool, datasets: Sequence[Rendered], each: int = 5
 ) -> dict[str, Measure]:
     """What the judge sees in generations, and in renders that went through the autoencoder."""
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     kinds_M = torch.arange(len(COMBINATIONS))
     found_M = eye.best(generate(pipeline, world_names()), world_names())
@@ -257,19 +266,23 @@ def generator_quality(
 def generate(
     pipeline: Any, prompts: Sequence[str], batch: int = 32, steps: int = DENOISING_STEPS
 ) -> list[Image.Image]:
-    """One image for each prompt, its noise fixed by its position."""
+    """One image for each prompt, its noise fixed by its position.
+
+    Guidance is classifier-free; a FLUX.1 that has no embedding of guidance is drawn with in its
+    own number of steps.
+    """
+    options: dict[str, Any] = {"guidance_scale": GUIDANCE, "num_inference_steps": steps}
+    if isinstance(pipeline, FluxPipeline):
+        options = FLOW | {"height": GENERATED, "width": GENERATED}
     images: list[Image.Image] = []
     for start in range(0, len(prompts), batch):
         chunk = list(prompts[start : start + batch])
         generators = [torch.Generator().manual_seed(start + i) for i in range(len(chunk))]
         shape = (1, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
         latents_BCHW = torch.cat([torch.randn(shape, generator=g) for g in generators])
-        images += pipeline(
-            chunk,
-            latents=latents_BCHW,
-            num_inference_steps=steps,
-            guidance_scale=GUIDANCE,
-        ).images
+        if isinstance(pipeline, FluxPipeline):
+            latents_BCHW = packed(latents_BCHW)
+        images += pipeline(chunk, latents=latents_BCHW, **options).images
     return images
 
 
@@ -286,7 +299,7 @@ def main_things(pool: Pool) -> Tensor:
 
 
 def measure(weights: Path) -> dict[str, dict[str, Measure]]:
-    """The quality of the four models of a weights folder."""
+    """The quality of the models of a weights folder."""
     world = draw_pool("quality", 1024, Layout(), FRAME)
     boxed = draw_pool("quality detection", 512, Layout(), FRAME)
     alone = draw_pool("quality generation", 512, Layout(counts=(1.0,)), GENERATED)
@@ -297,5 +310,5 @@ def measure(weights: Path) -> dict[str, dict[str, Measure]]:
         "judge": eye_quality(judge, world, datasets),
         "classification": eye_quality(classifier, world, datasets),
         "detection": detector_quality(weights / "detection", boxed, datasets),
-        "generation": generator_quality(weights / "generation", judge, alone, datasets),
+        **{name: generator_quality(weights / name, judge, alone, datasets) for name in GENERATORS},
     }

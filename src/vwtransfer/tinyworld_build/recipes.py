@@ -11,6 +11,8 @@ STAGES: Mapping[str, int] = {
     "autoencoder": 3,
     "text": 4,
     "generation": 5,
+    "flow_text": 6,
+    "flow": 7,
     "tiny_sd_b_text": 20,
     "tiny_sd_b": 21,
     "tiny_sdxl_text": 22,
@@ -25,6 +27,8 @@ FULL: Mapping[str, Recipe] = {
     "autoencoder": Recipe(1900, 16, 1.5e-3, weight_decay=0.0, average=0.995, pool=16384),
     "text": Recipe(1000, 128, 2e-3, pool=16384),
     "generation": Recipe(12000, 32, 1.2e-3, weight_decay=0.01, average=0.9985),
+    "flow_text": Recipe(800, 96, 2e-3, pool=16384),
+    "flow": Recipe(9000, 16, 1.2e-3, 100, 0.01, 0.9985, pool=24576, restarts=(3500,)),
     "tiny_sd_b_text": Recipe(1000, 128, 2e-3, pool=16384),
     "tiny_sd_b": Recipe(
         3400, 24, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576, horizon=6000, fall=1400

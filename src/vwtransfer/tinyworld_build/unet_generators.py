@@ -96,9 +96,9 @@ def _text(
 def sd_b(build: Build) -> float:
     """The second Stable Diffusion: its UNet joins its text encoder."""
     stage, vocabulary = "tiny_sd_b", b_tokenizer()
-    text_encoder = CLIPTextModel.from_pretrained(_done(build, f"{stage}_text") / "text_encoder")
+    text_encoder = CLIPTextModel.from_pretrained(done(build, f"{stage}_text") / "text_encoder")
     unet = build_unet(build.seed_of(stage), B_WIDTH, B_CHANNELS)
-    autoencoder = _autoencoder(build)
+    autoencoder = first_autoencoder(build)
     read = states_of(text_encoder, vocabulary)
     seconds = _denoise(build, stage, unet, read, {"text_encoder": text_encoder}, autoencoder)
     pipeline = assemble(autoencoder, text_encoder, unet, vocabulary)
@@ -134,7 +134,7 @@ def sdxl_text(build: Build) -> float:
 def sdxl(build: Build) -> float:
     """The generator of SDXL's kind: its UNet joins its two text encoders."""
     stage = "tiny_sdxl"
-    texts = _done(build, f"{stage}_text")
+    texts = done(build, f"{stage}_text")
     first = CLIPTextModel.from_pretrained(texts / "text_encoder")
     second = CLIPTextModelWithProjection.from_pretrained(texts / "text_encoder_2")
     unet = build_unet(
@@ -145,7 +145,7 @@ def sdxl(build: Build) -> float:
         addition_time_embed_dim=XL_TIME_WIDTH,
         projection_class_embeddings_input_dim=6 * XL_TIME_WIDTH + XL_WIDTHS["text_encoder_2"],
     )
-    autoencoder = _autoencoder(build)
+    autoencoder = first_autoencoder(build)
     # that of Stable Diffusion XL 1.0
     scheduler = EulerDiscreteScheduler(
         beta_start=0.00085,
@@ -225,7 +225,7 @@ def _denoise(
     return build.learn(stage, modules, loss, **dict.fromkeys(encoders, 0.25))
 
 
-def _autoencoder(build: Build) -> AutoencoderKL:
+def first_autoencoder(build: Build) -> AutoencoderKL:
     """The first generator's, as it is published."""
     folder = build.out / "generation" / "vae"
     if not folder.is_dir():
@@ -233,7 +233,8 @@ def _autoencoder(build: Build) -> AutoencoderKL:
     return AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32)
 
 
-def _done(build: Build, stage: str) -> Path:
+def done(build: Build, stage: str) -> Path:
+    """The folder of what a stage that comes before has made."""
     if not (build.work / stage).is_dir():
         raise UserError(f"--stages: the stage {stage} comes first, and is not done yet.")
     return build.work / stage

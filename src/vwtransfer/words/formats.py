@@ -5,8 +5,12 @@
 | diffusers | learned_embeds.safetensors    | {token: [K, D]}, for `load_textual_inversion`   |
 | a1111     | NAME.safetensors              | {"emb_params": [K, D]}; NAME is typed in prompts |
 
-A word of a model with two text encoders, as SDXL, is {"clip_l": [K, D1], "clip_g": [K, D2]} in
-either, which `load_textual_inversion` takes one by one.
+A word of a model with several text encoders has a tensor for each in either, which
+`load_textual_inversion` takes one by one:
+
+    SDXL      {"clip_l": [K, D1], "clip_g": [K, D2]}
+    SD 3.5    the same with "t5xxl": [K, D3], unless T5 is left out
+    FLUX.1    {"clip_l": [K, D1], "t5xxl": [K, D3]}
 
 Read are these, the same as .bin or .pt, {"string_to_param": {"*": [K, D]}}, as AUTOMATIC1111 and
 the first textual inversion save, also in a PNG, and {"text_encoders_0", "text_encoders_1"} of
@@ -31,8 +35,12 @@ from vwtransfer.words.store import load_word
 from vwtransfer.words.vectors import fault
 
 TEXTUAL_INVERSION = "generation"  # the task that other tools' words are trained for
-SDXL = ("clip_l", "clip_g")  # its text encoders, in the order in which it reads them
-_OF_SDXL = (SDXL, ("text_encoders_0", "text_encoders_1"))  # the second in embeddings.pti
+# Text encoders of models that have several, in the order in which these read them.
+SDXL = ("clip_l", "clip_g")
+SD3 = (*SDXL, "t5xxl")
+FLUX = ("clip_l", "t5xxl")
+SEVERAL = (SDXL, SD3, FLUX)
+_SEVERAL = (*SEVERAL, ("text_encoders_0", "text_encoders_1"))  # the last in embeddings.pti
 _SHOWN = 5  # names
 
 
@@ -58,7 +66,7 @@ class LoadedWord:
 
 
 def write_diffusers(
-    vectors_KD: Tensor, name: str, folder: Path, widths: Sequence[int] = ()
+    vectors_KD: Tensor, name: str, folder: Path, widths: Mapping[str, int] | None = None
 ) -> Path:
     """Writes what `pipeline.load_textual_inversion(folder)` reads; prompts then say <name>.
 
@@ -66,17 +74,19 @@ def write_diffusers(
         vectors_KD: the word.
         name: what it is called.
         folder: where the file goes.
-        widths: of its model's text encoders, where there are several.
+        widths: of its model's text encoders by their names, where there are several.
 
     Raises:
-        UserError: there are more than two of them.
+        UserError: no format holds a word of these.
     """
     path = folder / "learned_embeds.safetensors"
     _write(_by_encoder(f"<{name}>", vectors_KD, widths), path)
     return path
 
 
-def write_a1111(vectors_KD: Tensor, name: str, folder: Path, widths: Sequence[int] = ()) -> Path:
+def write_a1111(
+    vectors_KD: Tensor, name: str, folder: Path, widths: Mapping[str, int] | None = None
+) -> Path:
     """Writes what goes into an `embeddings` folder; prompts then say the file's name.
 
     Arguments and errors are those of `write_diffusers`.
@@ -86,12 +96,14 @@ def write_a1111(vectors_KD: Tensor, name: str, folder: Path, widths: Sequence[in
     return path
 
 
-def _by_encoder(key: str, vectors_KD: Tensor, widths: Sequence[int]) -> dict[str, Tensor]:
-    if len(widths) < 2:
+def _by_encoder(
+    key: str, vectors_KD: Tensor, widths: Mapping[str, int] | None
+) -> dict[str, Tensor]:
+    if widths is None or len(widths) < 2:
         return {key: vectors_KD}
-    if len(widths) > len(SDXL):
-        raise UserError(f"format: no format holds a word of {len(widths)} text encoders.")
-    return dict(zip(SDXL, vectors_KD.split(list(widths), dim=1), strict=True))
+    if tuple(widths) not in SEVERAL:
+        raise UserError(f"format: no format holds a word of the encoders {', '.join(widths)}.")
+    return dict(zip(widths, vectors_KD.split(list(widths.values()), dim=1), strict=True))
 
 
 WRITERS = {"diffusers": write_diffusers, "a1111": write_a1111}
@@ -185,13 +197,13 @@ def _found(path: Path, name: str, held: Any) -> LoadedWord:
         for key, value in tensors.items()
         if isinstance(key, str) and isinstance(value, Tensor)
     }
-    for names in _OF_SDXL:
+    for names in _SEVERAL:
         if set(vectors) == set(names):
             parts = [_matrix(path, encoder, vectors[encoder]) for encoder in names]
             return LoadedWord(file_safe(name), _side_by_side(path, names, parts))
     _check_keys(path, list(vectors))
     ((key, tensor),) = vectors.items()
-    spoken = name if key in ("*", "emb_params", *SDXL) else key
+    spoken = name if key in ("*", "emb_params", *SD3) else key
     return LoadedWord(file_safe(spoken), _matrix(path, key, tensor))
 
 
@@ -203,8 +215,8 @@ def _side_by_side(path: Path, names: Sequence[str], parts: Sequence[Tensor]) -> 
 
 
 def _check_keys(path: Path, keys: Sequence[str]) -> None:
-    """Refuses what is neither one tensor nor one for each text encoder of SDXL."""
-    if len(keys) != 1 and set(keys) not in map(set, _OF_SDXL):
+    """Refuses what is neither one tensor nor one for each text encoder of a model."""
+    if len(keys) != 1 and set(keys) not in map(set, _SEVERAL):
         raise UserError(
             f"word={path}: one tensor is needed, and it holds {len(keys)}{_some(keys)}."
         )
