@@ -122,6 +122,8 @@ class GroundingDino(Frozen):
         with self.checkpoint.loading():
             model = pretrained(kind, self.checkpoint, self.device, **options)
         grounding_fusion.row_by_row(model)
+        if self.device.type == "cpu" and self.dtype != torch.float32:
+            grounding_fusion.sample_in_float32(model)
         return model
 
     @cached_property

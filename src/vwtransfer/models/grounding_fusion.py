@@ -97,6 +97,29 @@ def _each_alone(forward: Callable[..., Any]) -> Callable[..., Any]:
     return rows
 
 
+def sample_in_float32(model: Any) -> None:
+    """Lets deformable attention sample its maps in float32.
+
+    On a CPU torch's `grid_sample` gives garbage at the image's border for half types, at times NaN.
+    """
+    for module in model.modules():
+        if type(module).__name__ == "MultiScaleDeformableAttention":
+            module.forward = _in_float32(module.forward)
+
+
+def _in_float32(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def sampled(value: Tensor, *given: Any) -> Tensor:
+        found = forward(value.float(), *(_float32(argument) for argument in given))
+        return found.to(value.dtype)
+
+    return sampled
+
+
+def _float32(argument: Any) -> Any:
+    floating = isinstance(argument, Tensor) and argument.is_floating_point()
+    return argument.float() if floating else argument
+
+
 @contextmanager
 def _given(
     model: Any, maps: Sequence[Tensor], masks: Sequence[Tensor], states_PLD: Tensor
