@@ -5,11 +5,21 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
+from transformers.loss.loss_grounding_dino import (
+    GroundingDinoHungarianMatcher,
+    GroundingDinoImageLoss,
+)
+from transformers.models.grounding_dino.modeling_grounding_dino import (
+    build_label_maps,
+    build_text_mask,
+)
 
 from vwtransfer.datasets import Dataset, Example, training_examples
 from vwtransfer.models.embedding_space import Prompts
+from vwtransfer.models.grounding_dino import GroundingDino
 from vwtransfer.models.stable_diffusion_xl import read_off
 from vwtransfer.seeds import generator
 from vwtransfer.words.cells import Cell
@@ -27,6 +37,8 @@ def library_text(task: Any) -> Callable[[str], Tensor]:
             return torch.cat([read[0].flatten(1), read[2]], dim=1)
 
         return both
+    if isinstance(task, GroundingDino):
+        return lambda text: _library_phrase(task, text)
     if task.task == "detection":
         model, processor = task.model, task.processor
 
@@ -84,12 +96,75 @@ def _classification(
 def _detection(
     task: Any, examples: Sequence[Example], cell: Cell, word_KD: Tensor, step: int
 ) -> Tensor:
+    if isinstance(task, GroundingDino):
+        return _grounding(task, examples, cell, word_KD)
     positives, negatives = [], []
     for example in examples:
         cosine, positive = regions(task, example, cell.concept, word_KD)
         positives.append(cosine[positive])
         negatives.append(cosine[~positive])
     return torch.cat(negatives).mean() - torch.cat(positives).mean()
+
+
+def _library_phrase(task: Any, text: str) -> Tensor:
+    """What the library's own forward hands on from the text projection."""
+    inner = task.model.model
+    kept: list[Tensor] = []
+    hook = inner.text_projection.register_forward_hook(lambda _m, _i, out: kept.append(out))
+    inputs = task.processor(
+        images=Image.new("RGB", (96, 96)), text=[[text]], return_tensors="pt"
+    ).to(task.model.dtype)
+    try:
+        task.model(**inputs)
+    finally:
+        hook.remove()
+    return kept[0]
+
+
+def grounding(task: Any, image: Image.Image, word_KD: Tensor) -> tuple[Any, Tensor]:
+    """The library's output for an image and a word alone in its prompt, and the prompt's tokens."""
+    model = task.model
+    inputs = task.processor(
+        images=image, text=[[" ".join(["red"] * len(word_KD))]], return_tensors="pt"
+    ).to(model.dtype)
+
+    def put_in(_module: Any, _inputs: Any, embedded: Tensor) -> Tensor:
+        word = word_KD[None].to(embedded.dtype)
+        return torch.cat([embedded[:, :1], word, embedded[:, 1 + len(word_KD) :]], dim=1)
+
+    table = model.model.text_backbone.embeddings.word_embeddings
+    hook = table.register_forward_hook(put_in)
+    try:
+        return model(**inputs), inputs.input_ids
+    finally:
+        hook.remove()
+
+
+def _grounding(task: Any, examples: Sequence[Example], cell: Cell, word_KD: Tensor) -> Tensor:
+    """The library's classification loss of each image, by its own class."""
+    stated = task.model.config
+    matcher = GroundingDinoHungarianMatcher(
+        class_cost=stated.class_cost, bbox_cost=stated.bbox_cost, giou_cost=stated.giou_cost
+    )
+    criterion = GroundingDinoImageLoss(matcher, stated.focal_alpha, ["labels"])
+    total, count = torch.zeros(()), 0
+    for example in examples:
+        out, ids = grounding(task, example.load(), word_KD)
+        width, height = example.load().size
+        labels = zip(example.boxes, example.labels, strict=True)
+        own = torch.tensor([box for box, concept in labels if concept == cell.concept])
+        boxes = box_convert(own / torch.tensor([width, height] * 2), "xyxy", "cxcywh")
+        logits = out.logits.float()
+        outputs = {
+            "logits": logits,
+            "pred_boxes": out.pred_boxes.float(),
+            "label_maps": build_label_maps(logits, ids),
+            "text_mask": build_text_mask(logits, torch.ones_like(ids)),
+        }
+        target = {"class_labels": torch.zeros(len(own), dtype=torch.long), "boxes": boxes}
+        total = total + criterion(outputs, [target])["loss_ce"] * len(own)
+        count += len(own)
+    return total / count
 
 
 def regions(task: Any, example: Example, concept: str, word_KD: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import grounding_layouts
 import open_clip
 import torch
 from safetensors.torch import save_file
@@ -50,6 +51,8 @@ def write(name: str, folder: Path, *, shallow: bool) -> Path:
         folder: where it goes.
         shallow: two layers a tower, two blocks of the UNet, small images; otherwise as published.
     """
+    if name in grounding_layouts.NAMES:
+        return grounding_layouts.write(name, folder, shallow=shallow)
     here = folder / name
     shutil.copytree(CONFIGS / name, here)
     if shallow:

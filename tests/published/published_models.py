@@ -4,6 +4,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import grounding_layouts
 import open_clip
 import torch
 
@@ -21,7 +22,10 @@ REPOSITORIES = {
     "dfn_clip": ("classification", "DFN2B-CLIP-ViT-L-14"),
     "openai_clip_l14": ("classification", "vit_large_patch14_clip_224.openai"),
     "laion_clip_b32": ("classification", "CLIP-ViT-B-32-laion2B-s34B-b79K"),
+    **grounding_layouts.REPOSITORIES,
 }
+# MM Grounding DINO is Grounding DINO but for its class head: one precision is enough
+ONE_PRECISION = ("mm_grounding_dino_base",)
 JUDGE, SAFETY = "clip-vit-large-patch14", "stable-diffusion-safety-checker"
 # the largest difference of features of length 1, or of normalised states
 TOLERANCE = {"float32": 2e-5, "float16": 5e-3, "bfloat16": 4e-2}

@@ -144,6 +144,22 @@ class Owlv2(ModelSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroundingDino(ModelSettings):
+    """A Grounding DINO or MM Grounding DINO.
+
+    Attributes:
+        max_boxes: predictions kept for an image.
+        pairs_at_once: pairs of a word and an image that go through the model together; in training
+            each such part is computed twice, and the memory of one is enough. None: all of a step.
+        attention: None for the library's choice.
+    """
+
+    max_boxes: Count
+    pairs_at_once: Count | None = None
+    attention: Attention | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class OpenClip(ModelSettings):
     """A CLIP of open_clip that classifies by prompts.
 
@@ -173,6 +189,7 @@ SCHEMAS: Mapping[str, type] = {
     "vwtransfer.models.stable_diffusion_3.StableDiffusion3": FlowMatching,
     "vwtransfer.models.flux.Flux": Flux,
     "vwtransfer.models.owlv2.Owlv2": Owlv2,
+    "vwtransfer.models.grounding_dino.GroundingDino": GroundingDino,
     "vwtransfer.models.open_clip.OpenClip": OpenClip,
     "vwtransfer.models.judge.Judge": Judge,
     "vwtransfer.models.safety.SafetyChecker": SafetyChecker,

@@ -26,8 +26,10 @@ WORDS_BY = 4
 MKL takes another kernel for fewer than four rows of a matrix product (a thread's share of them),
 which rounds otherwise, and where training oscillates a difference of 1e-8 grows to half of a word.
 With multiples of four the pooled feature is the same to the bit alone and among others, as measured
-with one thread and two of an x86-64 processor with AVX2. States of all tokens are rows enough.
+with one thread and two of an x86-64 processor with AVX2. States of all tokens are rows enough, but
+of a SHORT prompt.
 """
+SHORT = 16  # tokens
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,17 @@ class Encoded:
     Attributes:
         states_NLD: the state of each token, where the model reads these.
         pooled_NE: one feature of each prompt, where the model reads it.
+        ids_NL: the tokens, where the model goes on to read which they are.
     """
 
     states_NLD: Tensor | None = None
     pooled_NE: Tensor | None = None
+    ids_NL: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Encoded":
         """The same with each tensor changed."""
-        states, pooled = self.states_NLD, self.pooled_NE
-        return Encoded(
-            None if states is None else change(states), None if pooled is None else change(pooled)
-        )
+        tensors = (self.states_NLD, self.pooled_NE, self.ids_NL)
+        return Encoded(*(None if tensor is None else change(tensor) for tensor in tensors))
 
     def __len__(self) -> int:
         given = self.pooled_NE if self.states_NLD is None else self.states_NLD
@@ -132,9 +134,10 @@ class TextEncoder:
             ValueError: `embedding` is not the module that `forward` looks ids up in.
         """
         N, K, _ = words_NKD.shape
-        filled = -(-N // WORDS_BY) * WORDS_BY if self.only_pooled else N
-        words_NKD = torch.cat([words_NKD, words_NKD.detach()[-1:].expand(filled - N, -1, -1)])
         ids_1L, mask_1L, first = self._prompt(template, K, to_end)
+        few_rows = self.only_pooled or ids_1L.shape[1] < SHORT
+        filled = -(-N // WORDS_BY) * WORDS_BY if few_rows else N
+        words_NKD = torch.cat([words_NKD, words_NKD.detach()[-1:].expand(filled - N, -1, -1)])
         lookups = 0
 
         def put_in(_module: nn.Module, _inputs: Any, embedded_NLD: Tensor) -> Tensor:

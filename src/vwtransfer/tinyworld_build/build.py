@@ -50,11 +50,19 @@ from vwtransfer.tinyworld_build.generator import (
     set_latent_scale,
     states_of,
 )
+from vwtransfer.tinyworld_build.grounding import (
+    CONTEXT,
+    GroundingHeads,
+    build_grounding,
+    grounding_loss,
+    save_grounding,
+)
 from vwtransfer.tinyworld_build.pool import draw_pool, sample_scenes
 from vwtransfer.tinyworld_build.sentences import SceneReader, build_text_encoder, sentence_loss
 from vwtransfer.tinyworld_build.stages import Build, write_folder
 from vwtransfer.tinyworld_build.tokenizer import tokenizer
 from vwtransfer.tinyworld_build.unet_generators import sd_b, sd_b_text, sdxl, sdxl_text
+from vwtransfer.tinyworld_build.wordpiece import bert_tokenizer
 
 
 def _judge(build: Build) -> float:
@@ -138,6 +146,17 @@ def _generation(build: Build) -> float:
     return seconds
 
 
+def _grounding(build: Build) -> float:
+    model = build_grounding(build.seed_of("grounding"))
+    heads = GroundingHeads()
+    recipe = build.recipes["grounding"]
+    pool = draw_pool("grounding", recipe.pool, Layout(), FRAME)
+    loss = grounding_loss(model, heads, pool, bert_tokenizer(CONTEXT), recipe.batch)
+    seconds = build.learn("grounding", {"model": model, "heads": heads}, loss)
+    build.publish("tiny_grounding_dino", lambda folder: save_grounding(model, folder))
+    return seconds
+
+
 _BUILDERS: Mapping[str, Callable[[Build], float]] = {
     "judge": _judge,
     "classification": _classification,
@@ -151,6 +170,7 @@ _BUILDERS: Mapping[str, Callable[[Build], float]] = {
     "tiny_sd_b": sd_b,
     "tiny_sdxl_text": sdxl_text,
     "tiny_sdxl": sdxl,
+    "grounding": _grounding,
 }
 
 

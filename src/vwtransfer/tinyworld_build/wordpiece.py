@@ -1,0 +1,61 @@
+"""The tokenizer of the tiny Grounding DINO: BERT's WordPiece, trained on captions.
+
+It has fewer tokens than the captions have words, so that rare words are split.
+"""
+
+import random
+from functools import cache
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.trainers import WordPieceTrainer
+from transformers import BertTokenizer
+
+from vwtransfer.tinyworld.world import COMBINATIONS, Layout, sample_scene
+from vwtransfer.tinyworld_build.captions import caption
+
+CAPTIONS = 20000
+LEARNED = 560  # tokens with letters
+FIXED = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, ".": 1012, "?": 1029}
+"""Where BERT has them: the class of Grounding DINO knows these ids by number."""
+
+
+@cache
+def pieces() -> list[str]:
+    """The tokens that captions are made of, learned from them."""
+    trained = Tokenizer(WordPiece(unk_token="[UNK]"))
+    trained.pre_tokenizer = BertPreTokenizer()
+    trainer = WordPieceTrainer(vocab_size=LEARNED, show_progress=False, special_tokens=["[UNK]"])
+    trained.train_from_iterator(_captions(), trainer)
+    found = trained.get_vocab()
+    return [piece for piece in sorted(found, key=found.__getitem__) if piece != "[UNK]"]
+
+
+def vocabulary() -> dict[str, int]:
+    """Every token with its id; ids between BERT's own special ones and the pieces are unused."""
+    learned = iter(pieces())
+    at = {number: token for token, number in FIXED.items()}
+    for number in range(max(at) + 1):
+        if number not in at:
+            at[number] = next(learned, f"[unused{number}]") if number > 103 else f"[unused{number}]"
+    return {at[number]: number for number in sorted(at)}
+
+
+def bert_tokenizer(context: int) -> BertTokenizer:
+    """The tokenizer; texts are not padded to a fixed length."""
+    return BertTokenizer(vocab=vocabulary(), model_max_length=context)
+
+
+def save_support(folder: Path) -> None:
+    """Lists the tokens that were trained, one a line."""
+    (folder / "support.txt").write_text("".join(f"{piece}\n" for piece in pieces()), "utf-8")
+
+
+def _captions() -> list[str]:
+    rng = random.Random("wordpiece")
+    scenes = (
+        sample_scene(rng, COMBINATIONS[i % len(COMBINATIONS)], Layout()) for i in range(CAPTIONS)
+    )
+    return [caption(rng, scene) for scene in scenes]
