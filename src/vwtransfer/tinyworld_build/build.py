@@ -34,7 +34,12 @@ from vwtransfer.tinyworld_build.clips import (
     save_classifier,
     save_judge,
 )
-from vwtransfer.tinyworld_build.contrastive import AttributeHeads, PatchHeads, contrastive_loss
+from vwtransfer.tinyworld_build.contrastive import (
+    AttributeHeads,
+    PatchHeads,
+    contrastive_loss,
+    info_nce,
+)
 from vwtransfer.tinyworld_build.detector import (
     JOINT,
     WIDTH,
@@ -53,6 +58,13 @@ from vwtransfer.tinyworld_build.generator import (
 from vwtransfer.tinyworld_build.pool import draw_pool, sample_scenes
 from vwtransfer.tinyworld_build.recipes import STAGES
 from vwtransfer.tinyworld_build.sentences import SceneReader, build_text_encoder, sentence_loss
+from vwtransfer.tinyworld_build.siglip import (
+    build_siglip,
+    save_siglip,
+    siglip_towers,
+    sigmoid_contrast,
+)
+from vwtransfer.tinyworld_build.siglip_tokenizer import siglip_tokenizer
 from vwtransfer.tinyworld_build.stage import Loss, Recipe, train
 from vwtransfer.tinyworld_build.tokenizer import tokenizer
 
@@ -79,7 +91,7 @@ class Build:
 
     def seed_of(self, stage: str) -> int:
         """A stage's own seed, so that no two models start alike."""
-        return 1000 * self.seed + STAGES.index(stage)
+        return 1000 * self.seed + STAGES[stage]
 
     def record(self, stage: str) -> Path:
         """The file that says what a stage was run with and, once it is done, what it took."""
@@ -174,7 +186,9 @@ def _judge(build: Build) -> float:
     recipe = build.recipes["judge"]
     # Every second image is as soft as the generator's small pictures, which the judge will judge.
     pool = draw_pool("judge", recipe.pool, Layout(), PIXELS, coarse=GENERATED)
-    loss = contrastive_loss(judge_towers(model), heads, pool, tokenizer(), recipe.batch)
+    contrast = info_nce(model.logit_scale)
+    towers = judge_towers(model)
+    loss = contrastive_loss(towers, contrast, heads, pool, tokenizer(), recipe.batch)
     seconds = build.learn("judge", {"model": model, "heads": heads}, loss)
     build.publish("judge", lambda folder: save_judge(model, folder))
     return seconds
@@ -185,7 +199,9 @@ def _classification(build: Build) -> float:
     heads = AttributeHeads(model.visual.output_dim, model.visual.conv1.out_channels)
     recipe = build.recipes["classification"]
     pool = draw_pool("classification", recipe.pool, Layout(), PIXELS)
-    loss = contrastive_loss(classifier_towers(model), heads, pool, tokenizer(), recipe.batch)
+    contrast = info_nce(model.logit_scale)
+    towers = classifier_towers(model)
+    loss = contrastive_loss(towers, contrast, heads, pool, tokenizer(), recipe.batch)
     seconds = build.learn("classification", {"model": model, "heads": heads}, loss)
     build.publish("classification", lambda folder: save_classifier(model, folder))
     return seconds
@@ -243,6 +259,20 @@ def _generation(build: Build) -> float:
     return seconds
 
 
+def _tiny_siglip(build: Build) -> float:
+    model = build_siglip(build.seed_of("tiny_siglip"))
+    vision = model.config.vision_config
+    heads = AttributeHeads(vision.hidden_size, vision.hidden_size)
+    recipe = build.recipes["tiny_siglip"]
+    pool = draw_pool("tiny_siglip", recipe.pool, Layout(), PIXELS)
+    contrast = sigmoid_contrast(model)
+    towers, words = siglip_towers(model), siglip_tokenizer()
+    loss = contrastive_loss(towers, contrast, heads, pool, words, recipe.batch)
+    seconds = build.learn("tiny_siglip", {"model": model, "heads": heads}, loss)
+    build.publish("tiny_siglip", lambda folder: save_siglip(model, folder))
+    return seconds
+
+
 _BUILDERS: Mapping[str, Callable[[Build], float]] = {
     "judge": _judge,
     "classification": _classification,
@@ -250,6 +280,7 @@ _BUILDERS: Mapping[str, Callable[[Build], float]] = {
     "autoencoder": _autoencoder,
     "text": _text,
     "generation": _generation,
+    "tiny_siglip": _tiny_siglip,
 }
 
 

@@ -4,7 +4,16 @@ from collections.abc import Mapping
 
 from vwtransfer.tinyworld_build.stage import Recipe
 
-STAGES = ("judge", "classification", "detection", "autoencoder", "text", "generation")
+STAGES: Mapping[str, int] = {
+    "judge": 0,
+    "classification": 1,
+    "detection": 2,
+    "autoencoder": 3,
+    "text": 4,
+    "generation": 5,
+    "tiny_siglip": 10,
+}
+"""The stages in their order, each with the number that its weights' seed is made of."""
 
 FULL: Mapping[str, Recipe] = {
     "judge": Recipe(2600, 128, 2e-3, average=0.998),
@@ -13,6 +22,7 @@ FULL: Mapping[str, Recipe] = {
     "autoencoder": Recipe(1900, 16, 1.5e-3, weight_decay=0.0, average=0.995, pool=16384),
     "text": Recipe(1000, 128, 2e-3, pool=16384),
     "generation": Recipe(12000, 32, 1.2e-3, weight_decay=0.01, average=0.9985),
+    "tiny_siglip": Recipe(1500, 128, 2e-3, average=0.997, pool=20480),
 }
 
 QUICK: Mapping[str, Recipe] = {
