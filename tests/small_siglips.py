@@ -68,9 +68,9 @@ def save_open_clip(kind: str, folder: Path) -> Path:
         "pool_type": "last",
     }
     vision = {"image_size": SIDE, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
-    model_cfg = {"embed_dim": 12, "init_logit_bias": -10, "custom_text": True}
+    model_cfg: dict[str, Any] = {"embed_dim": 12, "init_logit_bias": -10, "custom_text": True}
     model_cfg = {**model_cfg, "vision_cfg": vision, "text_cfg": text}
-    mean = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    mean: dict[str, Any] = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
     stated = {"model_cfg": model_cfg, "preprocess_cfg": {**mean, "resize_mode": "squash"}}
     (folder / "open_clip_config.json").write_text(json.dumps(stated))
     torch.manual_seed(0)

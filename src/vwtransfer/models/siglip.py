@@ -141,7 +141,10 @@ class Siglip(ImageTextModel):
     @cached_property
     def _image_encoder(self) -> ImageEncoder:
         """The image tower, batch by batch."""
-        settings = (self.model.config.to_json_string(), self.processor.to_json_string())
+        settings = (
+            self.model.config.to_json_string(use_diff=False),
+            self.processor.to_json_string(),
+        )
         return ImageEncoder(
             encode_images, self.model, self.processor, IMAGES_AT_ONCE, settings, self.cache
         )

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipProcessor
 
+from vwtransfer.files import write_text
 from vwtransfer.tinyworld_build.clips import PATCH, PIXELS
 from vwtransfer.tinyworld_build.contrastive import DEVIATION, MEAN, Contrast, Towers
-from vwtransfer.tinyworld_build.siglip_tokenizer import CONTEXT, siglip_tokenizer
+from vwtransfer.tinyworld_build.siglip_tokenizer import CONTEXT, siglip_tokenizer, support
 
 SCALE, BIAS = math.log(10), -10.0  # at the start, as published (section 3.2 of SigLIP's paper)
 
@@ -82,7 +83,7 @@ def sigmoid_contrast(model: SiglipModel) -> Contrast:
 
 
 def save_siglip(model: SiglipModel, folder: Path) -> None:
-    """Saves model and processor in float16, as `from_pretrained` reads them."""
+    """Saves model and processor in float16, as `from_pretrained` reads them, and the support."""
     model.half().save_pretrained(folder)
     images = SiglipImageProcessor(
         size={"height": PIXELS, "width": PIXELS},
@@ -90,3 +91,4 @@ def save_siglip(model: SiglipModel, folder: Path) -> None:
         image_std=list(DEVIATION),
     )
     SiglipProcessor(images, siglip_tokenizer()).save_pretrained(folder)
+    write_text(folder / "support.txt", "\n".join(support()) + "\n")

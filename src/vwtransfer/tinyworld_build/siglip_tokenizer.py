@@ -1,19 +1,15 @@
 """The tokenizer of the miniature SigLIP: Gemma's kind, in lower case, with bytes for what is rare.
 
-It splits a third of the words that CLIP's has whole, most of them into halves: two in five of those
-that are neither function words nor anchors of a dataset (anchors have delta balls, and these need a
-single token).
+It splits a third of the words that CLIP's has whole (split_words.txt), most of them into halves.
 """
 
 import itertools
 from collections.abc import Iterable
 from functools import cache
 
-import yaml
 from transformers import Siglip2Tokenizer
 
-from vwtransfer.config.composition import config_folder
-from vwtransfer.tinyworld.lexicon import FUNCTION_WORDS, words
+from vwtransfer.tinyworld.lexicon import split_words, words
 from vwtransfer.tinyworld_build.tokenizer import merge
 
 CONTEXT = 24  # tokens of a prompt, padding included
@@ -22,21 +18,14 @@ _SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
 
-@cache
-def anchors() -> frozenset[str]:
-    """The anchors of the tiny world's datasets."""
-    files = sorted((config_folder() / "dataset").glob("tiny_*.yaml"))
-    return frozenset(
-        anchor
-        for path in files
-        for anchor in yaml.safe_load(path.read_text(encoding="utf-8"))["anchors"]
-    )
+def whole_words() -> list[str]:
+    """The words that are one token."""
+    return [word for word in words() if word not in split_words()]
 
 
-def split_words() -> list[str]:
-    """The words that this tokenizer splits."""
-    free = [word for word in words() if word not in anchors() and word not in FUNCTION_WORDS]
-    return [word for place, word in enumerate(free) if place % 5 in (0, 2)]
+def support() -> list[str]:
+    """The trained whole words as vocabulary entries, for instance "▁red"."""
+    return [BLANK + word for word in whole_words()]
 
 
 @cache
@@ -46,15 +35,12 @@ def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
     A whole word is one token after a blank and at the start of a text. Merges come in the order of
     the words, so that no later merge takes an earlier word apart.
     """
-    split = set(split_words())
-    whole = [word for word in words() if word not in split]
+    split, whole = split_words(), whole_words()
     halves = [
-        half
-        for word in split_words()
-        for half in (BLANK + word[: len(word) // 2], word[len(word) // 2 :])
+        half for word in split for half in (BLANK + word[: len(word) // 2], word[len(word) // 2 :])
     ]
     entries = [*_SPECIAL, *_BYTES, BLANK, *map(chr, range(ord("!"), ord("~") + 1))]
-    made, ranks = _merges([*(BLANK + word for word in whole), *whole, *halves])
+    made, ranks = _merges([*support(), *whole, *halves])
     return {entry: i for i, entry in enumerate(dict.fromkeys([*entries, *made]))}, ranks
 
 
