@@ -135,7 +135,7 @@ def test_a_bias_moves_no_image_from_one_concept_to_another(folders: dict[str, Pa
 @pytest.mark.parametrize(
     ("model_type", "message"),
     [
-        ("siglip2", "NaFlex checkpoint .* Take one of fixed resolution, such as google/siglip2"),
+        ("siglip2", "NaFlex checkpoint .* Take one of fixed resolution: google/siglip2"),
         ("clip", "of type 'clip', not 'siglip'"),
     ],
 )

@@ -55,36 +55,36 @@ class Siglip(ImageTextModel):
         return {"text": self._vocabulary}
 
     @cached_property
-    def _config(self) -> Any:
-        """The SiglipConfig.
+    def _stated(self) -> dict[str, Any]:
+        """The checkpoint's config.json.
 
         Raises:
-            UserError: the checkpoint is of another class.
+            UserError: it is of another class.
         """
         from transformers import SiglipConfig
 
-        source, revision = self.checkpoint.source, self.checkpoint.revision
+        source = self.checkpoint.source
         with self.checkpoint.loading():
-            stated, _ = SiglipConfig.get_config_dict(source, revision=revision)
-            kind = stated.get("model_type")
-            if kind == "siglip2":
-                raise UserError(
-                    f"{self.checkpoint.key}.checkpoint={source}: a NaFlex checkpoint "
-                    "(Siglip2Model) is not supported. Take one of fixed resolution, such as "
-                    "google/siglip2-base-patch16-224."
-                )
-            if kind != "siglip":
-                raise UserError(
-                    f"{self.checkpoint.key}.checkpoint={source}: its config.json is of a model of "
-                    f"type {kind!r}, not 'siglip' (SiglipModel)."
-                )
-            return SiglipConfig.from_dict(stated)
+            stated, _ = SiglipConfig.get_config_dict(source, revision=self.checkpoint.revision)
+        kind = stated.get("model_type")
+        if kind == "siglip2":
+            raise UserError(
+                f"{self.checkpoint.key}.checkpoint={source}: a NaFlex checkpoint (Siglip2Model) is "
+                "not supported. Take one of fixed resolution: google/siglip2-base-patch16-224."
+            )
+        if kind != "siglip":
+            raise UserError(
+                f"{self.checkpoint.key}.checkpoint={source}: its config.json is of a model of type "
+                f"{kind!r}, not 'siglip' (SiglipModel)."
+            )
+        return dict(stated)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
-        from transformers import AutoTokenizer
+        from transformers import AutoTokenizer, SiglipTextConfig
 
-        length = self._config.text_config.max_position_embeddings
+        default = SiglipTextConfig.max_position_embeddings
+        length = self._stated.get("text_config", {}).get("max_position_embeddings", default)
         source, revision = self.checkpoint.source, self.checkpoint.revision
         try:
             with self.checkpoint.loading():
@@ -111,7 +111,7 @@ class Siglip(ImageTextModel):
         """The SiglipModel, frozen."""
         from transformers import SiglipModel
 
-        _ = self._config
+        _ = self._stated  # refuses another class before its weights are read
         options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
         with self.checkpoint.loading():
             model = pretrained(SiglipModel, self.checkpoint, self.device, **options)

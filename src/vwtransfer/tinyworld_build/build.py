@@ -1,4 +1,4 @@
-"""Builds the four models of the tiny world, each stage resumable.
+"""Builds the models of the tiny world, each stage resumable.
 
     python -m vwtransfer.tinyworld
 

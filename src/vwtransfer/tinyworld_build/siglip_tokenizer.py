@@ -40,11 +40,11 @@ def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
         half for word in split for half in (BLANK + word[: len(word) // 2], word[len(word) // 2 :])
     ]
     entries = [*_SPECIAL, *_BYTES, BLANK, *map(chr, range(ord("!"), ord("~") + 1))]
-    made, ranks = _merges([*support(), *whole, *halves])
+    made, ranks = merges_of([*support(), *whole, *halves])
     return {entry: i for i, entry in enumerate(dict.fromkeys([*entries, *made]))}, ranks
 
 
-def _merges(texts: Iterable[str]) -> tuple[list[str], list[tuple[str, str]]]:
+def merges_of(texts: Iterable[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """What the texts are merged to, step by step, and the merges that do it."""
     ranks: dict[tuple[str, str], int] = {}
     for text in texts:

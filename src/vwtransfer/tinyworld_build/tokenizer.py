@@ -1,4 +1,4 @@
-"""The tokenizer the four models share: CLIP's byte pairs, in which every word is one token."""
+"""The tokenizer of all but the SigLIP: CLIP's byte pairs, in which every word is one token."""
 
 import itertools
 from functools import cache
