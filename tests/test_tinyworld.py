@@ -27,6 +27,7 @@ from vwtransfer.tinyworld_build import quality
 from vwtransfer.tinyworld_build.build import run
 from vwtransfer.tinyworld_build.captions import caption
 from vwtransfer.tinyworld_build.card import model_card
+from vwtransfer.tinyworld_build.image_readers import classifier_eye, judge_eye
 from vwtransfer.tinyworld_build.pool import draw_pool
 from vwtransfer.tinyworld_build.recipes import QUICK
 from vwtransfer.tinyworld_build.stages import Build
@@ -198,12 +199,14 @@ def test_the_model_card_says_what_was_measured() -> None:
     assert (WEIGHTS / "MODEL_CARD.md").read_text(encoding="utf-8") == model_card(measured)
 
 
-@pytest.mark.parametrize("model", ["judge", "classification"])
-def test_judge_and_classifier_reach_their_recorded_quality(
+EYES = {"judge": judge_eye, "classification": classifier_eye}
+
+
+@pytest.mark.parametrize("model", EYES)
+def test_judge_and_classifiers_reach_their_recorded_quality(
     model: str, recorded: dict[str, dict[str, quality.Measure]]
 ) -> None:
-    load = quality.judge_eye if model == "judge" else quality.classifier_eye
-    eye = load(WEIGHTS / model)
+    eye = EYES[model](WEIGHTS / model)
     for dataset in DATASETS.values():
         measured = quality.ten_way(eye, dataset, images=4)
         assert measured["high"] >= recorded[model][f"ten-way {dataset.name}"]["low"]
@@ -235,7 +238,7 @@ def test_the_generator_reaches_its_recorded_quality(
     dataset = DATASETS["tiny_textures"]
     prompts = [quality.TEMPLATE.format(name) for name in dataset.concepts.values()]
     images = quality.generate(pipeline, prompts, steps=20)
-    found = quality.judge_eye(WEIGHTS / "judge").best(images, prompts)
+    found = judge_eye(WEIGHTS / "judge").best(images, prompts)
     measured = quality.share(found == torch.arange(10))
     assert measured["high"] >= recorded["generation"]["ten-way tiny_textures"]["low"]
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
+from transformers import AutoImageProcessor, AutoTokenizer
 from transformers.loss.loss_grounding_dino import (
     GroundingDinoHungarianMatcher,
     GroundingDinoImageLoss,
@@ -20,6 +21,7 @@ from transformers.models.grounding_dino.modeling_grounding_dino import (
 from vwtransfer.datasets import Dataset, Example, training_examples
 from vwtransfer.models.embedding_space import Prompts
 from vwtransfer.models.grounding_dino import GroundingDino
+from vwtransfer.models.siglip import Siglip
 from vwtransfer.models.stable_diffusion_xl import read_off
 from vwtransfer.seeds import generator
 from vwtransfer.words.cells import Cell
@@ -47,9 +49,16 @@ def library_text(task: Any) -> Callable[[str], Tensor]:
             return F.normalize(model.owlv2.get_text_features(**inputs).pooler_output, dim=-1)
 
         return features
+    model = task.model
+    if isinstance(task, Siglip):
+        source, length = task.checkpoint.source, model.config.text_config.max_position_embeddings
+        padded = {"padding": "max_length", "max_length": length, "return_tensors": "pt"}
+        processor = AutoTokenizer.from_pretrained(source)
+        return lambda text: F.normalize(
+            model.get_text_features(**processor([text], **padded)).pooler_output, dim=-1
+        )
     import open_clip
 
-    model = task.model
     tokenizer = open_clip.get_tokenizer(f"local-dir:{task.folder}")
     return lambda text: model.encode_text(tokenizer([text]), normalize=True)
 
@@ -85,12 +94,20 @@ def loss(
 def _classification(
     task: Any, examples: Sequence[Example], cell: Cell, word_KD: Tensor, step: int
 ) -> Tensor:
-    model = task.model
-    pixels = torch.stack([task.transform(example.load()) for example in examples])
-    image = F.normalize(model.encode_image(pixels.to(model.visual.conv1.weight.dtype)), dim=-1)
+    model, images = task.model, [example.load() for example in examples]
+    if isinstance(task, Siglip):
+        processor = AutoImageProcessor.from_pretrained(task.checkpoint.source)
+        pixels = processor(images, return_tensors="pt")["pixel_values"].to(model.dtype)
+        image = F.normalize(model.get_image_features(pixels).pooler_output, dim=-1)
+    else:
+        pixels = torch.stack([task.transform(each) for each in images]).to(task.dtype)
+        image = F.normalize(model.encode_image(pixels), dim=-1)
     text = task.text.encode_words(task.prompt_template, word_KD[None]).pooled_NE[0]
+    similarity = image.float() @ text.float()
+    if getattr(model, "logit_bias", None) is not None:
+        similarity = similarity * model.logit_scale.exp() + model.logit_bias
     sign = torch.tensor([-1.0 if e.concept == cell.concept else 1.0 for e in examples])
-    return (sign * (image.float() @ text.float())).mean()
+    return (sign * similarity.float()).mean()
 
 
 def _detection(

@@ -19,12 +19,22 @@ from typing import Any
 
 import layouts
 import torch
-from published_models import JUDGE, REPOSITORIES, SAFETY, TOLERANCE, dataset, loaded, suite
+from published_models import (
+    CLASSIFIERS,
+    JUDGE,
+    REPOSITORIES,
+    SAFETY,
+    TOLERANCE,
+    dataset,
+    loaded,
+    suite,
+)
 
 import written_out
 from vwtransfer.words.cells import Cell
 
 WORDS = ("red", "striped", "rubber", "duck")
+MODELS = REPOSITORIES | CLASSIFIERS
 BESIDE = {"judge": JUDGE, "safety": SAFETY}
 HALF = "bfloat16"  # the half type that a CPU computes in at a bearable speed
 
@@ -33,12 +43,12 @@ def main(arguments: list[str]) -> None:
     """Prints the table, or does what a process of its own does for one row of it."""
     match arguments:
         case ["--write", model, folder]:
-            repository = BESIDE.get(model) or REPOSITORIES[model][1]
+            repository = BESIDE.get(model) or MODELS[model][1]
             layouts.write(repository, Path(folder), shallow=False)
         case ["--row", model, folder]:
             print(row(model, Path(folder)), flush=True)
         case models:
-            table(models or [*REPOSITORIES, *BESIDE])
+            table(models or [*MODELS, *BESIDE])
 
 
 def table(models: list[str]) -> None:

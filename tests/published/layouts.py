@@ -16,7 +16,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vwtransfer.tinyworld.lexicon import words
+from vwtransfer.tinyworld_build.siglip_tokenizer import merges_of
+
 CONFIGS = Path(__file__).parent / "configs"
+GEMMAS_SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+WORDS = ("strawberry", "cat", "boat", "rubber", "duck")  # beside those of the tiny world
 
 # What a shallow copy changes, by the file's path: depth, and sides of images where they are dear.
 _SHALLOW: Mapping[str, Mapping[str, Any]] = {
@@ -40,6 +45,11 @@ _SHALLOW: Mapping[str, Mapping[str, Any]] = {
         "model_cfg": {"text_cfg": {"layers": 2}, "vision_cfg": {"layers": 2}}
     },
 }
+# image towers whose depth is part of their name: a small one of the same kind
+_TOWERS = {
+    "PE-Core-L-14-336": "vit_pe_core_tiny_patch16_384",
+    "MobileCLIP2-S4-OpenCLIP": "fastvit_mci0",
+}
 _SIDES = {"owlv2-base-patch16-ensemble": 240, "owlv2-large-patch14-ensemble": 210}
 
 
@@ -59,7 +69,10 @@ def write(name: str, folder: Path, *, shallow: bool) -> Path:
         _make_shallow(here, _SIDES.get(name))
     torch.manual_seed(0)
     for tokenizer in here.rglob("tokenizer_config.json"):
-        _write_vocabulary(tokenizer.parent)
+        if _read(tokenizer)["tokenizer_class"] == "GemmaTokenizer":
+            _write_gemmas_vocabulary(tokenizer.parent)
+        else:
+            _write_vocabulary(tokenizer.parent)
     for path, writer in _WRITERS.items():
         if (here / path).is_file():
             writer((here / path).parent)
@@ -70,6 +83,9 @@ def _make_shallow(folder: Path, side: int | None) -> None:
     for path, changes in _SHALLOW.items():
         if (folder / path).is_file():
             _edit(folder / path, changes)
+    if folder.name in _TOWERS:
+        tower = {"timm_model_name": _TOWERS[folder.name]}
+        _edit(folder / "open_clip_config.json", {"model_cfg": {"vision_cfg": tower}})
     if side is not None:
         _edit(folder / "config.json", {"vision_config": {"image_size": side}})
         _edit(folder / "preprocessor_config.json", {"size": {"height": side, "width": side}})
@@ -107,6 +123,23 @@ def _write_vocabulary(folder: Path) -> None:
     ranked = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
     lines = ["#version: 0.2", *(" ".join(pair) for pair in ranked)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n")
+
+
+def _write_gemmas_vocabulary(folder: Path) -> None:
+    """A vocabulary of the size and the kind of Gemma's: its own was not at hand.
+
+    It has the words of the tests, and up to 256,000 tokens that nothing is read as.
+    """
+    from transformers import GemmaTokenizer
+
+    texts = [f"{blank}{word}" for word in (*words(), *WORDS) for blank in ("▁", "")]
+    made, merges = merges_of(dict.fromkeys(texts))
+    pieces = [*GEMMAS_SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
+    pieces += [*map(chr, range(ord("!"), ord("~") + 1)), *made]
+    pieces += [f"▁unused{number}" for number in range(256_000 - len(dict.fromkeys(pieces)))]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = GemmaTokenizer(vocab=vocabulary, merges=merges)
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -166,6 +199,7 @@ def _write_transformers(folder: Path) -> None:
     {
         "Owlv2ForObjectDetection": _write_owlv2,
         "CLIPModel": _write_clip,
+        "SiglipModel": _write_siglip,
         "StableDiffusionSafetyChecker": _write_safety_checker,
     }[architecture](folder)
 
@@ -184,6 +218,20 @@ def _write_clip(folder: Path) -> None:
     tensors = dict(model.state_dict())
     tensors["text_model.embeddings.position_ids"] = _positions(77)
     tensors["vision_model.embeddings.position_ids"] = _positions(257)
+    _save(tensors, folder / "model.safetensors")
+
+
+def _write_siglip(folder: Path) -> None:
+    """With a table of the same 2,000 rows again and again: 295 million numbers take a while."""
+    from transformers import SiglipConfig, SiglipModel
+
+    config = SiglipConfig.from_pretrained(folder)
+    size, config.text_config.vocab_size = config.text_config.vocab_size, 2000
+    tensors = SiglipModel(config).state_dict()
+    tensors["logit_scale"] += 4.7
+    tensors["logit_bias"] -= 16.5
+    table = "text_model.embeddings.token_embedding.weight"
+    tensors[table] = tensors[table].repeat(size // 2000, 1)
     _save(tensors, folder / "model.safetensors")
 
 

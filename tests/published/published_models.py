@@ -26,6 +26,14 @@ REPOSITORIES = {
 }
 # MM Grounding DINO is Grounding DINO but for its class head: one precision is enough
 ONE_PRECISION = ("mm_grounding_dino_base",)
+# classifiers with towers or tokenizers of other kinds, checked in a file of their own
+CLASSIFIERS = {
+    "pe_core_l14": ("classification", "PE-Core-L-14-336"),
+    "metaclip_h14": ("classification", "vit_huge_patch14_clip_224.metaclip_2pt5b"),
+    "mobileclip2_s4": ("classification", "MobileCLIP2-S4-OpenCLIP"),
+    "siglip2_base": ("classification", "siglip2-base-patch16-224"),
+    "siglip2_so400m": ("classification", "siglip2-so400m-patch14-384"),
+}
 JUDGE, SAFETY = "clip-vit-large-patch14", "stable-diffusion-safety-checker"
 # the largest difference of features of length 1, or of normalised states
 TOLERANCE = {"float32": 2e-5, "float16": 5e-3, "bfloat16": 4e-2}
@@ -34,7 +42,7 @@ TOLERANCE = {"float32": 2e-5, "float16": 5e-3, "bfloat16": 4e-2}
 @lru_cache(maxsize=3)  # models are large; conftest.py has the tests of each in a row
 def suite(name: str, dtype: str, folder: Path) -> Suite:
     """The paper's suite with one model taken from `folder`, where the layouts lie."""
-    task, repository = REPOSITORIES[name]
+    task, repository = (REPOSITORIES | CLASSIFIERS)[name]
     keys = ["model=paper", f"model/{task}={name}", f"model.{name}.dtype={dtype}"]
     keys += [f"model.{name}.checkpoint={folder / repository}"]
     keys += [f"model.judge.checkpoint={folder / JUDGE}", "model.judge.dtype=float32"]

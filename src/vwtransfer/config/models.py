@@ -160,14 +160,30 @@ class GroundingDino(ModelSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenClip(ModelSettings):
-    """A CLIP of open_clip that classifies by prompts.
+class ImageText(ModelSettings):
+    """What every model has that classifies by prompts.
 
     Attributes:
         target_share: share of a training batch that shows the concept.
     """
 
     target_share: Annotated[float, Bounds(above=0, below=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenClip(ImageText):
+    """A CLIP or SigLIP of open_clip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Siglip(ImageText):
+    """A SigLIP of transformers, of fixed resolution.
+
+    Attributes:
+        attention: None for the library's choice.
+    """
+
+    attention: Attention | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +207,7 @@ SCHEMAS: Mapping[str, type] = {
     "vwtransfer.models.owlv2.Owlv2": Owlv2,
     "vwtransfer.models.grounding_dino.GroundingDino": GroundingDino,
     "vwtransfer.models.open_clip.OpenClip": OpenClip,
+    "vwtransfer.models.siglip.Siglip": Siglip,
     "vwtransfer.models.judge.Judge": Judge,
     "vwtransfer.models.safety.SafetyChecker": SafetyChecker,
 }

@@ -153,16 +153,16 @@ class ImageEncoder:
 
     def _encoded(self, images: Loaded) -> Tensors:
         if self._cache is None:
-            return self._computed(images)
+            return self.encode(images)
         key = self._key(images)
         found = self._cache.read(key)
         if found is None:
-            found = self._computed(images)
+            found = self.encode(images)
             self._cache.write(key, found)
         return found
 
-    def _computed(self, images: Loaded) -> Tensors:
-        """What the model makes of images, laid out as a file gives it.
+    def encode(self, images: Sequence[Image.Image]) -> Tensors:
+        """What the model makes of images, which is not kept; laid out as a file gives it.
 
         A memory format would decide the last bits of all that is computed from it.
         """

@@ -1,5 +1,6 @@
 """Loading frozen checkpoints by their libraries' own methods, with errors that teach."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -154,12 +155,14 @@ def hub_folder(checkpoint: Checkpoint, weights: Sequence[str]) -> Path:
 
 
 def _hush() -> None:
-    """No bars of the libraries' own between ours."""
+    """No bars of the libraries' own between ours, and no warnings of their own defaults."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
+    # it warns that a SigLIP's end id is none of 32,000, which are no checkpoint's
+    logging.getLogger("transformers.configuration_utils").setLevel(logging.ERROR)
 
 
 def refuse_incomplete(info: dict[str, Any]) -> None:

@@ -1,10 +1,10 @@
-"""open_clip's CLIPs: how well a prompt fits an image is the cosine of their features.
+"""open_clip's CLIPs and SigLIPs.
 
-Letters: N words, K vectors per word, D embedding width, B batch, M images, E joint width, L tokens.
+Letters: N words, D embedding width, M images, E joint width, L tokens.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from vwtransfer.config import models as config
-from vwtransfer.datasets import NEGATIVES, Dataset, Example, training_examples
 from vwtransfer.models.cache import Cache, ImageEncoder
 from vwtransfer.models.checkpoints import freeze, hub_folder
-from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
-from vwtransfer.models.frozen import Frozen, batch_stream, shuffled_epochs
-from vwtransfer.models.open_clip_text import text_blocks, text_forward, token_embedding
+from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.models.image_text import IMAGES_AT_ONCE, ImageTextModel, Sigmoid
+from vwtransfer.models.open_clip_text import reading, text_blocks, text_forward, token_embedding
 from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_open_clip
-from vwtransfer.words.cells import Cell
 
 WEIGHTS = (  # the preferred one first
     "open_clip_model.safetensors",
@@ -32,23 +30,7 @@ WEIGHTS = (  # the preferred one first
 FILES = (("open_clip_config.json",), WEIGHTS[::-1])  # the one that every repository has first
 
 
-@dataclass(frozen=True)
-class ImageFeatures:
-    """Unit image features [M, E], and which concept each image was chosen for."""
-
-    image_ME: Tensor
-    concepts: list[str]
-
-    def of(self, concept: str) -> list[int]:
-        """The images that were chosen for a concept."""
-        return [i for i, c in enumerate(self.concepts) if c == concept]
-
-    def not_of(self, concept: str) -> list[int]:
-        """The others."""
-        return [i for i, c in enumerate(self.concepts) if c != concept]
-
-
-class OpenClip(Frozen):
+class OpenClip(ImageTextModel):
     """A classifier that words are learned in.
 
     Args:
@@ -56,8 +38,6 @@ class OpenClip(Frozen):
         device: where it runs.
         cache: keeps the features of images; None: every process computes them.
     """
-
-    trains_with: tuple[str, ...] = (NEGATIVES,)
 
     def __init__(
         self, settings: config.OpenClip, device: torch.device, cache: Cache | None = None
@@ -77,12 +57,19 @@ class OpenClip(Frozen):
         return {"text": self._vocabulary}
 
     @cached_property
+    def _stated(self) -> str:
+        return (self.folder / "open_clip_config.json").read_text(encoding="utf-8")
+
+    @cached_property
     def _vocabulary(self) -> Vocabulary:
         import open_clip
 
         with self.checkpoint.loading():
+            causal, read_position = reading(json.loads(self._stated)["model_cfg"]["text_cfg"])
             tokenizer = open_clip.get_tokenizer(f"local-dir:{self.folder}")
-            return of_open_clip(tokenizer, tokenizer.context_length)
+            return of_open_clip(
+                tokenizer, tokenizer.context_length, causal=causal, read_position=read_position
+            )
 
     @cached_property
     def _model_and_transform(self) -> tuple[Any, Any]:
@@ -108,64 +95,25 @@ class OpenClip(Frozen):
 
     @cached_property
     def text(self) -> EmbeddingSpace:
-        """The text tower, read at the end of the text."""
+        """The text tower, read at the end of the text, or at the last place."""
         with self.checkpoint.loading():
             forward = text_forward(self.model, self.settings.compiled)
         embedding, blocks = token_embedding(self.model), text_blocks(self.model)
         text = TextEncoder(self._vocabulary, embedding, forward, only_pooled=True, blocks=blocks)
         return EmbeddingSpace({"text": text}, self.support, self.name)
 
-    def features(self, dataset: Dataset) -> ImageFeatures:
-        """Of the training images."""
-        return self.encode_images(training_examples(dataset))
-
-    def batches(self, features: ImageFeatures, cell: Cell) -> Tensor:
-        """Half target images, half images of the other concepts, each in shuffled epochs."""
-        stream, steps = batch_stream(cell, self.task), self.training.steps
-        own = self._targets_in_batch
-        others = self.training.batch_size - own
-        target = shuffled_epochs(features.of(cell.concept), steps * own, stream)
-        other = shuffled_epochs(features.not_of(cell.concept), steps * others, stream)
-        return torch.cat([target.view(steps, own), other.view(steps, others)], dim=1)
-
-    @property
-    def _targets_in_batch(self) -> int:
-        return max(1, round(self.training.batch_size * self.settings.target_share))
-
-    def loss(
-        self,
-        words_NKD: Tensor,
-        features: ImageFeatures,
-        images_NB: Tensor,
-        cells: Sequence[Cell],
-        step: int,
-    ) -> Tensor:
-        """W cos(image(I), text(v)), w = -1 for target images and +1 for others (table 1)."""
-        text_NE = self.text.encode_words(self.prompt_template, words_NKD).pooled_NE.float()
-        cosine_NB = torch.einsum("ne,nbe->nb", text_NE, features.image_ME[images_NB])
-        own = self._targets_in_batch
-        sign_B = torch.ones(cosine_NB.shape[1], device=cosine_NB.device)
-        sign_B[:own] = -1
-        return (sign_B * cosine_NB).mean(dim=1)
-
-    def encode_images(self, examples: Sequence[Example]) -> ImageFeatures:
-        """Unit features of the examples' images."""
-        parts = [tensors["image_ME"] for tensors in self._image_encoder.batches(examples)]
-        return ImageFeatures(torch.cat(parts), [example.concept for example in examples])
-
-    def encode_image(self, image: Image.Image) -> ImageFeatures:
-        """Of one image, which is not cached."""
-        return ImageFeatures(encode_images(self.model, self.transform, [image])["image_ME"], [""])
-
-    def score(self, prompts: Prompts, images: ImageFeatures) -> Tensor:
-        """How well each of N prompts fits each of M images: cosines [N, M]."""
-        return prompts.pooled_NE.float() @ images.image_ME.T
+    @cached_property
+    def sigmoid(self) -> Sigmoid | None:
+        """Of its SigLIPs: they have a bias."""
+        scale, bias = self.model.logit_scale, self.model.logit_bias
+        return None if bias is None else Sigmoid(scale.float().exp(), bias.float())
 
     @cached_property
     def _image_encoder(self) -> ImageEncoder:
-        stated = (self.folder / "open_clip_config.json").read_text(encoding="utf-8")
+        """The image tower, batch by batch."""
+        settings = (self._stated, self.transform)
         return ImageEncoder(
-            encode_images, self.model, self.transform, 32, (stated, self.transform), self.cache
+            encode_images, self.model, self.transform, IMAGES_AT_ONCE, settings, self.cache
         )
 
 

@@ -23,6 +23,11 @@ class Classifier(Protocol):
     prompt_template: str
 
     @property
+    def similarity_name(self) -> str:
+        """What `score` gives, such as "cosine"."""
+        ...
+
+    @property
     def text(self) -> EmbeddingSpace:
         """What encodes prompts."""
         ...
@@ -121,7 +126,7 @@ class Classification:
         if not images:
             raise UserError("images: name those to rank with images=PATH.")
         encoded = [model.encode_image(image) for image in images.values()]
-        cosine_M = [float(model.score(prompt, image)[0, 0]) for image in encoded]
-        ranked = sorted(zip(cosine_M, images, strict=True), reverse=True)
-        rows = [(str(i), name, f"{cosine:.4f}") for i, (cosine, name) in enumerate(ranked, 1)]
-        return Applied(("place", "image", f"cosine with {label}"), rows)
+        score_M = [float(model.score(prompt, image)[0, 0]) for image in encoded]
+        ranked = sorted(zip(score_M, images, strict=True), reverse=True)
+        rows = [(str(i), name, f"{score:.4f}") for i, (score, name) in enumerate(ranked, 1)]
+        return Applied(("place", "image", f"{model.similarity_name} with {label}"), rows)

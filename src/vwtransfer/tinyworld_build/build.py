@@ -1,4 +1,4 @@
-"""Builds the four models of the tiny world, each stage resumable.
+"""Builds the models of the tiny world, each stage resumable.
 
     python -m vwtransfer.tinyworld
 
@@ -31,6 +31,7 @@ from vwtransfer.tinyworld_build.contrastive import (
     AttributeHeads,
     PatchHeads,
     contrastive_loss,
+    info_nce,
     token_ids,
 )
 from vwtransfer.tinyworld_build.detector import (
@@ -59,6 +60,13 @@ from vwtransfer.tinyworld_build.grounding import (
 )
 from vwtransfer.tinyworld_build.pool import draw_pool, sample_scenes
 from vwtransfer.tinyworld_build.sentences import SceneReader, build_text_encoder, sentence_loss
+from vwtransfer.tinyworld_build.siglip import (
+    build_siglip,
+    save_siglip,
+    siglip_towers,
+    sigmoid_contrast,
+)
+from vwtransfer.tinyworld_build.siglip_tokenizer import siglip_tokenizer
 from vwtransfer.tinyworld_build.stages import Build, write_folder
 from vwtransfer.tinyworld_build.tokenizer import tokenizer
 from vwtransfer.tinyworld_build.unet_generators import sd_b, sd_b_text, sdxl, sdxl_text
@@ -71,7 +79,9 @@ def _judge(build: Build) -> float:
     recipe = build.recipes["judge"]
     # Every second image is as soft as the generator's small pictures, which the judge will judge.
     pool = draw_pool("judge", recipe.pool, Layout(), PIXELS, coarse=GENERATED)
-    loss = contrastive_loss(judge_towers(model), heads, pool, tokenizer(), recipe.batch)
+    contrast = info_nce(model.logit_scale)
+    towers = judge_towers(model)
+    loss = contrastive_loss(towers, contrast, heads, pool, tokenizer(), recipe.batch)
     seconds = build.learn("judge", {"model": model, "heads": heads}, loss)
     build.publish("judge", lambda folder: save_judge(model, folder))
     return seconds
@@ -82,7 +92,9 @@ def _classification(build: Build) -> float:
     heads = AttributeHeads(model.visual.output_dim, model.visual.conv1.out_channels)
     recipe = build.recipes["classification"]
     pool = draw_pool("classification", recipe.pool, Layout(), PIXELS)
-    loss = contrastive_loss(classifier_towers(model), heads, pool, tokenizer(), recipe.batch)
+    contrast = info_nce(model.logit_scale)
+    towers = classifier_towers(model)
+    loss = contrastive_loss(towers, contrast, heads, pool, tokenizer(), recipe.batch)
     seconds = build.learn("classification", {"model": model, "heads": heads}, loss)
     build.publish("classification", lambda folder: save_classifier(model, folder))
     return seconds
@@ -157,6 +169,20 @@ def _grounding(build: Build) -> float:
     return seconds
 
 
+def _tiny_siglip(build: Build) -> float:
+    model = build_siglip(build.seed_of("tiny_siglip"))
+    vision = model.config.vision_config
+    heads = AttributeHeads(vision.hidden_size, vision.hidden_size)
+    recipe = build.recipes["tiny_siglip"]
+    pool = draw_pool("tiny_siglip", recipe.pool, Layout(), PIXELS)
+    contrast = sigmoid_contrast(model)
+    towers, words = siglip_towers(model), siglip_tokenizer()
+    loss = contrastive_loss(towers, contrast, heads, pool, words, recipe.batch)
+    seconds = build.learn("tiny_siglip", {"model": model, "heads": heads}, loss)
+    build.publish("tiny_siglip", lambda folder: save_siglip(model, folder))
+    return seconds
+
+
 _BUILDERS: Mapping[str, Callable[[Build], float]] = {
     "judge": _judge,
     "classification": _classification,
@@ -171,6 +197,7 @@ _BUILDERS: Mapping[str, Callable[[Build], float]] = {
     "tiny_sdxl_text": sdxl_text,
     "tiny_sdxl": sdxl,
     "grounding": _grounding,
+    "tiny_siglip": _tiny_siglip,
 }
 
 

@@ -81,7 +81,7 @@ def judge_towers(model: CLIPModel) -> Towers:
         return pooled
 
     vision = model.config.vision_config
-    return Towers(image, text, model.logit_scale, vision.patch_size, vision.image_size)
+    return Towers(image, text, vision.patch_size, vision.image_size)
 
 
 def save_judge(model: CLIPModel, folder: Path) -> None:
@@ -138,7 +138,7 @@ def classifier_towers(model: CLIP) -> Towers:
         model.visual.output_tokens = False
         return pooled_BE, patches_BPW
 
-    return Towers(image, model.encode_text, model.logit_scale, PATCH, PIXELS)
+    return Towers(image, model.encode_text, PATCH, PIXELS)
 
 
 def save_classifier(model: CLIP, folder: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPTokenizer
+from transformers import PreTrainedTokenizerBase
 
 from vwtransfer.tinyworld.world import COLOURS, FRAME, INDEX, PATTERNS, SHAPES
 from vwtransfer.tinyworld_build.captions import caption
@@ -33,16 +33,18 @@ class Towers:
     Attributes:
         image: pixels_BCHW -> (features_BE, patches_BPW).
         text: ids_BL -> features_BE.
-        scale: the logarithm of the inverse temperature.
         patch: side of a patch in pixels.
         pixels: side of the images.
     """
 
     image: Callable[[Tensor], tuple[Tensor, Tensor]]
     text: Callable[[Tensor], Tensor]
-    scale: Tensor
     patch: int
     pixels: int
+
+
+Contrast = Callable[[Tensor, Tensor], Tensor]
+"""The loss of cosines [B, B], scenes by captions; and where captions are no negatives [B, B]."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def normalized(images_BCHW: Tensor) -> Tensor:
     return (images_BCHW.float() / 255 - mean) / deviation
 
 
-def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+def token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Tensor:
     """ids_BL, padded to the tokenizer's length."""
     ids_BL: Tensor = tokenizer(
         texts, padding="max_length", truncation=True, return_tensors="pt"
@@ -153,14 +155,32 @@ def patch_targets(pool: Pool, patch: int, pixels: int) -> PatchTargets:
     )
 
 
+def info_nce(log_scale: Tensor) -> Contrast:
+    """CLIP's loss: cross-entropy of captions given scenes and of scenes given captions.
+
+    Args:
+        log_scale: the logarithm of the inverse temperature, which learns.
+    """
+
+    def contrast(cosine_BB: Tensor, same_BB: Tensor) -> Tensor:
+        logits_BB = (log_scale.exp().clamp(max=100) * cosine_BB).masked_fill(same_BB, -math.inf)
+        diagonal_B = torch.arange(len(logits_BB))
+        return (
+            F.cross_entropy(logits_BB, diagonal_B) + F.cross_entropy(logits_BB.T, diagonal_B)
+        ) / 2
+
+    return contrast
+
+
 def contrastive_loss(
     towers: Towers,
+    contrast: Contrast,
     heads: AttributeHeads,
     pool: Pool,
-    tokenizer: CLIPTokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     batch: int,
 ) -> Callable[[Chance], Mapping[str, Tensor]]:
-    """InfoNCE between scenes and captions, and the attribute losses that speed it up.
+    """The contrast of scenes and captions, and the attribute losses that speed it up.
 
     Captions of the same combination are no negatives of each other.
     """
@@ -173,20 +193,11 @@ def contrastive_loss(
         texts = [caption(chance.python, pool.scenes[i]) for i in rows_B.tolist()]
         image_BE, patch_BPW = towers.image(normalized(pool.images_BCHW[rows_B]))
         text_BE = towers.text(token_ids(tokenizer, texts))
-        logits_BB = (
-            towers.scale.exp().clamp(max=100)
-            * F.normalize(image_BE, dim=-1)
-            @ F.normalize(text_BE, dim=-1).T
-        )
+        cosine_BB = F.normalize(image_BE, dim=-1) @ F.normalize(text_BE, dim=-1).T
         same_BB = combinations[rows_B][:, None] == combinations[rows_B][None, :]
         same_BB.fill_diagonal_(False)
-        logits_BB = logits_BB.masked_fill(same_BB, -math.inf)
-        diagonal_B = torch.arange(batch)
         return {
-            "contrast": (
-                F.cross_entropy(logits_BB, diagonal_B) + F.cross_entropy(logits_BB.T, diagonal_B)
-            )
-            / 2,
+            "contrast": contrast(cosine_BB, same_BB),
             "image attributes": 0.5
             * attribute_loss(heads.features(F.normalize(image_BE, dim=-1) * 8), attributes[rows_B]),
             "text attributes": 0.25

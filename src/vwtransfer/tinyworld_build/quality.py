@@ -3,24 +3,22 @@
 All models are loaded from their folders by the libraries' own loaders. Prompts are "a photo of {}"
 with the noun of a combination, or its description where it has none.
 
-Letters of shapes: M images, C names, E joint width, B batch.
+Letters of shapes: M images, B batch.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
-import torch.nn.functional as F
 import yaml
 from diffusers import DiffusionPipeline, FluxPipeline
 from PIL import Image
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
-from transformers import CLIPModel, CLIPProcessor, Owlv2ForObjectDetection, Owlv2Processor
+from transformers import Owlv2ForObjectDetection, Owlv2Processor
 
 from vwtransfer.config.composition import config_folder
 from vwtransfer.datasets.rendered import Rendered
@@ -31,6 +29,12 @@ from vwtransfer.tinyworld_build.autoencoder import PIXELS as GENERATED
 from vwtransfer.tinyworld_build.card import GENERATORS
 from vwtransfer.tinyworld_build.flow import packed
 from vwtransfer.tinyworld_build.generator import LATENT_SIDE
+from vwtransfer.tinyworld_build.image_readers import (
+    ImageReader,
+    classifier_eye,
+    judge_eye,
+    siglip_eye,
+)
 from vwtransfer.tinyworld_build.pool import Pool, draw_pool
 from vwtransfer.tinyworld_build.unigram import CONTEXT
 
@@ -47,58 +51,7 @@ FLOW = {
 GROUPS = 8  # of images, left out one at a time for the intervals of average precision
 
 Measure = dict[str, float]
-
-
-@dataclass(frozen=True)
-class ImageReader:
-    """A model that compares images with prompts: both map to unit features."""
-
-    encode_images: Callable[[Sequence[Image.Image]], Tensor]
-    read: Callable[[Sequence[str]], Tensor]
-
-    def best(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
-        """The position of the prompt that fits each image best."""
-        with torch.no_grad():
-            text_CE = self.read(prompts)
-            parts = [
-                (self.encode_images(images[i : i + 128]) @ text_CE.T).argmax(-1)
-                for i in range(0, len(images), 128)
-            ]
-        return torch.cat(parts)
-
-
-def judge_eye(folder: Path) -> ImageReader:
-    """The judge of a weights folder."""
-    model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
-    processor = CLIPProcessor.from_pretrained(folder)
-
-    def encode_images(images: Sequence[Image.Image]) -> Tensor:
-        pixels = processor.image_processor(list(images), return_tensors="pt").pixel_values
-        return F.normalize(model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
-
-    def read(prompts: Sequence[str]) -> Tensor:
-        ids = processor.tokenizer(list(prompts), padding=True, return_tensors="pt")
-        return F.normalize(model.get_text_features(**ids).pooler_output, dim=-1)
-
-    return ImageReader(encode_images, read)
-
-
-def classifier_eye(folder: Path) -> ImageReader:
-    """The classifier of a weights folder."""
-    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
-    model = model.float().eval()
-    words = open_clip.get_tokenizer(f"local-dir:{folder}")
-
-    def encode_images(images: Sequence[Image.Image]) -> Tensor:
-        pixels = torch.stack([transform(image) for image in images])
-        features: Tensor = model.encode_image(pixels, normalize=True)
-        return features
-
-    def read(prompts: Sequence[str]) -> Tensor:
-        features: Tensor = model.encode_text(words(list(prompts)), normalize=True)
-        return features
-
-    return ImageReader(encode_images, read)
+Measuring = Callable[[Path, Sequence[Rendered]], dict[str, Measure]]
 
 
 def world_names() -> list[str]:
@@ -298,17 +251,35 @@ def main_things(pool: Pool) -> Tensor:
     return torch.tensor([INDEX[scene.things[0].combination] for scene in pool.scenes])
 
 
-def measure(weights: Path) -> dict[str, dict[str, Measure]]:
-    """The quality of the models of a weights folder."""
-    world = draw_pool("quality", 1024, Layout(), FRAME)
-    boxed = draw_pool("quality detection", 512, Layout(), FRAME)
+@cache
+def _world() -> Pool:
+    return draw_pool("quality", 1024, Layout(), FRAME)
+
+
+def _reader(load: Callable[[Path], ImageReader]) -> Measuring:
+    return lambda folder, datasets: eye_quality(load(folder), _world(), datasets)
+
+
+def _detection(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
+    return detector_quality(folder, draw_pool("quality detection", 512, Layout(), FRAME), datasets)
+
+
+def _generation(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
     alone = draw_pool("quality generation", 512, Layout(counts=(1.0,)), GENERATED)
+    return generator_quality(folder, judge_eye(folder.parent / "judge"), alone, datasets)
+
+
+MEASURED: Mapping[str, Measuring] = {
+    "judge": _reader(judge_eye),
+    "classification": _reader(classifier_eye),
+    "detection": _detection,
+    **dict.fromkeys(GENERATORS, _generation),
+    "tiny_siglip": _reader(siglip_eye),
+}
+"""What is measured of each model, by its folder."""
+
+
+def measure(weights: Path, models: Iterable[str] = MEASURED) -> dict[str, dict[str, Measure]]:
+    """The quality of models of a weights folder; of a generator the judge is needed too."""
     datasets = tiny_datasets()
-    judge = judge_eye(weights / "judge")
-    classifier = classifier_eye(weights / "classification")
-    return {
-        "judge": eye_quality(judge, world, datasets),
-        "classification": eye_quality(classifier, world, datasets),
-        "detection": detector_quality(weights / "detection", boxed, datasets),
-        **{name: generator_quality(weights / name, judge, alone, datasets) for name in GENERATORS},
-    }
+    return {name: MEASURED[name](weights / name, datasets) for name in models}

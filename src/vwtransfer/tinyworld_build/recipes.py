@@ -18,6 +18,7 @@ STAGES: Mapping[str, int] = {
     "tiny_sd_b": 21,
     "tiny_sdxl_text": 22,
     "tiny_sdxl": 24,
+    "tiny_siglip": 10,
 }
 """The stages in their order, each with the number that its weights' seed is made of."""
 
@@ -39,6 +40,7 @@ FULL: Mapping[str, Recipe] = {
     "tiny_sdxl": Recipe(
         3000, 24, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576, horizon=6000, fall=1200
     ),
+    "tiny_siglip": Recipe(1500, 128, 2e-3, average=0.997, pool=20480),
 }
 
 QUICK: Mapping[str, Recipe] = {

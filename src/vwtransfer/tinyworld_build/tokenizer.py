@@ -34,12 +34,12 @@ def byte_pairs(whole: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, 
             if pair not in ranks:
                 ranks[pair] = len(ranks)
                 entries.append("".join(pair))
-            pieces = _merge(pieces, pair)
+            pieces = merge(pieces, pair)
     entries += [START, END]
     return {entry: i for i, entry in enumerate(dict.fromkeys(entries))}, list(ranks)
 
 
-def _merge(pieces: list[str], pair: tuple[str, str]) -> list[str]:
+def merge(pieces: list[str], pair: tuple[str, str]) -> list[str]:
     """Joins every occurrence of a pair of neighbours."""
     merged: list[str] = []
     for piece in pieces:

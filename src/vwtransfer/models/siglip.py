@@ -1,0 +1,164 @@
+"""SigLIP and SigLIP 2 of fixed resolution (transformers' SiglipModel).
+
+The text tower is not causal, is padded to its full length and read at the last place, padding or
+not, so that no prompt is ever cut. Padding is masked where the checkpoint's tokenizer gives a mask
+(the published ones give none).
+
+Letters: N words, D embedding width, M images, E joint width, L tokens.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from vwtransfer.config import models as config
+from vwtransfer.errors import UserError
+from vwtransfer.models.cache import Cache, ImageEncoder
+from vwtransfer.models.checkpoints import pretrained, weights
+from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.models.image_text import IMAGES_AT_ONCE, ImageTextModel, Sigmoid
+from vwtransfer.models.text_encoder import Encoded, TextEncoder
+from vwtransfer.models.vocabulary import Vocabulary, of_transformers
+
+FILES = (
+    ("config.json",),
+    weights("model") + weights("pytorch_model"),
+    ("preprocessor_config.json", "processor_config.json"),
+    ("tokenizer_config.json",),
+    ("tokenizer.json", "spiece.model", "tokenizer.model"),
+)
+
+
+class Siglip(ImageTextModel):
+    """A classifier that words are learned in.
+
+    Args:
+        settings: see `config.models.Siglip`.
+        device: where it runs.
+        cache: keeps the features of images; None: every process computes them.
+    """
+
+    def __init__(
+        self, settings: config.Siglip, device: torch.device, cache: Cache | None = None
+    ) -> None:
+        super().__init__(settings, device, cache, FILES)
+        self.settings = settings
+
+    @property
+    def vocabularies(self) -> Mapping[str, Vocabulary]:
+        """The tokenizer."""
+        return {"text": self._vocabulary}
+
+    @cached_property
+    def _stated(self) -> dict[str, Any]:
+        """The checkpoint's config.json.
+
+        Raises:
+            UserError: it is of another class.
+        """
+        from transformers import SiglipConfig
+
+        source = self.checkpoint.source
+        with self.checkpoint.loading():
+            stated, _ = SiglipConfig.get_config_dict(source, revision=self.checkpoint.revision)
+        kind = stated.get("model_type")
+        if kind == "siglip2":
+            raise UserError(
+                f"{self.checkpoint.key}.checkpoint={source}: a NaFlex checkpoint (Siglip2Model) is "
+                "not supported. Take one of fixed resolution: google/siglip2-base-patch16-224."
+            )
+        if kind != "siglip":
+            raise UserError(
+                f"{self.checkpoint.key}.checkpoint={source}: its config.json is of a model of type "
+                f"{kind!r}, not 'siglip' (SiglipModel)."
+            )
+        return dict(stated)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        from transformers import AutoTokenizer, SiglipTextConfig
+
+        default = SiglipTextConfig.max_position_embeddings
+        length = self._stated.get("text_config", {}).get("max_position_embeddings", default)
+        source, revision = self.checkpoint.source, self.checkpoint.revision
+        try:
+            with self.checkpoint.loading():
+                tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        except ImportError as error:
+            raise UserError(
+                f"{self.checkpoint.key}.checkpoint={source}: its tokenizer (SigLIP 1's) is read by "
+                "a library that is not installed. pip install sentencepiece"
+            ) from error
+        return of_transformers(tokenizer, length, causal=False, read_position="last")
+
+    @cached_property
+    def processor(self) -> Any:
+        """The SiglipImageProcessor."""
+        from transformers import SiglipImageProcessor
+
+        with self.checkpoint.loading():
+            return SiglipImageProcessor.from_pretrained(
+                self.checkpoint.source, revision=self.checkpoint.revision
+            )
+
+    @cached_property
+    def model(self) -> Any:
+        """The SiglipModel, frozen."""
+        from transformers import SiglipModel
+
+        _ = self._stated  # refuses another class before its weights are read
+        options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
+        with self.checkpoint.loading():
+            model = pretrained(SiglipModel, self.checkpoint, self.device, **options)
+        if self.settings.compiled:
+            model.text_model.encoder.compile()
+        return model
+
+    @cached_property
+    def text(self) -> EmbeddingSpace:
+        """The text tower, read at the last place."""
+        tower = self.model.text_model
+
+        def forward(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:
+            pooled_NE = tower(input_ids=ids_NL, attention_mask=mask_NL).pooler_output
+            return Encoded(None, F.normalize(pooled_NE, dim=-1))
+
+        embedding, blocks = tower.embeddings.token_embedding, tower.encoder.layers
+        text = TextEncoder(self._vocabulary, embedding, forward, only_pooled=True, blocks=blocks)
+        return EmbeddingSpace({"text": text}, self.support, self.name)
+
+    @cached_property
+    def sigmoid(self) -> Sigmoid:
+        """What it was trained with."""
+        scale, bias = self.model.logit_scale, self.model.logit_bias
+        return Sigmoid(scale.float().exp(), bias.float())
+
+    @cached_property
+    def _image_encoder(self) -> ImageEncoder:
+        """The image tower, batch by batch."""
+        settings = (
+            self.model.config.to_json_string(use_diff=False),
+            self.processor.to_json_string(),
+        )
+        return ImageEncoder(
+            encode_images, self.model, self.processor, IMAGES_AT_ONCE, settings, self.cache
+        )
+
+
+@torch.no_grad()
+def encode_images(model: Any, processor: Any, images: Sequence[Image.Image]) -> dict[str, Tensor]:
+    """Unit features "image_ME" of images, float32.
+
+    Args:
+        model: a SiglipModel.
+        processor: its SiglipImageProcessor.
+        images: M images of any sizes.
+    """
+    pixels = processor(list(images), return_tensors="pt").pixel_values
+    pooled_ME = model.vision_model(pixel_values=pixels.to(model.device)).pooler_output
+    return {"image_ME": F.normalize(pooled_ME.float(), dim=-1)}
