@@ -60,7 +60,9 @@ def without_content(model: Any, published: Path, precision: torch.dtype) -> Iter
                 kind: Any = type(part)
                 folder = published / name
                 if issubclass(kind, PreTrainedModel):
-                    made = kind(CLIPTextConfig.from_pretrained(folder))
+                    text = CLIPTextConfig.from_pretrained(folder)
+                    text.dtype = precision
+                    made = kind(text)
                 else:
                     made = kind.from_config(kind.load_config(folder))
                 setattr(pipeline, name, made)

@@ -7,8 +7,9 @@ Letters of shapes: M images, C names, E joint width, B batch.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 import yaml
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
@@ -34,10 +35,11 @@ from vwtransfer.tinyworld_build.pool import Pool, draw_pool
 TEMPLATE = "a photo of {}"
 DATASETS = ("tiny_shapes", "tiny_textures", "tiny_small", "tiny_scenes")
 DENOISING_STEPS = 50
-GUIDANCE = 4.5
+GUIDANCE = {"StableDiffusionPipeline": 4.5, "StableDiffusionXLPipeline": 3.0}
 GROUPS = 8  # of images, left out one at a time for the intervals of average precision
 
 Measure = dict[str, float]
+Measuring = Callable[[Path, Sequence[Rendered]], dict[str, Measure]]
 
 
 @dataclass(frozen=True)
@@ -226,8 +228,7 @@ def generator_quality(
     folder: Path, eye: ImageReader, world: Pool, datasets: Sequence[Rendered], each: int = 5
 ) -> dict[str, Measure]:
     """What the judge sees in generations, and in renders that went through the autoencoder."""
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = load_generator(folder)
     kinds_M = torch.arange(len(COMBINATIONS))
     found_M = eye.best(generate(pipeline, world_names()), world_names())
     with torch.no_grad():
@@ -254,10 +255,21 @@ def generator_quality(
     return quality
 
 
+def load_generator(folder: Path) -> Any:
+    """The pipeline of a weights folder, in float32."""
+    pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
 def generate(
     pipeline: Any, prompts: Sequence[str], batch: int = 32, steps: int = DENOISING_STEPS
 ) -> list[Image.Image]:
-    """One image for each prompt, its noise fixed by its position."""
+    """One image for each prompt, its noise fixed by its position.
+
+    Guidance is that at which a kind of generator draws known words best.
+    """
+    guidance = GUIDANCE[type(pipeline).__name__]
     images: list[Image.Image] = []
     for start in range(0, len(prompts), batch):
         chunk = list(prompts[start : start + batch])
@@ -268,7 +280,7 @@ def generate(
             chunk,
             latents=latents_BCHW,
             num_inference_steps=steps,
-            guidance_scale=GUIDANCE,
+            guidance_scale=guidance,
         ).images
     return images
 
@@ -285,17 +297,36 @@ def main_things(pool: Pool) -> Tensor:
     return torch.tensor([INDEX[scene.things[0].combination] for scene in pool.scenes])
 
 
-def measure(weights: Path) -> dict[str, dict[str, Measure]]:
-    """The quality of the four models of a weights folder."""
-    world = draw_pool("quality", 1024, Layout(), FRAME)
-    boxed = draw_pool("quality detection", 512, Layout(), FRAME)
+@cache
+def _world() -> Pool:
+    return draw_pool("quality", 1024, Layout(), FRAME)
+
+
+def _reader(load: Callable[[Path], ImageReader]) -> Measuring:
+    return lambda folder, datasets: eye_quality(load(folder), _world(), datasets)
+
+
+def _detection(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
+    return detector_quality(folder, draw_pool("quality detection", 512, Layout(), FRAME), datasets)
+
+
+def _generation(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
     alone = draw_pool("quality generation", 512, Layout(counts=(1.0,)), GENERATED)
+    return generator_quality(folder, judge_eye(folder.parent / "judge"), alone, datasets)
+
+
+MEASURED: Mapping[str, Measuring] = {
+    "judge": _reader(judge_eye),
+    "classification": _reader(classifier_eye),
+    "detection": _detection,
+    "generation": _generation,
+    "tiny_sd_b": _generation,
+    "tiny_sdxl": _generation,
+}
+"""What is measured of each model, by its folder."""
+
+
+def measure(weights: Path, models: Iterable[str] = MEASURED) -> dict[str, dict[str, Measure]]:
+    """The quality of models of a weights folder; of a generator the judge is needed too."""
     datasets = tiny_datasets()
-    judge = judge_eye(weights / "judge")
-    classifier = classifier_eye(weights / "classification")
-    return {
-        "judge": eye_quality(judge, world, datasets),
-        "classification": eye_quality(classifier, world, datasets),
-        "detection": detector_quality(weights / "detection", boxed, datasets),
-        "generation": generator_quality(weights / "generation", judge, alone, datasets),
-    }
+    return {name: MEASURED[name](weights / name, datasets) for name in models}
