@@ -67,7 +67,9 @@ def without_content(model: Any, published: Path, precision: torch.dtype) -> Iter
                 kind: Any = type(part)
                 folder = published / name
                 if issubclass(kind, PreTrainedModel):
-                    made = kind(kind.config_class.from_pretrained(folder))
+                    text = kind.config_class.from_pretrained(folder)
+                    text.dtype = precision
+                    made = kind(text)
                 else:
                     made = kind.from_config(kind.load_config(folder))
                 setattr(pipeline, name, made)

@@ -6,8 +6,10 @@ threads; to use two cores, run "--stages judge classification detection" beside
 """
 
 import argparse
+import json
 import platform
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -24,7 +26,7 @@ from vwtransfer.errors import UserError
 from vwtransfer.files import write_json, write_text
 from vwtransfer.tinyworld_build.build import run
 from vwtransfer.tinyworld_build.card import model_card
-from vwtransfer.tinyworld_build.quality import measure
+from vwtransfer.tinyworld_build.quality import MEASURED, measure
 from vwtransfer.tinyworld_build.recipes import FULL, QUICK, STAGES
 from vwtransfer.tinyworld_build.stages import Build
 
@@ -53,6 +55,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few steps each, as a trial")
     every = (*STAGES, "quality")
     parser.add_argument("--stages", nargs="+", choices=every, default=every, metavar="STAGE")
+    parser.add_argument(
+        "--measured",
+        nargs="+",
+        choices=MEASURED,
+        default=MEASURED,
+        metavar="MODEL",
+        help="whose quality is measured; what quality.json says of the others stays",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
@@ -63,19 +73,23 @@ def main() -> None:
             run(build, [stage for stage in arguments.stages if stage != "quality"])
             if "quality" in arguments.stages:
                 progress.console.print("measuring the quality takes some minutes")
-                _measure(build)
+                _measure(build, arguments.measured)
     except UserError as error:
         sys.exit(str(error))
 
 
-def _measure(build: Build) -> None:
+def _measure(build: Build, models: Iterable[str]) -> None:
     """Writes quality.json and MODEL_CARD.md: what the models reach and what they took to build."""
+    path = build.out / "quality.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    measured = before.get("models", {}) | measure(build.out, models)
+    records = {record["stage"]: record for record in [*before.get("stages", ()), *build.records()]}
     quality = {
-        "models": measure(build.out),
-        "stages": build.records(),
+        "models": {name: measured[name] for name in MEASURED if name in measured},
+        "stages": [records[stage] for stage in STAGES if stage in records],
         "machine": f"{platform.machine()}, torch {torch.__version__}",
     }
-    write_json(build.out / "quality.json", quality)
+    write_json(path, quality)
     write_text(build.out / "MODEL_CARD.md", model_card(quality))
 
 
