@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,14 @@ from vwtransfer.training.peak_memory import peak_bytes
 from vwtransfer.words.cells import Cell
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/published"))
+import flow_layouts
 import layouts
 
-PUBLISHED = {"sd21": ("stable-diffusion-2-1", 768), "sdxl": ("stable-diffusion-xl-base-1.0", 1024)}
+PUBLISHED = {
+    "sd21": ("stable-diffusion-2-1", 768),
+    "sdxl": ("stable-diffusion-xl-base-1.0", 1024),
+    **{name: (repository, 1024) for name, repository in flow_layouts.REPOSITORIES.items()},
+}
 IMAGES = 8
 SAVING = ("gradient_checkpointing", "vae_slicing")  # cluster=gpu_11gb
 
@@ -47,9 +53,10 @@ def without_content(model: Any, published: Path, precision: torch.dtype) -> Iter
         published: the folder with the configs of the parts.
         precision: of their weights.
     """
-    from transformers import CLIPTextConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
     pipeline, _ = model.pipeline, model.vocabularies  # read while real tensors are made
+    model.times(1, torch.Generator())  # the schedule too
     held = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
     with FakeTensorMode(allow_non_fake_inputs=True):
         former = torch.get_default_dtype()
@@ -60,7 +67,9 @@ def without_content(model: Any, published: Path, precision: torch.dtype) -> Iter
                 kind: Any = type(part)
                 folder = published / name
                 if issubclass(kind, PreTrainedModel):
-                    made = kind(CLIPTextConfig.from_pretrained(folder))
+                    text = kind.config_class.from_pretrained(folder)
+                    text.dtype = precision
+                    made = kind(text)
                 else:
                     made = kind.from_config(kind.load_config(folder))
                 setattr(pipeline, name, made)
@@ -77,7 +86,10 @@ def as_published(memory: Sequence[str], pixels: int, name: str = "sd21") -> Iter
     """A model in float16 at its full size, without content."""
     repository, _ = PUBLISHED[name]
     with tempfile.TemporaryDirectory() as folder:
-        shallow = layouts.write(repository, Path(folder), shallow=True)  # for its tokenizer
+        if name in flow_layouts.REPOSITORIES:  # for its tokenizers
+            shallow = flow_layouts.write(name, Path(folder), {})
+        else:
+            shallow = layouts.write(repository, Path(folder), shallow=True)
         keys = ["model=paper", f"model/generation={name}"]
         keys += [f"model.generation.checkpoint={shallow}"]
         keys += ["model.generation.dtype=float16", f"model.generation.image_size={pixels}"]
@@ -118,7 +130,7 @@ def step(model: Any, words: int, images: int = IMAGES) -> int:
 def latents_of(model: Any, images: int) -> Latents:
     """Latents of so many images."""
     side = model.settings.image_size // model.pipeline.vae_scale_factor
-    mean, std = torch.randn(2, images, 4, side, side)
+    mean, std = torch.randn(2, images, model.pipeline.vae.config.latent_channels, side, side)
     sizes = torch.full((images, 2), float(model.settings.image_size))
     return Latents(mean, std, ["cat"] * images, sizes)
 
@@ -132,15 +144,16 @@ def encoding(model: Any) -> int:
 
 def drawing(model: Any, images: int) -> int:
     """Bytes that so many generations take: a denoising step with guidance, then the decoder."""
-    unet, vae = model.pipeline.unet, model.pipeline.vae
-    latents = latents_of(model, images).mean_MCHW.to(unet.dtype)
-    both = torch.cat([latents, latents])
+    vae = model.pipeline.vae
+    guided = getattr(model.settings, "true_guidance_scale", model.settings.guidance_scale) > 1
+    rows = images * (2 if guided else 1)
+    latents = latents_of(model, rows)
     with torch.no_grad():
-        prompts = model.text.encode_text(["a photo of a cat"]).repeat_interleave(2 * images)
-    read = model.read(prompts, latents_of(model, 2 * images).sizes_M2)
+        prompts = model.text.encode_text(["a photo of a cat"]).repeat_interleave(rows)
+    times, noisy = model.times(rows, torch.Generator()), latents.mean_MCHW
+    denoise = partial(model.predicted_and_target, noisy, noisy, times, prompts, latents.sizes_M2)
     return max(
-        _frozen(model, lambda: unet(both, torch.tensor(1), **read)),
-        _frozen(model, lambda: vae.decode(latents.to(vae.dtype))),
+        _frozen(model, denoise), _frozen(model, lambda: vae.decode(noisy[:images].to(vae.dtype)))
     )
 
 
@@ -167,7 +180,8 @@ def main() -> None:
     columns += [f"encoding {IMAGES} images", f"drawing {DRAWN_AT_ONCE}", "drawing 1"]
     print("|", " | ".join(["memory", "weights", *columns]), "|")
     print("|", " | ".join(["---"] * (len(columns) + 2)), "|")
-    for memory in ((), SAVING):
+    further = [(*SAVING, "without_t5")] if arguments.model == "sd35_medium" else []
+    for memory in ((), SAVING, *further):
         with as_published(memory, pixels, arguments.model) as model:
             fixed = weights(model)
             taken = [step(model, count, images) for count in arguments.words]

@@ -8,7 +8,7 @@ a network: words of CLIP's vocabulary, pairs and single characters, with made-up
 import json
 import shutil
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,23 +42,25 @@ _SHALLOW_TRANSFORMER: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def write(model: str, folder: Path, linked: dict[str, Path]) -> Path:
+def write(model: str, folder: Path, linked: dict[str, Path], deep: Sequence[str] = ()) -> Path:
     """Writes one of REPOSITORIES at reduced depth, and for small images; returns where.
 
     Args:
         model: which one.
         folder: where it goes.
         linked: files that models share, of those that were written before.
+        deep: parts that keep their published depth.
     """
     here = folder / REPOSITORIES[model]
     shutil.copytree(CONFIGS / REPOSITORIES[model], here)
     for part, changes in _SHALLOW.items():
         path = here / part / "config.json"
         known = _read(path)
-        if known:
+        if known and part not in deep:
             _edit(path, {key: value for key, value in changes.items() if key in known})
     kind = _read(here / "transformer/config.json")["_class_name"]
-    _edit(here / "transformer/config.json", _SHALLOW_TRANSFORMER[kind])
+    if "transformer" not in deep:
+        _edit(here / "transformer/config.json", _SHALLOW_TRANSFORMER[kind])
     for tokenizer in here.glob("tokenizer*"):
         if _read(tokenizer / "tokenizer_config.json")["tokenizer_class"] == "CLIPTokenizer":
             _write_vocabulary(tokenizer)

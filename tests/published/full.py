@@ -9,6 +9,7 @@ own. Takes up to 6 GB of disk, 12 GB of memory and ten minutes a model on two co
 import math
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import flow_layouts
 import layouts
 import torch
 from published_models import (
@@ -31,10 +33,14 @@ from published_models import (
 )
 
 import written_out
+import written_out_flow
+from vwtransfer.config.composition import compose
+from vwtransfer.models.suite import build
 from vwtransfer.words.cells import Cell
 
 WORDS = ("red", "striped", "rubber", "duck")
 MODELS = REPOSITORIES | CLASSIFIERS
+SAID = "a photo of " + " ".join(WORDS)
 BESIDE = {"judge": JUDGE, "safety": SAFETY}
 HALF = "bfloat16"  # the half type that a CPU computes in at a bearable speed
 
@@ -47,8 +53,10 @@ def main(arguments: list[str]) -> None:
             layouts.write(repository, Path(folder), shallow=False)
         case ["--row", model, folder]:
             print(row(model, Path(folder)), flush=True)
+        case ["--flow", model, folder]:
+            print(flow_row(model, Path(folder)), flush=True)
         case models:
-            table(models or [*MODELS, *BESIDE])
+            table(models or [*MODELS, *BESIDE, *flow_layouts.REPOSITORIES])
 
 
 def table(models: list[str]) -> None:
@@ -61,7 +69,8 @@ def table(models: list[str]) -> None:
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for model in models:
         with tempfile.TemporaryDirectory() as folder:
-            for step in ("--write", "--row"):  # apart: what writes is not counted
+            steps = ("--flow",) if model in flow_layouts.REPOSITORIES else ("--write", "--row")
+            for step in steps:  # apart: what writes is not counted
                 subprocess.run([sys.executable, __file__, step, model, folder], check=True)
 
 
@@ -81,6 +90,49 @@ def row(model: str, folder: Path) -> str:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     seconds = time.perf_counter() - began
     return f"| {model} | {weights:,} | {splice} | {result} | {peak:.1f} GB | {seconds:.0f} |"
+
+
+def flow_row(model: str, folder: Path) -> str:
+    """Checks a model with a T5 in bfloat16: its text encoders, then its transformer.
+
+    Each part is at full depth while the others are not, so that 24 GB of memory are enough; what
+    is larger, as FLUX.1's transformer, is counted without weights.
+    """
+    began = time.perf_counter()
+    sizes = flow_layouts.sizes(model)
+    encoders = [part for part in sizes if part.startswith("text_encoder")]
+    found = _flow(model, folder / "encoders", encoders)
+    with torch.no_grad():
+        word = found.text.anchor_rows(WORDS)[None]
+        ours = written_out_flow.read(found, found.text.encode_words("a photo of {}", word))
+        theirs = written_out_flow.encoded(found, SAID)
+    pairs = zip(ours, theirs, strict=True)
+    difference = max((a.float() - b.float()).abs().max().item() for a, b in pairs)
+    del found
+    shutil.rmtree(folder / "encoders")
+    result = f"{sizes['transformer']:,} in its transformer, counted"
+    if sizes["transformer"] < 4e9:
+        found, images = _flow(model, folder / "transformer", ["transformer"]), dataset()
+        cell = Cell(images.name, model, next(iter(images.concepts)), "cat", math.inf, 0)
+        features, word = found.features(images), found.text.anchor_rows(WORDS)[None]
+        batch = found.batches(features, cell)[:1, :1]
+        with torch.no_grad():
+            loss = found.loss(word, features, batch, [cell], 0)[0]
+        other = written_out_flow.loss(found, images, cell, batch[0].tolist(), SAID, 0)
+        result = f"loss {loss.item():.4f}, off by {(loss - other).abs().item():.0e}"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    seconds = time.perf_counter() - began
+    splice = f"{HALF} {difference:.0e}"
+    total = sum(sizes.values())
+    return f"| {model} | {total:,} | {splice} | {result} | {peak:.1f} GB | {seconds:.0f} |"
+
+
+def _flow(model: str, folder: Path, deep: list[str]) -> Any:
+    """The model with some parts at full depth."""
+    checkpoint = flow_layouts.write(model, folder, {}, deep)
+    keys = [f"checkpoint={checkpoint}", f"dtype={HALF}", "image_size=64"]
+    keys = ["model=tiny", f"model/generation={model}", *(f"model.{model}.{key}" for key in keys)]
+    return build(compose(keys), torch.device("cpu")).models[model]
 
 
 def _splice(model: str, dtype: str, folder: Path) -> str:

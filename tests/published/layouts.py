@@ -164,6 +164,7 @@ def _write_projected_text_encoder(folder: Path) -> None:
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     config = CLIPTextConfig.from_pretrained(folder)
+    config.dtype = torch.float32  # of the file, whatever the config says
     tensors = dict(CLIPTextModelWithProjection(config).state_dict())
     tensors["text_model.embeddings.position_ids"] = _positions(config.max_position_embeddings)
     _save(tensors, folder / "model.safetensors")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-GENERATORS = ("generation", "tiny_flux")
+GENERATORS = ("generation", "tiny_sd_b", "tiny_sdxl", "tiny_flux")
 _ABOUT = """\
 # The tiny world's models
 
@@ -18,7 +18,9 @@ a resumable stage for each part. float16 safetensors. This card is written by th
 | model | class | text width | images |
 | --- | --- | --- | --- |
 | `generation` | StableDiffusionPipeline (velocity, DDIM, 16 x 16 x 4 latents) | 96 | 32 px |
-| `tiny_flux` | FluxPipeline (the same latents, flow matching) | CLIP 64, T5 96 | 32 px |
+| `tiny_sd_b` | StableDiffusionPipeline (same latents; splits a third of the words) | 128 | 32 px |
+| `tiny_sdxl` | StableDiffusionXLPipeline (same latents; noise, Euler) | 64 and 96 | 32 px |
+| `tiny_flux` | FluxPipeline (same latents; flow matching) | CLIP 64, T5 96 | 32 px |
 | `detection` | Owlv2ForObjectDetection (64 regions) | 80 | 64 px |
 | `classification` | open_clip CLIP | 64 | 48 px |
 | `judge` | CLIPModel | 96 | 48 px |

@@ -26,7 +26,6 @@ from vwtransfer.tinyworld.lexicon import nouns
 from vwtransfer.tinyworld.world import COMBINATIONS, FRAME, INDEX, Layout
 from vwtransfer.tinyworld_build.autoencoder import LATENT_CHANNELS, noise_ratio, signed
 from vwtransfer.tinyworld_build.autoencoder import PIXELS as GENERATED
-from vwtransfer.tinyworld_build.card import GENERATORS
 from vwtransfer.tinyworld_build.flow import packed
 from vwtransfer.tinyworld_build.generator import LATENT_SIDE
 from vwtransfer.tinyworld_build.image_readers import (
@@ -41,13 +40,7 @@ from vwtransfer.tinyworld_build.unigram import CONTEXT
 TEMPLATE = "a photo of {}"
 DATASETS = ("tiny_shapes", "tiny_textures", "tiny_small", "tiny_scenes")
 DENOISING_STEPS = 50
-GUIDANCE = 4.5
-FLOW = {
-    "negative_prompt": "",
-    "true_cfg_scale": 3.0,
-    "num_inference_steps": 20,
-    "max_sequence_length": CONTEXT,
-}
+GUIDANCE = {"StableDiffusionPipeline": 4.5, "StableDiffusionXLPipeline": 3.0, "FluxPipeline": 4.0}
 GROUPS = 8  # of images, left out one at a time for the intervals of average precision
 
 Measure = dict[str, float]
@@ -188,8 +181,7 @@ def generator_quality(
     folder: Path, eye: ImageReader, world: Pool, datasets: Sequence[Rendered], each: int = 5
 ) -> dict[str, Measure]:
     """What the judge sees in generations, and in renders that went through the autoencoder."""
-    pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = load_generator(folder)
     kinds_M = torch.arange(len(COMBINATIONS))
     found_M = eye.best(generate(pipeline, world_names()), world_names())
     with torch.no_grad():
@@ -216,26 +208,38 @@ def generator_quality(
     return quality
 
 
+def load_generator(folder: Path) -> Any:
+    """The pipeline of a weights folder, in float32."""
+    pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
 def generate(
     pipeline: Any, prompts: Sequence[str], batch: int = 32, steps: int = DENOISING_STEPS
 ) -> list[Image.Image]:
     """One image for each prompt, its noise fixed by its position.
 
-    Guidance is classifier-free; a FLUX.1 that has no embedding of guidance is drawn with in its
-    own number of steps.
+    Guidance is that at which a kind of generator draws known words best.
     """
-    options: dict[str, Any] = {"guidance_scale": GUIDANCE, "num_inference_steps": steps}
-    if isinstance(pipeline, FluxPipeline):
-        options = FLOW | {"height": GENERATED, "width": GENERATED}
+    guidance = GUIDANCE[type(pipeline).__name__]
     images: list[Image.Image] = []
     for start in range(0, len(prompts), batch):
         chunk = list(prompts[start : start + batch])
         generators = [torch.Generator().manual_seed(start + i) for i in range(len(chunk))]
         shape = (1, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
         latents_BCHW = torch.cat([torch.randn(shape, generator=g) for g in generators])
-        if isinstance(pipeline, FluxPipeline):
-            latents_BCHW = packed(latents_BCHW)
-        images += pipeline(chunk, latents=latents_BCHW, **options).images
+        options: dict[str, Any] = {"latents": latents_BCHW, "guidance_scale": guidance}
+        if isinstance(pipeline, FluxPipeline):  # its own scale is told to an embedding of guidance
+            options = {
+                "latents": packed(latents_BCHW),
+                "true_cfg_scale": guidance,
+                "negative_prompt": "",
+                "max_sequence_length": CONTEXT,
+                "height": GENERATED,
+                "width": GENERATED,
+            }
+        images += pipeline(chunk, num_inference_steps=steps, **options).images
     return images
 
 
@@ -273,7 +277,10 @@ MEASURED: Mapping[str, Measuring] = {
     "judge": _reader(judge_eye),
     "classification": _reader(classifier_eye),
     "detection": _detection,
-    **dict.fromkeys(GENERATORS, _generation),
+    "generation": _generation,
+    "tiny_sd_b": _generation,
+    "tiny_sdxl": _generation,
+    "tiny_flux": _generation,
     "tiny_siglip": _reader(siglip_eye),
 }
 """What is measured of each model, by its folder."""

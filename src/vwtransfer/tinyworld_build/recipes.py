@@ -38,7 +38,15 @@ FULL: Mapping[str, Recipe] = {
     ),
     "tiny_sdxl_text": Recipe(1000, 128, 2e-3, pool=16384),
     "tiny_sdxl": Recipe(
-        3000, 24, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576, horizon=6000, fall=1200
+        5000,
+        24,
+        1.2e-3,
+        weight_decay=0.01,
+        average=0.9985,
+        pool=24576,
+        restarts=(3000,),
+        horizon=6000,
+        fall=1200,
     ),
     "tiny_siglip": Recipe(1500, 128, 2e-3, average=0.997, pool=20480),
 }

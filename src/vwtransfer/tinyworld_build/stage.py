@@ -31,10 +31,10 @@ class Recipe:
         average: decay of the running mean of the weights; 0 keeps the last weights.
         pool: images drawn for the stage.
         restarts: steps at which warm-up and cosine start anew (warm restarts).
-        horizon: the step at which the cosine would be zero, where the stage ends before; None: its
-            last.
-        fall: over so many last steps the rate also falls linearly to zero, as it must where there
-            is a horizon.
+        horizon: steps after which the cosine would be zero, where it is cut short before; None: the
+            steps that there are.
+        fall: over so many last steps before a restart or the end the rate also falls linearly to
+            zero, as it must where the cosine is cut short.
     """
 
     steps: int
@@ -154,14 +154,14 @@ def _groups(
 
 def _schedule(step: int, recipe: Recipe) -> float:
     """Linear warm-up, then a cosine to zero, from every restart; as a share of the peak."""
-    ends = (*recipe.restarts, recipe.horizon or recipe.steps)
+    ends = (*recipe.restarts, recipe.steps)
     start, end = next((a, b) for a, b in zip((0, *ends), ends, strict=False) if step < b)
-    done, length = step - start, end - start
+    done, length = step - start, recipe.horizon or end - start
     if done < recipe.warm_up:
         return (done + 1) / recipe.warm_up
     share = (done - recipe.warm_up) / max(1, length - recipe.warm_up)
     scale = 0.5 * (1 + math.cos(math.pi * share))
-    return scale * min(1.0, (recipe.steps - step) / recipe.fall) if recipe.fall else scale
+    return scale * min(1.0, (end - step) / recipe.fall) if recipe.fall else scale
 
 
 @torch.no_grad()
