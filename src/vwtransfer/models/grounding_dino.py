@@ -124,6 +124,8 @@ class GroundingDino(Frozen):
         grounding_fusion.row_by_row(model)
         if self.device.type == "cpu" and self.dtype != torch.float32:
             grounding_fusion.sample_in_float32(model)
+        if self.settings.compiled:
+            model.model.text_backbone.encoder.compile()
         return model
 
     @cached_property
