@@ -99,12 +99,25 @@ def test_a_folder_is_read_as_a_dataset_is_and_what_cannot_be_is_named(
     assert [path.name for path in drawn.iterdir()] == ["red_striped_heart.png"]
     out = capsys.readouterr().out
     assert f"skipped {cut}: damaged image" in out
-    assert "left out 1 hidden, such as ._red_striped_heart.png" in out
+    assert "left out 1 hidden, or in a system's folder, such as ._red_striped_heart.png" in out
     with pytest.raises(UserError, match=r"cut.jpg: damaged image"):
         apply(tmp_path, word, "tiny_owlv2", cut)
     (photos / "red_striped_heart.png").unlink()
     with pytest.raises(UserError, match=r"no image in this folder. 1 skipped .*cut.jpg: damaged"):
         apply(tmp_path, word, "tiny_owlv2", photos)
+
+
+def test_images_of_one_name_are_all_shown(
+    tmp_path: Path, photos: Path, models: Mapping[str, Model]
+) -> None:
+    first, second = sorted(photos.iterdir())
+    first.rename(photos / "0.png")
+    second.rename(photos / "0.JPG")
+    (photos / "1_0.png").symlink_to(photos / "0.png")  # as the first would be called
+    (photos / f"{'l' * 251}.png").symlink_to(photos / "0.png")
+    drawn = apply(tmp_path, word_of(models["tiny_owlv2"], tmp_path), "tiny_owlv2", photos)
+    called = {"1_0.png", "2_0.png", "3_1_0.png", f"4_{'l' * 50}.png"}
+    assert {path.name for path in drawn.iterdir()} == called
 
 
 def test_a_word_draws_images_in_the_only_model_of_the_task(

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from vwtransfer.errors import UserError
 from vwtransfer.files import is_name
 from vwtransfer.words.cells import Cell
+from vwtransfer.words.containers import LARGEST_PICKLE
 from vwtransfer.words.formats import WRITERS, read, write_a1111, write_diffusers
 from vwtransfer.words.store import Word, WordStore
 from vwtransfer.words.vectors import LARGEST_FILE, fault
@@ -118,6 +119,7 @@ def test_code_in_a_pickle_is_refused_and_never_run(
         ({"a": torch.zeros(1000, 2)}, r"\[1000, 2\]; a word has at most 512 vectors"),
         ({f"layer{i}": VECTORS for i in range(200)}, r"holds 200 \(layer0, .{,40}, \.\.\.\)\.$"),
         ({"a": VECTORS * math.nan}, "a has values that are not finite"),
+        ({"a": torch.full((1, 8), -1e30)}, r"a has values up to 1e\+30, so it is no word"),
     ],
 )
 def test_what_is_no_word_is_refused(
@@ -224,6 +226,12 @@ def test_pictures_archives_and_large_files_are_told_as_what_they_are(tmp_path: P
     assert (tmp_path / "a.pt").stat().st_size < 100_000
     with pytest.raises(UserError, match=r"holds 3\d MB, which is no word"):
         read(tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "lists.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02" + b"]" * LARGEST_PICKLE + b".")
+    (tmp_path / "lists.bin").write_bytes(b"\x80\x02" + b"]" * LARGEST_PICKLE + b".")
+    for name in ("lists.pt", "lists.bin"):  # an object of each byte
+        with pytest.raises(UserError, match="holds 4 MB, which is no word"):
+            read(tmp_path / name)
     with (tmp_path / "large.bin").open("wb") as file:
         file.truncate(LARGEST_FILE + 1)
     with pytest.raises(UserError, match=r"holds 3\d MB, which is no word"):

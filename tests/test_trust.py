@@ -11,11 +11,16 @@ from safetensors.torch import save_file
 
 from made_up import make_up
 from vwtransfer.actions.export import export
+from vwtransfer.cluster.archive import pack
 from vwtransfer.cluster.status import status
 from vwtransfer.config.composition import compose
+from vwtransfer.datasets.manifest import FORMAT, Manifest, write_manifest
 from vwtransfer.main import main
 from vwtransfer.report import write_report
+from vwtransfer.words.cells import cells
+from vwtransfer.words.store import Word
 
+MANIFEST = "outputs/w/manifests/tiny_shapes.json"
 TRAP = "import pathlib\npathlib.Path('sprung').touch()\n"
 
 
@@ -50,8 +55,28 @@ def test_a_saved_config_resolves_nothing(trapped: Path, text: str) -> None:
     assert not (trapped / "sprung").exists()
 
 
+def test_no_class_of_a_saved_config_is_imported(
+    trapped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_up(trapped / "outputs" / "w", "concept=[red_striped_star]", "anchor=paired")
+    (cell,) = (each for each in cells(config) if each.model == "tiny_clip")
+    word = Word(cell, torch.ones(4, 96), "classification", "t", "f", loss=0.0, seconds=0.0)
+    pack([word], trapped / "kept" / "w" / "tiny_clip.safetensors")
+    write_manifest(Manifest(FORMAT, "tiny_shapes", {}, (), (), ()), trapped / MANIFEST)
+    saved = yaml.safe_load((config.folder / "config.yaml").read_text())
+    saved["model"]["tiny_clip"]["_target_"] = "evil.Clip"
+    (config.folder / "cluster").mkdir()
+    text = yaml.safe_dump(saved, sort_keys=False)
+    (config.folder / "cluster" / "config.yaml").write_text(text)
+    monkeypatch.syspath_prepend(trapped)
+    status(config)
+    assert not (trapped / "sprung").exists()
+
+
 def test_a_file_of_the_current_folder_takes_no_librarys_place(tmp_path: Path) -> None:
-    for name in ("pandas", "yaml", "hydra"):
+    (tmp_path / "hydra_plugins").mkdir()
+    # numexpr and plugins are looked for, and need not be there
+    for name in ("pandas", "yaml", "hydra", "numexpr", "hydra_plugins/evil"):
         (tmp_path / f"{name}.py").write_text(TRAP)
     command = [sys.executable, "-m", "vwtransfer", "action=report", "name=nowhere"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-if sys.path[0] in ("", str(Path.cwd())):  # a file there is not to take a library's place
-    sys.path.append(sys.path.pop(0))
+# a file of the current folder is not to be imported in the place of a library
+if not sys.flags.safe_path and sys.path[0] in ("", str(Path.cwd())):
+    del sys.path[0]
 
 from vwtransfer.main import main
 

@@ -4,11 +4,13 @@ And only where they belong: a name that comes with a file from elsewhere is no p
 a study's folder does not lead a write out of it.
 """
 
+import codecs
 import contextlib
 import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +23,11 @@ LONGEST_NAME = 200  # bytes of a name that files are called by; they add to it, 
 LONGEST_FOREIGN = 80  # bytes of such a name that comes with a file from elsewhere
 LEFT_BEHIND = 86400.0  # seconds after which a temporary file is of a process that was killed
 _NAME = re.compile(r"\w[\w.+-]*")
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
 _studies: dict[Path, bool] = {}  # folder -> whether it holds identity/
 _swept: set[Path] = set()
@@ -59,7 +66,10 @@ def check_place(path: Path) -> None:
     for folder, claimed in _studies.items():
         if not path.is_relative_to(folder):
             continue
-        real = path.parent.resolve()
+        try:
+            real = path.parent.resolve()
+        except (OSError, RuntimeError) as error:  # the latter before Python 3.13
+            raise UserError(f"{path} cannot be written: a link leads to itself.") from error
         if not real.is_relative_to(folder.resolve()):
             raise UserError(
                 f"{path} is not written: it would lie in {real}, outside of the study. Replace "
@@ -165,8 +175,40 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({quoted(error)}). Restore or delete it.") from error
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a file that comes from elsewhere.
+
+    Args:
+        path: of a file; a pipe or a device, which may never end, is not opened.
+        most: bytes that it may have.
+
+    Raises:
+        OSError: it cannot be read, with the reason as `strerror`.
+    """
+    status = path.stat()
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise OSError(errno.EINVAL, "a pipe or a device", str(path))
+    if status.st_size > most:
+        raise OSError(errno.EFBIG, f"{status.st_size:,} bytes; at most {most:,}", str(path))
+    return path.read_bytes()
+
+
+def decoded(data: bytes, otherwise: str = "utf-8") -> str:
+    """Text in the encoding that a byte order mark states.
+
+    Args:
+        data: its bytes.
+        otherwise: the encoding of those without a mark.
+
+    Raises:
+        ValueError: it is in another.
+    """
+    stated = (encoding for mark, encoding in _MARKS if data.startswith(mark))
+    return data.decode(next(stated, otherwise))
 
 
 def _write(path: Path, text: str) -> None:

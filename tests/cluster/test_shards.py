@@ -99,6 +99,23 @@ def test_a_user_without_a_name_goes_by_their_number(monkeypatch: pytest.MonkeyPa
     assert scheduler.current_user() == str(os.getuid())
 
 
+def test_jobs_of_a_user_without_a_name_are_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = os.getuid()
+    (tmp_path / "squeue").write_text(
+        f"#!/bin/sh\necho '1|RUNNING|None|n1|{me}|nobody|a|b'\necho '2|PENDING|None||99|ada|c'\n"
+    )
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    found = scheduler.queue()
+    assert found is not None
+    assert [(e.job, e.user, e.name) for e in found] == [
+        ("1", scheduler.current_user(), "a|b"),
+        ("2", "ada", "c"),
+    ]
+
+
 def test_only_one_place_asks_who_a_person_is() -> None:
     package = Path(scheduler.__file__).parents[1]
     asking = [p.name for p in package.rglob("*.py") if "getuser" in p.read_text(encoding="utf-8")]
@@ -183,6 +200,7 @@ WHOLE = dataclasses.asdict(dataclasses.replace(claims.UNKNOWN, host="vm", pid=1,
         json.dumps({**WHOLE, "pid": "1"}),
         json.dumps({**WHOLE, "job": 7}),
         "\0\0",
+        "[" * 100_000,
     ],
 )
 def test_a_damaged_claim_is_held_by_nobody_known_until_it_expires(

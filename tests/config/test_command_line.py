@@ -85,6 +85,7 @@ def test_null_leaves_a_group_out(group: str) -> None:
     (override,) = read(f"{group}=null")
     assert override.is_delete()
     assert override.key_or_group == group
+    assert as_typed([f"+{group}=null"], config_folder()) == [f"~{group}"]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,7 @@ def test_what_is_to_be_quoted_is_shown_as_a_shell_takes_it(typed: str, instead: 
         ("dataset.folder.concepts={café: a}", "goes into a YAML file"),
         ("dataset.folder.concepts.café=a", "the command line takes no such key"),
         ("seed", "must be KEY=VALUE"),
+        ("name =x", "without blanks beside the key"),
     ],
 )
 def test_what_the_command_line_cannot_spell_is_said(typed: str, said: str) -> None:
@@ -165,6 +167,12 @@ REMEDIES = [
     (["cluster.sbatch.exclude=node7"], r"is called (.*) now"),
     (["cluster.additional_parameters.exclude=node7"], "as in (.*=)VALUE"),
     (["+seed=3"], "as (seed=)VALUE"),
+    (["word=a,b.pt"], "type (.*)\\.$"),
+    (["word={a}"], "type (.*)\\.$"),
+    (["word=[a]"], "type (.*)\\.$"),
+    (["images=a,b"], r"list, type (.*?)\. If"),
+    (["cluster.setup=a,b"], "stand, type (.*)\\.$"),
+    (["cluster.additional_parameters.exclude=n[1-3]"], "type (.*)\\.$"),
     (["model/generation=[sd15,sd21]", "direction.pairs=[sd15,sd21]"], r"as in (.*)\."),
     (["~model/generation", "~model/detection", "~model/classification"], r"or (.*)\."),
 ]
@@ -222,7 +230,12 @@ def test_a_sweep_of_no_job_is_refused(folder: Path) -> None:
     [
         (["-m", "hydra/sweeper=optuna"], "hydra/sweeper=optuna: is not installed. Valid: basic"),
         (["-m", "--cfg", "job"], "Only one of --run, --multirun, --cfg"),
-        (["-m", "model/safety=null,compvis"], "a group takes the name of a choice"),
+        (["-m", "model/safety=null,compvis"], "model/safety=null,compvis: a group takes the name"),
+        (["dataset=[/a/b]"], "dataset=/a/b: is a folder. Photos are chosen by: dataset=folder"),
+        (["transfer@benchmark.methods.a=ridge"], "transfer@benchmark.methods.a: is not there yet"),
+        (["dataset.tiny_shapes.concepts=[1]"], "dataset.tiny_shapes.concepts=[1]: does not fit"),
+        (["seed=0,1"], "seed=0,1: is read as several values. For a job with each, begin with -m."),
+        (["concept=glob(*)"], "concept=glob(*): is read as several values. If all letters"),
         (["dataset={a:1}"], "dataset: takes the name of a choice, or a list of them"),
         (["dataset="], "dataset=: no such choice. Valid: coco"),
     ],
@@ -300,6 +313,7 @@ TYPED = st.builds(
 @given(typed=TYPED)
 @example(typed='word=a"\\')
 @example(typed="images=[\n,']")
+@example(typed="word= ")
 def test_any_argument_is_read_or_answered_by_one_line(typed: str) -> None:
     try:
         overrides = read(typed)

@@ -1,7 +1,9 @@
 """Boxes as exporters write them find their photos; one bad object costs itself, not its image."""
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from drawn import CONCEPTS, WNIDS, Drawn, photos, rectangle, wanted
+from vwtransfer.datasets.bad_data import UnusableError
 from vwtransfer.datasets.coco import Coco
 from vwtransfer.datasets.coco_json import read_instances
 from vwtransfer.datasets.export import write_coco, write_imagenet, write_pascal
@@ -54,6 +57,10 @@ def load_voc(root: Path) -> PascalVOC:
     return PascalVOC(str(root), 2012, SAME, **wanted())
 
 
+def load_imagenet(root: Path) -> ImageNet:
+    return ImageNet(str(root / "imagenet"), "CLS-LOC", WNIDS, **wanted())
+
+
 def instances(names: list[str], category: str = "red", **image: Any) -> dict[str, Any]:
     return {
         "images": [{"id": i, "file_name": name, **image} for i, name in enumerate(names)],
@@ -83,6 +90,7 @@ def with_boxes(tmp_path: Path, top: dict[str, Any], **other: Any) -> Folder:
         "./red/{}.png",
         "file:///data/red/%30{0:.1}.png",
         "upload/1/3f2a1b9c-{}.png",
+        "upload/1/3f2a1b9c-my_{}.png",
         "/data/local-files/?d=red/{}.png",
     ],
 )
@@ -90,7 +98,8 @@ def test_a_photo_is_found_as_exporters_spell_it(tmp_path: Path, spelled: str) ->
     root = photos(tmp_path / "photos", {"red": 3}) / "red"
     names = ["a", "b", "c"]
     for path, name in zip(sorted(root.iterdir()), names, strict=True):
-        path.rename(root / f"{'0' if '%30' in spelled else ''}{name}.png")
+        before = "0" if "%30" in spelled else "my " if "my_" in spelled else ""
+        path.rename(root / f"{before}{name}.png")
     dataset = with_boxes(tmp_path, instances([spelled.format(name) for name in names]))
     assert not dataset.remarks.skipped
     assert {each.boxes for each in dataset.training("red")} == {((1, 2, 4, 6),)}
@@ -112,6 +121,17 @@ def test_a_category_is_the_concept_that_it_spells(tmp_path: Path, category: str)
     assert all(each.labels == ("red",) for each in dataset.training("red"))
 
 
+def test_two_spellings_of_a_category_are_one_concept(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", {"red": 4})
+    top = instances(["00.png", "01.png", "02.png", "03.png"])
+    top["categories"].append({"id": 8, "name": "Red Mug"})
+    for each in top["annotations"][:2]:
+        each["category_id"] = 8
+    dataset = with_boxes(tmp_path, top)
+    assert not dataset.remarks.skipped
+    assert {each.labels for each in dataset.training("red")} == {("red",)}
+
+
 @pytest.mark.parametrize(
     ("top", "said"),
     [
@@ -121,10 +141,17 @@ def test_a_category_is_the_concept_that_it_spells(tmp_path: Path, category: str)
             r"as red/00.png",
         ),
         (instances([]), "names 0 images, and none of the 3"),
-        (instances(["00.png"], "cup"), "has no category red or red mug. Valid: cup"),
+        (
+            instances(["00.png"], "cup"),
+            "has no category red or red mug; rename one there. Valid: cup",
+        ),
         (
             instances(["00.png", "01.png"]),
-            r"3 training images, 2 of them usable, .* Skipped: 1, su",
+            r"3 training images, 2 of them usable, .* Skipped: 1, such as .*does not name it\.",
+        ),
+        (
+            instances(["00.png", "x.png", "y.png"]),
+            r"3 training .* does not name it; 2 of its names are of no photo, such as x.png",
         ),
     ],
 )
@@ -202,14 +229,28 @@ def test_boxes_in_fractions_of_the_image_are_refused_with_the_counts(coco: Path)
         load_coco(coco)
 
 
-@pytest.mark.parametrize("encoding", ["gb2312", "ISO-8859-1", "UTF-16", "utf-8-sig", "utf-16-le"])
+ENCODINGS = ["gb2312", "ISO-8859-1", "UTF-16", "utf-8-sig", "utf-16-le", "UTF-16 in bytes"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
 def test_an_xml_is_read_in_its_encoding(voc: Path, tmp_path: Path, encoding: str) -> None:
     text = (voc / "Annotations" / XML).read_text()
     name = "红" if encoding == "gb2312" else "pokémon"
     declared = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>\n'
     path = tmp_path / "a.xml"
-    path.write_bytes((declared + text.replace("<name>red", f"<name>{name}")).encode(encoding))
+    declared = declared.replace(" in bytes", "")
+    written = "utf-8" if "bytes" in encoding else encoding
+    path.write_bytes((declared + text.replace("<name>red", f"<name>{name}")).encode(written))
     assert read_xml(path).category() == name
+
+
+def test_no_encoding_takes_long(tmp_path: Path) -> None:
+    declared = b'<?xml version="1.0" encoding="PunyCode"?><annotation/>'
+    (tmp_path / "a.xml").write_bytes(declared + b"a" * 1_000_000 + b"-" + b"b" * 1_000_000)
+    began = time.process_time()
+    with pytest.raises(UnusableError, match="is cut off or not XML"):
+        read_xml(tmp_path / "a.xml")
+    assert time.process_time() - began < 5  # by that codec, many minutes
 
 
 def test_a_byte_order_mark_is_no_part_of_json_list_or_csv(disk: Path, tmp_path: Path) -> None:
@@ -219,15 +260,21 @@ def test_a_byte_order_mark_is_no_part_of_json_list_or_csv(disk: Path, tmp_path: 
         *root.glob("pascal/VOCdevkit/VOC2012/ImageSets/Main/*.txt"),
         root / "imagenet" / "LOC_val_solution.csv",
     ]
-    for path in marked:
-        path.write_text(path.read_text(), encoding="utf-8-sig")
-    imagenet = ImageNet(str(root / "imagenet"), "CLS-LOC", WNIDS, **wanted())
-    for dataset in (load_coco(root / "coco"), load_voc(root / "pascal"), imagenet):
-        assert not dataset.remarks.skipped
-        assert len(dataset.training("red")) == 4
-    utf16 = tmp_path / "utf16.json"
-    utf16.write_text(marked[0].read_text(encoding="utf-8-sig"), encoding="utf-16")
-    assert read_instances(utf16).images
+    texts = [path.read_text() for path in marked]
+    for encoding in ("utf-8-sig", "utf-16"):
+        for path, text in zip(marked, texts, strict=True):
+            path.write_text(text, encoding=encoding)
+        for dataset in (load_coco(root / "coco"), load_voc(root / "pascal"), load_imagenet(root)):
+            assert not dataset.remarks.skipped
+            assert len(dataset.training("red")) == 4
+    marked[-1].write_text(texts[-1].replace(",", ";"))  # as spreadsheets write where , is decimal
+    assert len(load_imagenet(root).held_out("red")) == 2
+    marked[-1].write_text("ImageId,PredictionString")
+    with pytest.raises(UserError, match=r"solution.csv: has no lines"):
+        load_imagenet(root)
+    marked[0].write_text('{"images": "ß"}', encoding="latin-1")
+    with pytest.raises(UserError, match="is not in UTF-8"):
+        read_instances(marked[0])
 
 
 def renamed(voc: Path, new: str) -> None:
@@ -252,7 +299,10 @@ def png(voc: Path, name: str, stated: str = "") -> None:
         (lambda voc: renamed(voc, "my photo 1"), "my photo 1", "my photo 1.jpg"),
         (lambda voc: None, "2008_000000.jpg", "2008_000000.jpg"),
         (lambda voc: None, "2008_000000  1", "2008_000000.jpg"),
+        (lambda voc: None, "/data/JPEGImages/2008_000000.jpg", "2008_000000.jpg"),
+        (lambda voc: None, r"JPEGImages\2008_000000.jpg", "2008_000000.jpg"),
         (lambda voc: png(voc, "2008_000000.png"), "2008_000000", "2008_000000.png"),
+        (lambda voc: png(voc, "2008_000000.BMP"), "2008_000000", "2008_000000.BMP"),
         (lambda voc: png(voc, "IMG 1.png", "IMG 1.png"), "2008_000000", "IMG 1.png"),
         (lambda voc: png(voc, "IMG.png", r"C:\x\IMG.png"), "2008_000000", "IMG.png"),
     ],
@@ -275,6 +325,71 @@ def test_annotations_of_windows_name_files_here(coco: Path) -> None:
     for image in (coco / "train2017").glob("*.jpg"):
         image.rename(image.parent / "sub" / image.name)
     assert len(load_coco(coco).training("red")) == 4
+
+
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        ('"file_name": "', '"file_name": "train2017/'),
+        ('"file_name": "', '"file_name": "http://images.cocodataset.org/train2017/'),
+        ('.jpg"', '.JPG"'),
+        ('"iscrowd": 0', '"iscrowd": "0"'),
+        ('"category_id": 1,', '"category_id": "1",'),
+        ('"image_id": 1,', '"image_id": 1.0,'),
+    ],
+)
+def test_layouts_are_read_as_exporters_write_them(coco: Path, written: str, instead: str) -> None:
+    before = [(each.id, each.boxes) for each in load_coco(coco).training("red")]
+    path = coco / "annotations" / "instances_train2017.json"
+    text = path.read_text()
+    assert written in text
+    path.write_text(text.replace(written, instead))
+    assert [(each.id, each.boxes) for each in load_coco(coco).training("red")] == before
+
+
+def test_two_categories_of_one_id_are_refused(coco: Path) -> None:
+    path = coco / "annotations" / "instances_train2017.json"
+    path.write_text(path.read_text().replace('"id": 2,\n      "name"', '"id": 1,\n      "name"'))
+    with pytest.raises(UserError, match="2 categories have the id 1"):
+        load_coco(coco)
+
+
+def test_an_object_of_no_image_is_listed_where_the_photos_are_a_folder(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", {"red": 3})
+    top = instances(["00.png", "01.png", "02.png"])
+    top["annotations"].append({**top["annotations"][0], "image_id": 77})
+    (skipped,) = with_boxes(tmp_path, top).remarks.skipped
+    assert skipped.reason == "there is no image with id 77"
+
+
+def test_boxes_of_crowds_alone_are_said_to_be_such(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", {"red": 3})
+    top = instances(["00.png", "01.png", "02.png"])
+    for each in top["annotations"]:
+        each["iscrowd"] = 1
+    with pytest.raises(UserError, match=r"no box of red is annotated, but of red \(crowd or diff"):
+        with_boxes(tmp_path, top)
+
+
+PLACES = (
+    "coco/annotations/instances_train2017.json",
+    "pascal/VOCdevkit/VOC2012/ImageSets/Main/train.txt",
+    f"pascal/VOCdevkit/VOC2012/Annotations/{XML}",
+)
+
+
+@pytest.mark.parametrize("file", PLACES)
+def test_a_pipe_among_annotations_is_not_waited_for(disk: Path, tmp_path: Path, file: str) -> None:
+    layout, load = LAYOUTS[file]
+    root = shutil.copytree(disk / layout, tmp_path / layout)
+    (tmp_path / file).unlink()
+    os.mkfifo(tmp_path / file)
+    if file.endswith(".xml"):
+        (skipped,) = load(root).remarks.skipped
+        assert skipped.reason.endswith("cannot be read (a pipe or a device)")
+    else:
+        with pytest.raises(UserError, match=r"cannot be read \(a pipe or a device\)"):
+            load(root)
 
 
 def test_a_category_that_no_annotation_has_is_refused_with_the_nearest(voc: Path) -> None:

@@ -1,6 +1,7 @@
 """A person's own photos become a dataset, and it is said what they are too few for."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,14 @@ def test_fewer_than_two_training_images_are_refused(tmp_path: Path) -> None:
         folder(root, TWO)
 
 
+def test_photos_in_a_folder_that_is_not_utf_8_are_said_to_be_renamed(tmp_path: Path) -> None:
+    photos(tmp_path, {"red": 3})
+    named = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
+    (tmp_path / "red").rename(named)
+    with pytest.raises(UserError, match=r"such as caf\\udce9/0\d.png: .* not UTF-8; rename it"):
+        folder(tmp_path, dict(concepts_in(tmp_path)))
+
+
 def test_a_single_folder_trains_with_all_it_has(tmp_path: Path) -> None:
     root = photos(tmp_path, {"red": 5}) / "red"
     dataset = folder(root, concepts_in(root))
@@ -116,7 +125,7 @@ def test_names_are_read_as_words() -> None:
     assert prompt_name("cat2") == prompt_name("cat_2") == "cat"
     assert prompt_name("2024") == "2024"
     assert prompt_name("30_cat") == prompt_name("10_cat_2") == "cat"
-    assert prompt_name("2_chairs 2") == "chairs"
+    assert prompt_name("2_chairs 2") == prompt_name("chairs-2") == "chairs"
 
 
 def test_concepts_of_one_name_are_not_told_apart_by_it(tmp_path: Path) -> None:
@@ -188,7 +197,7 @@ def test_an_image_without_a_box_is_skipped_where_others_have_some(tmp_path: Path
     add_proposals(path, boxes[1:])
     dataset = folder(root, TWO, boxes=str(path), allow_unverified=True)
     (skipped,) = dataset.remarks.skipped
-    assert (skipped.file, skipped.reason) == ("red/00.png", "no box of red is annotated")
+    assert (skipped.file, skipped.reason) == ("red/00.png", "boxes.json does not name it")
 
 
 def test_unverified_boxes_are_refused_unless_allowed(tmp_path: Path) -> None:
@@ -280,17 +289,27 @@ def test_an_image_is_what_pil_opens(tmp_path: Path, name: str) -> None:
 
 
 def test_what_is_left_out_is_counted_with_its_reason(tmp_path: Path) -> None:
-    root = photos(tmp_path, {"red": 5})
-    for name in ("._00.png", ".DS_Store", "notes.txt", "clip.mov"):
-        (root / "red" / name).touch()
-    noted = folder(root, {"red": "red"}).remarks.noted
-    assert noted[:2] == (
-        "red: left out 1 hidden, such as ._00.png",
-        "red: left out 2 without an image's suffix, such as clip.mov",
+    root = photos(tmp_path / "mine", {"red": 5})
+    thumbnails = ("red/@eaDir/00.png", "__MACOSX/red/._00.png", ".trash/red/00.png")
+    left = ("red/._00.png", *thumbnails, "red/.DS_Store", "red/clip.mpg", "mug.zip", "other/a.mov")
+    for name in left:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (root / "empty").mkdir()
+    dataset = folder(root, concepts_in(root))
+    assert dict(dataset.concepts) == {"red": "red"}
+    assert dataset.remarks.noted[:3] == (
+        "mine: left out 4 hidden, or in a system's folder, such as .trash/red/00.png",
+        "mine: left out 3 without an image's suffix, such as mug.zip",
+        "mine: left out 2 folders of no image, such as empty",
     )
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "clip.mov").touch()
-    noted = folder(root, {"red": "red"}).remarks.noted
-    assert noted[0] == "other: left out 1 without an image's suffix, such as clip.mov"
     with pytest.raises(UserError, match=r"no images here.* left out 1 without an image's suffix"):
-        concepts_in(tmp_path / "other")
+        concepts_in(root / "other")
+
+
+def test_a_concept_of_nothing_but_folders_is_taken_for_one_and_said_so(tmp_path: Path) -> None:
+    photos(tmp_path / "train", {"red": 3, "blue": 3})
+    dataset = folder(tmp_path, concepts_in(tmp_path))
+    assert counts(dataset, "train") == (6, 0)
+    said = "train: its images lie in 2 folders, such as blue, .* if they are several, set root to "
+    assert re.match(said + str(tmp_path / "train"), dataset.remarks.noted[0])

@@ -1,6 +1,7 @@
 """Whatever kind of image file a dataset holds is read as a viewer shows it, and boxes fit it."""
 
 import io
+import itertools
 import json
 import os
 import struct
@@ -279,6 +280,50 @@ def test_gray_pixels_are_converted_from_a_profile_of_gray_or_of_colours(tmp_path
     srgb[16:20] = b"GRAY"  # without a gray curve it cannot be used
     Image.new("L", (2, 2), 90).save(tmp_path / "b.png", icc_profile=bytes(srgb))
     assert read_image(tmp_path / "b.png").getpixel((0, 0)) == (90, 90, 90)
+
+
+def a_profile(space: bytes, pcs: bytes, tag: bytes, data: bytes) -> bytes:
+    """A whole ICC profile around one table of colours (ICC.1:2001-04)."""
+    d50 = struct.pack(">3i", 63190, 65536, 54061)
+    name = b"desc\0\0\0\0\0\0\0\5Some\0" + bytes(78)
+    tags = {b"desc": name, b"cprt": b"text\0\0\0\0-\0", b"wtpt": b"XYZ \0\0\0\0" + d50, tag: data}
+    start, table, body = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for key, each in tags.items():
+        table += struct.pack(">4sII", key, start + len(body), len(each))
+        body += each + bytes(-len(each) % 4)
+    head = struct.pack(">I4sI", start + len(body), b"lcms", 0x02400000) + b"prtr" + space + pcs
+    head += struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + d50
+    return head.ljust(128, b"\0") + table + body
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1.8])
+@pytest.mark.parametrize(("name", "mode"), [("a.jpg", "L"), ("a.png", "LA"), ("a.png", "I;16")])
+def test_gray_of_another_curve_becomes_that_of_srgb(
+    tmp_path: Path, name: str, mode: str, gamma: float
+) -> None:
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256))
+    image = Image.new("L", (4, 4), 90).convert(mode)
+    if mode == "I;16":
+        image = Image.fromarray(np.full((4, 4), 90 * 257, dtype=np.uint16))
+    image.save(tmp_path / name, icc_profile=a_profile(b"GRAY", b"XYZ ", b"kTRC", curve))
+    shown = 255 * (1.055 * ((90 / 255) ** gamma) ** (1 / 2.4) - 0.055)
+    assert read_image(tmp_path / name).getpixel((0, 0)) == pytest.approx((shown,) * 3, abs=1)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
+def test_inks_are_read_as_their_profile_prints_them(tmp_path: Path, name: str) -> None:
+    inks = list(itertools.product((0, 1), repeat=4))  # cyan, magenta, yellow, black: L*, a*, b*
+    prints = bytes(v for c, m, y, k in inks for v in (round(255 * (1 - k) * (1 - c / 2)), 128, 128))
+    same = bytes(range(256))
+    ones = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    table = b"mft1\0\0\0\0\4\3\2\0" + ones + same * 4 + prints + same * 3
+    profile = a_profile(b"CMYK", b"Lab ", b"A2B0", table)
+    Image.new("CMYK", (8, 8), (255, 0, 0, 0)).save(tmp_path / name, icc_profile=profile)
+    shown = 255 * (1.055 * ((50 + 16) / 116) ** (3 / 2.4) - 0.055)  # of L* = 50
+    assert read_image(tmp_path / name).getpixel((0, 0)) == pytest.approx((shown,) * 3, abs=3)
+    plain = read_image(tmp_path / name, use_profile=False)
+    assert plain.getpixel((0, 0)) == pytest.approx((0, 255, 255), abs=2)
+    assert examine(tmp_path / name).profile == "Some"
 
 
 def test_a_study_reads_colours_as_when_it_was_begun(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A manifest gives the same images, boxes and split again, or says which image is another."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,24 @@ def test_another_image_under_the_same_name_is_refused(root: Path, manifest: Path
     Image.new("RGB", (64, 48), "red").save(root / name)
     with pytest.raises(UserError, match=rf"{name} is not the image .*: its sha256 is .* name="):
         Coco(str(root), 2017, CONCEPTS, str(manifest), **wanted(3, 1))
+
+
+def test_a_renamed_image_is_refused_with_its_name_now(root: Path, manifest: Path) -> None:
+    image = root / read_manifest(manifest).images[0].file
+    image.rename(image.with_name("beach.jpg"))
+    with pytest.raises(UserError, match=r"no such file. It is called beach.jpg now. Put the image"):
+        Coco(str(root), 2017, CONCEPTS, str(manifest), **wanted(3, 1))
+
+
+def test_a_name_that_is_no_utf8_is_escaped_where_it_is_counted(tmp_path: Path) -> None:
+    root = photos(tmp_path / "photos", {"red": 3, "blue": 1})
+    for name in (b"red/\xe9.txt", b"blue/\xe9.png"):
+        Path(os.fsdecode(os.fsencode(root) + b"/" + name)).touch()
+    dataset = Folder(str(root), **wanted(concepts={"red": "red"}))
+    write_manifest(dataset.manifest, tmp_path / "manifest.json")
+    assert r"such as red/\udce9.txt" in read_manifest(tmp_path / "manifest.json").noted[0]
+    with pytest.raises(UserError, match=r"Skipped: 1, such as blue/.*is not UTF-8"):
+        Folder(str(root), **wanted(concepts={"blue": "blue"}))
 
 
 def change(path: Path, **values: Any) -> None:

@@ -13,7 +13,7 @@ from fabricated import MODELS, TWO_GENERATORS, study
 from made_up import made_up_activations, make_up, rows_of
 from vwtransfer import results
 from vwtransfer.errors import UserError
-from vwtransfer.report.figures import draw_results, figure_3, figure_6
+from vwtransfer.report.figures import draw_results, figure_3, figure_6, matrix
 from vwtransfer.report.figures.activations import activation_figures
 from vwtransfer.report.study_reader import read_study
 from vwtransfer.results import Record
@@ -236,6 +236,19 @@ def test_figures_of_one_transfer_do_not_outlive_those_of_two(tmp_path: Path) -> 
     draw_results(read_study(config.folder))
     names = {path.stem for path in (config.folder / "figures").glob("figure_3*")}
     assert names == {"figure_3-least_squares", "figure_3-ridge"}
+
+
+def test_a_matrix_shows_every_direction_of_many_models(tmp_path: Path) -> None:
+    models = {**MODELS, "tiny_sd_b": "generation"}
+    frame = study(words=3, models=models)
+    png, pdf = matrix(frame, tmp_path / "matrix", transfer="least_squares", world="tiny")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert "study demo; tiny models" in said(png)
+    assert "transferred by least_squares" in said(png)
+    lost = frame[(frame["source_model"] != "tiny_sd") | (frame["target_model"] != "tiny_owlv2")]
+    other, _ = matrix(lost, tmp_path / "other", transfer="least_squares")
+    white = (255, 255, 255)
+    assert coloured(other, white) > coloured(png, white)
 
 
 def test_two_models_of_one_task_stand_side_by_side(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
         {"transfer": "least_squares", "target_model": "tiny_sd"},
         {"target_task": "other"},
         {"metric": ""},
+        {"metric": "m" * 300},
     ],
     ids=str,
 )
@@ -147,6 +148,27 @@ def test_figures_that_link_elsewhere_are_not_written_through(copy: Path, tmp_pat
     with pytest.raises(UserError, match=r"would lie in .*elsewhere, outside of the study"):
         write_report(copy)
     assert [path.read_text() for path in elsewhere.iterdir()] == ["mine"]
+
+
+def test_a_link_to_itself_is_one_line(copy: Path) -> None:
+    (copy / "figures").symlink_to("figures")
+    with pytest.raises(UserError, match="a link leads to itself"):
+        write_report(copy)
+
+
+def test_a_name_in_a_saved_config_is_no_formula_in_a_figure(copy: Path) -> None:
+    path = copy / "config.yaml"
+    saved = yaml.safe_load(path.read_text())
+    saved["model"]["name"] = "${package:${evil.x}}"
+    path.write_text(yaml.safe_dump(saved, sort_keys=False))
+    assert write_report(copy).is_file()
+
+
+def test_a_table_that_is_none_of_results_is_left_out_and_said(copy: Path) -> None:
+    pd.DataFrame({"word": ["mipo"], "value": [1.0]}).to_parquet(copy / "results" / "b.parquet")
+    study = read_study(copy)
+    assert len(study.frame) == len(FRAME)
+    assert any("b.parquet (no table of results: it holds word" in line for line in study.remarks)
 
 
 @given(data_=st.data())

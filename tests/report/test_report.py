@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 
 from html_pages import Page, page_of, undrawn
-from made_up import made_up_activations, make_up
+from made_up import config_of, made_up_activations, make_up
 from vwtransfer.actions.run import _write_report
 from vwtransfer.analysis.part_files import write_part
 from vwtransfer.config.composition import compose
@@ -292,10 +292,11 @@ def test_what_action_figures_has_not_made_yet_is_said(whole: Path) -> None:
 
 def test_a_report_that_cannot_be_written_loses_no_run_and_is_said(copy: Path) -> None:
     (copy / "report.html").mkdir()
-    complaint = _write_report(copy, Console(quiet=True))
+    complaint = _write_report(config_of(copy), Console(quiet=True))
     assert "the report could not be written" in complaint
     assert "a folder is in its place" in complaint
-    assert _write_report(copy / "nowhere", Console(quiet=True)).endswith(f"outputs={copy}")
+    again = f"vwtransfer name={copy.name} outputs={copy.parent} action=report"
+    assert complaint.endswith(f"To try again: {again}")
 
 
 def test_where_nothing_is_measured_or_shown_nothing_is_lacking(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import time
 import weakref
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from drawn import Drawn, rectangle
 from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Example
+from vwtransfer.models import owlv2_pixels
 from vwtransfer.models.embedding_space import Prompts
 from vwtransfer.models.owlv2 import Owlv2, Regions, encode_images
 from vwtransfer.models.owlv2_pixels import on_grey, pixels_of
@@ -66,6 +68,32 @@ def test_the_pixels_are_the_librarys(detection: Owlv2, size: tuple[int, int]) ->
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
     reduced = max(size) > 64
     assert float((found - expected).abs().max()) <= (1e-5 if reduced else 0)
+
+
+def test_boxes_are_those_of_the_librarys_pixels(
+    detection: Owlv2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (300, 211, 3), dtype=np.uint8))
+    coarse = Image.fromarray(rng.integers(0, 256, (15, 20, 3), dtype=np.uint8)).resize((320, 240))
+    shown = Drawn().training("red")[0].load().resize((320, 240))
+    prompts = detection.text.encode_text(["a photo of a star", "a photo of a heart"])
+
+    def found() -> tuple[torch.Tensor, torch.Tensor]:
+        images = [noise, coarse, shown]
+        parts = [encode_images(detection.model, detection.processor, [each]) for each in images]
+        boxes_NMT4, scores_NMT = detection.detect(prompts, [Regions(**part) for part in parts])
+        return boxes_NMT4 / 320, scores_NMT
+
+    ours = found()
+
+    def librarys(processor: Any, image: Image.Image) -> torch.Tensor:
+        pixels: torch.Tensor = processor(on_grey(image), return_tensors="pt")["pixel_values"]
+        return pixels
+
+    monkeypatch.setattr(owlv2_pixels, "pixels_of", librarys)
+    for mine, theirs in zip(ours, found(), strict=True):
+        assert float((mine - theirs).abs().max()) < 1e-5  # of the image's side; of the score
 
 
 def test_a_photo_of_a_phone_is_reduced_soon(detection: Owlv2) -> None:

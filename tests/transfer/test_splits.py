@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from rich.console import Console
 
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
-from vwtransfer.datasets import Dataset, descriptions_of
+from vwtransfer.datasets import Dataset, descriptions_of, left_out_of
 from vwtransfer.errors import UserError
 from vwtransfer.leaderboard.splits import cells_of_split, dev_concepts
 from vwtransfer.models.embedding_space import EmbeddingSpace
@@ -183,3 +185,33 @@ def test_prompts_are_of_whole_words_and_the_same_every_time() -> None:
     assert {len(phrase) for phrase in found} == {1, 2, 3}
     assert not any({"big", "cat"} <= set(phrase) for phrase in found)
     assert found != calibration_prompts(support, 40, 3, ["big cat"], seed=1)
+
+
+def test_a_strict_prompt_shares_one_attribute_with_a_concept_at_most() -> None:
+    config = benchmark()
+    models = build(config, torch.device("cpu")).models
+    shared = support_of(models["tiny_owlv2"].text, models["tiny_clip"].text)
+    thing_of = {noun: set(astuple(thing)) for thing, noun in nouns().items()}
+    attribute = {s: {word} for word, others in SYNONYMS.items() for s in (word, *others)}
+    for dataset in opened(config):
+        concepts = [set(name.split()) for name in dataset.concepts.values()]
+
+        def most_shared(phrase: tuple[str, ...], concepts: list[set[str]] = concepts) -> int:
+            said = set().union(*(thing_of.get(w, attribute.get(w, set())) for w in phrase))
+            return max(len(said & concept) for concept in concepts)
+
+        excluded = left_out_of(dataset, "strict")
+        assert set(descriptions_of(dataset)) < set(excluded)
+        support = shared.without(excluded)
+        strict = calibration_prompts(support, 4000, 3, excluded)
+        assert max(map(most_shared, strict)) == 1
+        loose = calibration_prompts(shared, 4000, 3, descriptions_of(dataset))
+        assert sum(most_shared(phrase) == 2 for phrase in loose) > 1000
+        assert len(strict) > 1000
+
+
+def test_of_photos_a_strict_prompt_holds_no_two_words_of_a_name() -> None:
+    dataset = SimpleNamespace(concepts={"toy": "duck toy", "boot": "fancy red boot"})
+    assert left_out_of(dataset, "none") == []
+    strict = left_out_of(dataset, "strict")
+    assert strict == ["duck toy", "fancy boot", "fancy red", "fancy red boot", "red boot"]

@@ -1,6 +1,5 @@
 """action=apply: one word, used in one of the models: draws boxes, draws images, or ranks images."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,8 @@ from vwtransfer.models.suite import build
 from vwtransfer.progress import terminal
 from vwtransfer.tasks import Applied
 from vwtransfer.tasks.registry import tasks_of
+
+LONGEST_STEM = 50  # letters that an image is called by, as its picture
 
 
 def apply(config: Config) -> None:
@@ -59,14 +60,15 @@ def _images(config: Config, console: Console) -> list[Path]:
             read_image(path)  # refuses what is no image
             found.append(path)
             continue
-        skipped = []
+        readable, skipped = [], []
         for image in images_in(path):
             try:
                 examine(image)
-                found.append(image)
+                readable.append(image)
             except UnusableError as error:
                 skipped.append(f"skipped {image}: {error}")
-        if not set(found) & set(images_in(path)):
+        found += readable
+        if not readable:
             why = f" {len(skipped)} {skipped[0]}." if skipped else ""
             raise UserError(f"images={path}: there is no image in this folder.{why}")
         for line in (*skipped, *left_out(path)):
@@ -75,14 +77,14 @@ def _images(config: Config, console: Console) -> list[Path]:
 
 
 def _pictures(paths: Sequence[Path]) -> Mapping[str, Image.Image]:
-    """Images by their files' names, numbered where these are not enough to tell them apart."""
-    often = Counter(path.stem for path in paths)
-    return OnDemand(
-        {
-            path.name if often[path.stem] == 1 else f"{i}_{path.name}": partial(read_image, path)
-            for i, path in enumerate(paths, start=1)
-        }
-    )
+    """Images by their files' names, all numbered where these do not tell their pictures apart."""
+    stems = [path.stem[:LONGEST_STEM] for path in paths]
+    alike = len({stem.casefold() for stem in stems}) < len(stems)
+    makers = {}
+    for i, (stem, path) in enumerate(zip(stems, paths, strict=True), start=1):
+        name = f"{i}_{stem}" if alike else stem
+        makers[name + path.suffix] = partial(read_image, path)
+    return OnDemand(makers)
 
 
 def _show(applied: Applied, folder: Path, console: Console) -> None:

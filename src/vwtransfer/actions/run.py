@@ -4,7 +4,6 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.console import Console
 
@@ -104,26 +103,23 @@ def _conclude(study: Study, console: Console) -> str:
     study.tracker.conclude(frame)
     write_summary(frame, folder / "summary.txt", study.cells, remarks)
     print_summary(frame, console, study.cells, remarks)
-    complaint = _write_report(folder, console) if study.config.report else ""
+    complaint = _write_report(study.config, console) if study.config.report else ""
     _report_failures(study, failures, console)
     console.print(f"results, words and figures: {folder}", soft_wrap=True)
     return complaint
 
 
-def _write_report(folder: Path, console: Console) -> str:
+def _write_report(config: Config, console: Console) -> str:
     """Figures and the report; a fault in drawing them loses no result, and is returned."""
-    again = shlex.join(
-        ["vwtransfer", "action=report", f"name={folder.name}", f"outputs={folder.parent}"]
-    )
     from vwtransfer.report import write_report  # its libraries take seconds that no job needs
 
     try:
-        console.print(f"report: {write_report(folder)}", soft_wrap=True)
+        console.print(f"report: {write_report(config.folder)}", soft_wrap=True)
         return ""
     except Exception as error:
         return (
             f"the report could not be written ({type(error).__name__}: {error}); all results are "
-            f"saved. To try again: {again}"
+            f"saved. To try again: {config.command} action=report"
         )
 
 
@@ -161,8 +157,9 @@ def _report_failures(study: Study, failures: Sequence[Failure], console: Console
     first = failures[0]
     console.print(
         f"{len(failures)} of {len(study.cells)} words failed, such as {first.cell.key} "
-        f"at step {first.step}: {first.reason}. All are in {path}; to try them again, delete "
-        f"{study.config.folder / 'words'}/**/*.failed.json and run the same command.",
+        f"at step {first.step}: {first.reason}. All are in {path}. To try them again: find "
+        f"{shlex.quote(str(study.config.folder / 'words'))} -name '*.failed.json' -delete, and "
+        "run the same command.",
         style="red",
         soft_wrap=True,
     )

@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from vwtransfer import results
@@ -33,7 +33,8 @@ from vwtransfer.cluster.status_table import terminal
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.identity import differences, identity
 from vwtransfer.config.origin import Origin
-from vwtransfer.errors import UserError
+from vwtransfer.datasets.manifest import read_manifest
+from vwtransfer.errors import UserError, quoted
 from vwtransfer.evaluation.specs import EvalSpec
 from vwtransfer.files import write_atomically, write_text
 from vwtransfer.results import Record
@@ -120,17 +121,17 @@ def unpack(path: Path) -> list[Word]:
     """The words of a file that `pack` wrote.
 
     Raises:
-        UserError: it lacks something that is to be known of each word.
+        UserError: it is damaged, or lacks something that is to be known of each word.
     """
-    with safe_open(path, framework="pt") as file:
-        known = json.loads(file.metadata()["words"])
-        try:
+    try:
+        with safe_open(path, framework="pt") as file:
+            known = json.loads(file.metadata()["words"])
             return [_word(key, file.get_tensor(key), values) for key, values in known.items()]
-        except TypeError as error:
-            raise UserError(
-                f"{path}: was kept by another version of vwtransfer ({error}). Move it away, or "
-                "choose another name: name=..."
-            ) from error
+    except (SafetensorError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: is damaged, or was kept by another version of vwtransfer "
+            f"({quoted(error)}). Move it away, or choose another name: name=..."
+        ) from error
 
 
 def _pack_finished(config: Config) -> None:
@@ -194,8 +195,8 @@ def _are_of_its_images(config: Config, dataset: str) -> bool:
     own = config.folder / MANIFESTS / kept.name
     if not (kept.is_file() and own.is_file()):
         return True
-    chosen = [json.loads(path.read_text(encoding="utf-8"))["images"] for path in (kept, own)]
-    first, second = ([(i["concept"], i["split"], i["sha256"]) for i in each] for each in chosen)
+    chosen = (read_manifest(path).images for path in (kept, own))
+    first, second = ([(i.concept, i.split, i.sha256) for i in images] for images in chosen)
     return first == second
 
 
@@ -247,8 +248,14 @@ def _rows(folder: Path, now: Mapping[str, Any]) -> tuple[pd.DataFrame | None, li
     """All kept rows once, and in what the configs of those differ that are left out."""
     frames, other = [], []
     for path in _files(folder, ".parquet"):
-        table = pq.read_table(path, partitioning=None)
-        former = json.loads((table.schema.metadata or {}).get(b"identity", b"{}"))
+        try:
+            table = pq.read_table(path, partitioning=None)
+            former = json.loads((table.schema.metadata or {}).get(b"identity", b"{}"))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise UserError(
+                f"{path}: is damaged ({quoted(error)}). Restore it, or delete it: what it held is "
+                "measured again."
+            ) from error
         if found := differences(former, now):
             other += found
         else:

@@ -152,10 +152,12 @@ def owner_of(path: Path) -> Owner | None:
     A claim that the disk has damaged is UNKNOWN's, until it expires.
     """
     try:
+        if path.exists() and not path.is_file():  # a named pipe would be waited for
+            return UNKNOWN
         owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return UNKNOWN
     texts = (owner.host, owner.job or "", owner.since, owner.user, owner.cluster)
     whole = isinstance(owner.pid, int) and isinstance(owner.began, int | float)

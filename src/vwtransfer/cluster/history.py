@@ -86,7 +86,7 @@ def history(folder: Path, shard: Shard) -> list[Event]:
     for line in lines:
         try:
             found.append(Event(**json.loads(line)))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
     return found
 

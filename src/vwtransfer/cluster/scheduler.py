@@ -54,13 +54,16 @@ def is_here() -> bool:
 
 def queue(users: Iterable[str] = ()) -> list[Entry] | None:
     """Jobs of this user and others that wait or run, each task of an array on its own."""
-    whose = ",".join(sorted({current_user(), *users}))
-    text = _ask("squeue", "--noheader", "--array", "--user", whose, "--format", "%i|%T|%r|%N|%u|%j")
+    me = str(os.getuid())  # squeue calls all users without a name "nobody"
+    whose = ",".join(sorted({me, *users}))
+    form = "%i|%T|%r|%N|%U|%u|%j"
+    text = _ask("squeue", "--noheader", "--array", "--user", whose, "--format", form)
     if text is None:
         return None
     entries = []
     for line in text.splitlines():
-        job, state, reason, node, user, name = line.split("|", 5)
+        job, state, reason, node, number, user, name = line.split("|", 6)
+        user = current_user() if number == me else user
         entries.append(Entry(job, name, state, reason, node, user))
     return entries
 

@@ -23,6 +23,7 @@ from vwtransfer.cluster.survey import (
 )
 from vwtransfer.cluster.time_estimates import rate, time_estimates, total_hours
 from vwtransfer.config import Config, provenance
+from vwtransfer.config.models import SCHEMAS
 from vwtransfer.config.saved import read_config
 from vwtransfer.errors import UserError
 from vwtransfer.words.store import WordStore
@@ -34,8 +35,10 @@ def status(config: Config) -> None:
     """Prints how the study stands; with status.watch=true again and again until all is settled."""
     config = submitted(config)
     console = terminal()
-    with suppress(UserError):  # who may only look sees what is there
-        restore(config)
+    # a class that a stranger's config names would be imported
+    if {node["_target_"] for node in config.model.models.values()} <= SCHEMAS.keys():
+        with suppress(UserError):  # who may only look sees what is there
+            restore(config)
     if not config.status.watch:
         console.print(snapshot(config)[0], soft_wrap=True)
         return

@@ -78,12 +78,12 @@ class TransferConfig:
 
     Attributes:
         node: of the method, with its `name`.
-        exclude: what the support and the calibration prompts leave out: "description", all that
-            the concepts of the word's dataset are called, or "none".
+        exclude: what the support and the calibration prompts leave out; see
+            `datasets.left_out_of`.
     """
 
     node: Node
-    exclude: Literal["description", "none"]
+    exclude: Literal["description", "strict", "none"]
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ Where a key is a text, what was typed is quoted for it.
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,15 @@ from vwtransfer.errors import UserError
 _IN_QUOTES = r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes that are no text
 _LISTED = re.compile(rf"{_IN_QUOTES}|[^\]\[,]+")
+FREE = ("cluster.additional_parameters", "cluster.seconds_per_word")  # mappings of any key
+_UNTYPED = {
+    "concept": tuple[str, ...],
+    "anchor": tuple[str, ...],
+    "delta": tuple[float, ...],
+    "transfer.name": str,
+    "transfer.folder": Path,
+}
+"""Keys of conf/ that no schema has under this name."""
 _MAPPED = re.compile(rf"{_IN_QUOTES}|[^\]\[,{{}}:]+")
 
 
@@ -51,9 +60,9 @@ def _as_typed(argument: str, groups: Path) -> str:
     key, equal, value = argument.partition("=")
     if not equal or key.startswith(("-", "~")):
         return argument
-    is_group = bool(re.fullmatch(r"[a-z_/]+", key)) and (groups / key).is_dir()
+    is_group = _is_group(key, groups)
     if is_group and value == "null":
-        return f"~{key}"
+        return f"~{key.lstrip('+')}"
     if not (is_group or is_text(key.lstrip("+"))) or ("(" in value and _reads(argument)):
         return argument
     readable = value if _reads(argument) else _quoted_where_needed(value)
@@ -64,26 +73,57 @@ def _as_typed(argument: str, groups: Path) -> str:
     )
 
 
+def _is_group(key: str, groups: Path) -> bool:
+    bare = key.lstrip("+")
+    return bool(re.fullmatch(r"[a-z_/]+", bare)) and (groups / bare).is_dir()
+
+
 def remedy(argument: str) -> str:
     """What is wrong with an argument that Hydra's parser refuses, and what to type instead."""
     key, equal, value = argument.partition("=")
     if not equal:
         return f"{argument}: must be KEY=VALUE; see vwtransfer --help."
+    if key != key.strip():
+        return f"{argument.strip()}: must be KEY=VALUE, without blanks beside the key."
     if not _reads(f"{key}=x"):
         return (
             f"{argument}: the command line takes no such key. If it is one, put it into a YAML "
             "file: --config-dir, or conf/local/default.yaml."
         )
-    instead = f"{key}={_quoted_where_needed(value)}"
+    free = key.rpartition(".")[0] in FREE
+    instead = f"{'+' * free}{key}={_quoted_where_needed(value)}"
     if _reads(instead):
-        return (
-            f"{argument}: cannot be read like this. If all letters are meant as they stand, type "
-            f"{shlex.quote(instead)}."
-        )
+        return f"{argument}: cannot be read like this. {_as_it_stands(instead)}"
+    wrong = f"{argument}: cannot be read. Is each bracket and quote closed?"
+    if is_text(key.lstrip("+")):
+        return f"{wrong} {_as_it_stands(_as_text(key, value))}"
     return (
-        f"{argument}: cannot be read. Is each bracket and quote closed? What the command line "
-        "cannot spell goes into a YAML file: --config-dir, or conf/local/default.yaml."
+        f"{wrong} What the command line cannot spell goes into a YAML file: --config-dir, or "
+        "conf/local/default.yaml."
     )
+
+
+def several(argument: str, groups: Path) -> str:
+    """What is said of an argument that Hydra takes for a sweep where none was asked for."""
+    key, _, value = argument.partition("=")
+    is_group, bare = _is_group(key, groups), key.lstrip("+")
+    ways = [f"{argument}: is read as several values."]
+    if is_group or not value.startswith("glob("):
+        ways.append("For a job with each, begin with -m.")
+    if "(" not in value and (is_group or bare in _keys(_is_list)):
+        ways.append(f"For a list, type {shlex.quote(f'{key}=[{value}]')}.")
+    if is_text(bare):
+        ways.append(_as_it_stands(_as_text(key, value)))
+    return " ".join(ways)
+
+
+def _as_text(key: str, value: str) -> str:
+    in_list = key.lstrip("+") in _keys(_is_list)
+    return f"{key}=[{_quoted(value)}]" if in_list else f"{key}={_quoted(value)}"
+
+
+def _as_it_stands(instead: str) -> str:
+    return f"If all letters are meant as they stand, type {shlex.quote(instead)}."
 
 
 def not_utf8(text: str) -> str:
@@ -96,23 +136,30 @@ def not_utf8(text: str) -> str:
 def is_text(key: str) -> bool:
     """Whether a key's value is a text, a path, or a list of them."""
     group, _, rest = key.partition(".")
-    return key in _texts() or f"{group}.*.{rest.partition('.')[2]}" in _texts()
+    texts = _keys(_holds_text)
+    return key in texts or f"{group}.*.{rest.partition('.')[2]}" in texts
 
 
 @cache
-def _texts() -> frozenset[str]:
-    found = {"concept", "anchor", "transfer.name", "transfer.folder", *_texts_in(Config)}
+def _keys(fits: Callable[[Any], bool]) -> frozenset[str]:
+    """The keys whose values are of a kind; of models and datasets with * for the name."""
+    found = {key for key, hint in _UNTYPED.items() if fits(hint)} | {*_keys_in(Config, fits)}
     for group, schemas in (("model", MODELS), ("dataset", DATASETS)):
-        found |= {f"{group}.*.{name}" for each in schemas.values() for name in _texts_in(each)}
+        each_key = (name for each in schemas.values() for name in _keys_in(each, fits))
+        found |= {f"{group}.*.{name}" for name in each_key}
     return frozenset(found)
 
 
-def _texts_in(schema: type, inside: str = "") -> Iterator[str]:
+def _keys_in(schema: type, fits: Callable[[Any], bool], inside: str = "") -> Iterator[str]:
     for name, hint in get_type_hints(schema).items():
         if is_dataclass(hint):
-            yield from _texts_in(hint, f"{inside}{name}.")  # type: ignore[arg-type]
-        elif _holds_text(hint):
+            yield from _keys_in(hint, fits, f"{inside}{name}.")  # type: ignore[arg-type]
+        elif fits(hint):
             yield f"{inside}{name}"
+
+
+def _is_list(hint: Any) -> bool:
+    return get_origin(hint) is tuple
 
 
 def _holds_text(hint: Any) -> bool:
@@ -143,7 +190,7 @@ def _quoted_where_needed(value: str) -> str:
 def _quoted_number(match: re.Match[str]) -> str:
     """What Hydra would take for a number or a truth value, quoted."""
     text = match[0].strip()
-    read = _parser().parse_rule(text, "element") if _reads(f"x={text}") else text
+    read = _parser().parse_rule(text, "element") if text and _reads(f"x={text}") else text
     return _quoted(text) if isinstance(read, int | float) else match[0]
 
 

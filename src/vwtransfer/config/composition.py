@@ -1,7 +1,6 @@
 """Where conf/ is, and how it is put together outside the entry point."""
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vwtransfer.config import Config
 from vwtransfer.config.command_line import as_typed
+from vwtransfer.config.own_modules import use_own_modules
 from vwtransfer.config.photo_folders import anchors_for, concepts_in
 from vwtransfer.config.schema import convert
 from vwtransfer.config.validation import checked, validated
@@ -65,30 +65,28 @@ def _dataset_named(name: Any) -> DictConfig | None:
     Raises:
         UserError: there is neither a folder nor a dataset of this name.
     """
-    if name is None or Path(_expanded(convert(str, name, "negatives"))).is_dir():
+    if name is None or Path(_expanded(convert(str, name, "dataset.folder.negatives"))).is_dir():
         return None
     files = {path.stem: path for path in (config_folder() / "dataset").glob("*.yaml")}
     del files["folder"]
     if name not in files:
-        raise UserError(f"negatives={name}: neither a folder nor a dataset. {nearest(name, files)}")
+        raise UserError(
+            f"dataset.folder.negatives={name}: neither a folder nor a dataset. "
+            f"{nearest(name, files)}"
+        )
     node = OmegaConf.load(files[name])
     assert isinstance(node, DictConfig)
     return node
 
 
 def prepare() -> None:
-    """What composing needs: the resolvers, and a person's own modules from where they stand.
-
-    The current folder comes last on the path: a file there never takes a library's place.
-    """
+    """Registers the resolvers that composing needs."""
     OmegaConf.register_new_resolver("package", package_folder, replace=True)
     OmegaConf.register_new_resolver("concepts_in", _concepts_in, replace=True)
     OmegaConf.register_new_resolver("expanded", _expanded, replace=True)
     OmegaConf.register_new_resolver("variable", _variable, replace=True)
     OmegaConf.register_new_resolver("anchors_for", _anchors_for, replace=True)
     OmegaConf.register_new_resolver("dataset_named", _dataset_named, replace=True)
-    if str(Path.cwd()) not in sys.path and "" not in sys.path:
-        sys.path.append(str(Path.cwd()))
 
 
 def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Config:
@@ -120,5 +118,7 @@ def plain(config: Config) -> dict[str, Any]:
 
 
 def from_plain(values: Mapping[str, Any]) -> Config:
-    """The config that `plain` was made of."""
-    return checked(values)
+    """The config that `plain` was made of, with what its classes are imported from."""
+    config = checked(values)
+    use_own_modules(config)
+    return config

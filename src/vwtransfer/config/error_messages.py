@@ -16,17 +16,22 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vwtransfer import files
-from vwtransfer.config.command_line import not_utf8, remedy
+from vwtransfer.config.command_line import FREE, not_utf8, remedy, several
 from vwtransfer.config.composition import composed, config_folder
 from vwtransfer.config.renamed import new_choice, new_key
 from vwtransfer.errors import UserError, nearest
 
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<key>[^']+)'")
-_UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '(?P<group>.+)/(?P<choice>[^/']*)'")
+_UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '(.+/.*)'")
+_SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '\+*([^=]+)=")
+_MISFIT = re.compile(r"Error merging override (.*)")
+_PLAIN = {"DictConfig": "a mapping", "ListConfig": "a list", "primitive container": "a value"}
 _TWICE = re.compile(r"Multiple values for (\S+)\.|An item is already at '(.+)'")
-_NO_NAME = "a group takes the name of a choice, or a list of them; in a sweep it cannot be null."
+_NO_NAME = (
+    "a group takes the name of a choice, or a list of them; null cannot be one of a sweep's, but "
+    "is started by itself."
+)
 _COMPOSING = ("hydra", "omegaconf", "antlr4", "yaml")
-_FREE = ("cluster.additional_parameters", "cluster.seconds_per_word")  # mappings of any key
 
 
 class Refused(BaseException):
@@ -68,13 +73,17 @@ def _explained_by_hydra(error: BaseException, arguments: list[str]) -> str | Non
         if unknown := _UNKNOWN_KEY.search(str(error)):
             return _line(_unknown_key(unknown["key"], arguments))
         if unknown := _UNKNOWN_CHOICE.search(str(error)):
-            return _line(_unknown_choice(unknown["group"], unknown["choice"], error, arguments))
+            return _line(_unknown_choice(*_group_and_choice(unknown[1]), error, arguments))
         if twice := _TWICE.search(str(error)):
             key = twice[1] or twice[2]
             return f"+{key}: {key} is there already; write it without '+', as {key}=VALUE."
+        if found := _SEVERAL.search(str(error)):
+            typed = [each for each in arguments if each.lstrip("+").partition("=")[0] == found[1]]
+            return _line(several(typed[-1], config_folder()))
         return _with_cause(error)
     if str(error).startswith("Config group override must be"):
-        return _NO_NAME
+        nulls = [each for each in arguments if re.search(r"[=,]null(,|$)", each)]
+        return ": ".join([*nulls[:1], _NO_NAME])
     return _line(str(error)) if _of_composing(error) else None
 
 
@@ -103,6 +112,11 @@ def _with_cause(error: BaseException) -> str:
         where = f"{error.full_key}: " if error.full_key else ""
         return _line(where + str(error).splitlines()[0])
     cause = error.__cause__
+    if (misfit := _MISFIT.search(str(error))) and cause is not None:
+        why = str(cause).splitlines()[0]
+        for name, plain in _PLAIN.items():
+            why = why.replace(name, plain)
+        return _line(f"{misfit[1]}: does not fit what is there ({why}).")
     text = str(error) if cause is None or str(cause) in str(error) else f"{error} ({cause})"
     return _line(re.sub(r"\bset env var HYDRA_FULL_ERROR=1 .*", "", text))
 
@@ -115,9 +129,6 @@ def _of_composing(error: BaseException) -> bool:
 
 
 def _unknown_choice(group: str, choice: str, error: BaseException, arguments: list[str]) -> str:
-    for argument in arguments:  # a choice may hold slashes
-        if argument.replace("=", "/", 1) == f"{group}/{choice}":
-            group, _, choice = argument.partition("=")
     if new := new_choice(group, choice):
         return f"{group}={choice}: is called {new} now."
     if group == "dataset" and ("/" in choice or (choice and Path(choice).is_dir())):
@@ -130,6 +141,15 @@ def _unknown_choice(group: str, choice: str, error: BaseException, arguments: li
     return f"{group}={choice}: no such choice. {nearest(choice, sorted(options))}"
 
 
+def _group_and_choice(both: str) -> tuple[str, str]:
+    """The two of `dataset/tiny` or, as a choice may hold slashes, `dataset//a/folder`."""
+    folder = config_folder()
+    groups = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("*/*.yaml")}
+    known = [group for group in groups if both.startswith(f"{group}/")]
+    group = max(known, key=len) if known else both.rpartition("/")[0]
+    return group, both[len(group) + 1 :]
+
+
 def _options(error: BaseException) -> Sequence[str]:
     return (error.options or ()) if isinstance(error, MissingConfigException) else ()
 
@@ -137,10 +157,12 @@ def _options(error: BaseException) -> Sequence[str]:
 def _unknown_key(key: str, arguments: list[str]) -> str:
     """The nearest keys are looked for in the config that the other overrides make."""
     if new := new_key(key):
-        return f"{key}: is called {'+' * (new.rpartition('.')[0] in _FREE)}{new} now."
+        return f"{key}: is called {'+' * (new.rpartition('.')[0] in FREE)}{new} now."
     valid = _keys_of_config([a for a in arguments if a.lstrip("+~").split("=")[0] != key])
     parent, _, last = key.rpartition(".")
-    if parent in _FREE:
+    if parent in FREE:
+        return f"{key}: is not there yet; add it with '+', as in +{key}=VALUE."
+    if "@" in key:
         return f"{key}: is not there yet; add it with '+', as in +{key}=VALUE."
     if key in valid:
         return f"{key}: takes the name of a choice, or a list of them."

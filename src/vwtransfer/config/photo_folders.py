@@ -10,21 +10,30 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from vwtransfer.errors import UserError
+
+_SYSTEMS = ("@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX")
+"""Folders that systems add: thumbnails, and what was deleted."""
 
 
 @cache
 def suffixes() -> frozenset[str]:
     """Of the names of images: what PIL opens, by its list or in a build that can.
 
-    PostScript is none of them: to open it is to run it.
+    PostScript is none of them: to open it is to run it. Nor are videos, and what PIL only knows
+    the name of.
     """
-    opened = {
-        suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN
-    }
-    return frozenset(opened - {".eps", ".ps"} | {".mpo", ".heic", ".heif", ".hif", ".avif"})
+    known = Image.registered_extensions().items()
+    opened = {suffix for suffix, kind in known if kind in Image.OPEN and not _is_stub(kind)}
+    no_images = {".eps", ".ps", ".mpg", ".mpeg"}
+    return frozenset(opened - no_images | {".mpo", ".heic", ".heif", ".hif", ".avif"})
+
+
+def _is_stub(kind: str) -> bool:
+    reader = Image.OPEN[kind][0]
+    return isinstance(reader, type) and issubclass(reader, ImageFile.StubImageFile)
 
 
 def concepts_in(root: Path) -> dict[str, str]:
@@ -93,7 +102,7 @@ def prompt_name(folder: str) -> str:
     """
     words = " ".join(folder.replace("_", " ").split())
     named = re.sub(r"^\d+_+(?=[^\W\d])", "", folder).replace("_", " ")
-    return re.sub(r"\s*\d+$", "", " ".join(named.split())) or words
+    return re.sub(r"[\s-]*\d+$", "", " ".join(named.split())) or words
 
 
 def image_folders(root: Path, only: Collection[str] | None = None) -> dict[str, Path]:
@@ -122,12 +131,12 @@ def image_folders(root: Path, only: Collection[str] | None = None) -> dict[str, 
 
 
 def inner_folders(root: Path) -> list[Path]:
-    """The folders in it that are not hidden, sorted.
+    """The folders in it that are neither hidden nor a system's, sorted.
 
     Raises:
         UserError: it cannot be read.
     """
-    return [path for path in entries(root) if path.is_dir() and path.name[0] != "."]
+    return [path for path in entries(root) if path.is_dir() and not _is_hidden(path, root)]
 
 
 def entries(folder: Path) -> list[Path]:
@@ -164,9 +173,10 @@ def left_out(folder: Path) -> list[str]:
             hidden += [path] if path.suffix.lower() in suffixes() else []
         elif path.suffix.lower() not in suffixes():
             others.append(path)
+    reasons = {"hidden, or in a system's folder": hidden, "without an image's suffix": others}
     return [
-        f"{folder.name}: left out {len(found)} {reason}, such as {min(found).name}"
-        for found, reason in ((hidden, "hidden"), (others, "without an image's suffix"))
+        f"{folder.name}: left out {len(found)} {reason}, such as {min(found).relative_to(folder)}"
+        for reason, found in reasons.items()
         if found
     ]
 
@@ -178,7 +188,8 @@ def _images(folder: Path) -> Iterator[Path]:
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part[0] == "." for part in path.relative_to(folder).parts)
+    parts = path.relative_to(folder).parts
+    return any(part[0] == "." or part in _SYSTEMS for part in parts)
 
 
 def _files(folder: Path) -> Iterator[Path]:

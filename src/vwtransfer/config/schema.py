@@ -1,6 +1,7 @@
 """Plain values into typed dataclasses; the first that does not fit is refused by its key."""
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,12 @@ def _text(value: Any, key: str) -> str:
         raise UserError(
             f"{key}={value}: must be a text, not a number or truth value. Put it into quotes, as "
             f'in {key}: "..." in a YAML file.'
+        )
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        instead = shlex.quote(f'{key}="[{value[0]}]"')
+        raise UserError(
+            f"{key}=[{value[0]}]: must be a text, not a list. If the brackets are part of it, type "
+            f"{instead}."
         )
     if not isinstance(value, str):
         raise UserError(f"{key}={_shown(value)}: must be a text.")

@@ -3,8 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +30,7 @@ from vwtransfer.config import (
 from vwtransfer.config.datasets import SCHEMAS as DATASETS
 from vwtransfer.config.models import SCHEMAS as MODELS
 from vwtransfer.config.models import TASKS, Count, Node, Training
+from vwtransfer.config.own_modules import found_module, use_own_modules
 from vwtransfer.config.schema import Bounds, build, convert, unknown_key
 from vwtransfer.config.task_values import with_task_values
 from vwtransfer.errors import UserError, nearest
@@ -55,22 +55,25 @@ _KEYS = (
     *("cluster", "submit", "status", "archive"),
 )
 _SUITE = ("name", "judge", "safety")  # what a suite has beside its models
+_CHOOSE = {key: f" Choose one with {key}=NAME." for key in ("cluster", "wandb")}
 _HOME = re.compile(r"~[\w.-]*(/|$)")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 def validated(composed: DictConfig) -> Config:
-    """The typed config of a composed one.
+    """The typed config of a composed one, whose classes can be imported from now on.
 
     Raises:
         UserError: names the first key that is unknown or missing, has the wrong type, or asks for
             something impossible, with its value and the nearest valid ones.
     """
-    return checked(_plain(composed))
+    config = checked(_plain(composed))
+    use_own_modules(config)
+    return config
 
 
 def checked(values: Mapping[str, Any]) -> Config:
-    """The typed config of plain values, as a study keeps them: nothing in them is resolved.
+    """The typed config of plain values, as a study keeps them: nothing is resolved or imported.
 
     Raises:
         UserError: as `validated`.
@@ -80,7 +83,7 @@ def checked(values: Mapping[str, Any]) -> Config:
             raise unknown_key(key, _KEYS)
     for key in _KEYS:
         if key not in values:
-            raise UserError(f"{key}: is missing.")
+            raise UserError(f"{key}: is missing.{_CHOOSE.get(key, '')}")
     model = _model(values["model"])
     datasets = _datasets(values["dataset"])
     tasks = selection.tasks(values["task"], model.tasks)
@@ -185,7 +188,7 @@ def _model(value: Any) -> ModelConfig:
         raise UserError(f"model={value}: must have the keys {', '.join(_SUITE)} and the models.")
     for name in _SUITE:
         if name not in value:
-            raise UserError(f"model.{name}: is missing.")
+            raise UserError(f"model.{name}: is missing. Choose a suite with model=NAME.")
     parts = {str(k): v for k, v in value.items() if k not in _SUITE}
     for name, node in parts.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
@@ -245,7 +248,7 @@ def _check_target(target: Any, key: str) -> None:
     if not isinstance(target, str) or "." not in target:
         raise UserError(f"{key}={target}: must be a class as package.module.Class.")
     *modules, _ = target.split(".")
-    spec: ModuleSpec | None = find_spec(modules[0]) if modules[0] else None
+    spec = found_module(modules[0]) if modules[0] else None
     found = ""
     for name in modules:
         found = f"{found}.{name}".lstrip(".")
@@ -314,8 +317,11 @@ def _transfer(value: Any, key: str) -> Node:
 
 
 def _transfer_config(value: Any) -> TransferConfig:
-    if not isinstance(value, Mapping):
-        raise UserError(f"transfer={value}: must be a mapping with a _target_.")
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        raise UserError(
+            "transfer: none is chosen; choose with transfer=NAME. (Where direction=none, it is not "
+            "used.)"
+        )
     node = {str(name): each for name, each in value.items() if name != "exclude"}
     exclude = {"node": _transfer(node, "transfer"), "exclude": value.get("exclude", "description")}
     return build(TransferConfig, exclude, "transfer")

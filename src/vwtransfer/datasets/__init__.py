@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Protocol
 
 from PIL import Image
@@ -39,7 +40,8 @@ class Dataset(Protocol):
     """Images of ten concepts (the paper's section 4.1 and appendix D).
 
     A dataset whose images may leave something to say also has `remarks` (see `notes_of`), and one
-    whose concepts go by more than their names has `descriptions` (see `descriptions_of`).
+    whose concepts go by more than their names has `descriptions` and `near_descriptions` (see
+    `descriptions_of`, `left_out_of`).
     """
 
     @property
@@ -89,6 +91,26 @@ def descriptions_of(dataset: Dataset) -> list[str]:
     """All that the concepts are called: the dataset's `descriptions`, or its concepts' names."""
     found = getattr(dataset, "descriptions", None)
     return list(dataset.concepts.values()) if found is None else list(found)
+
+
+def left_out_of(dataset: Dataset, exclude: str) -> list[str]:
+    """What neither support nor prompts of a transfer may spell out.
+
+    Args:
+        dataset: whose words are carried.
+        exclude: "none": nothing; "description": all that its concepts are called; "strict": also
+            what comes near to that, so that no prompt shares more than one attribute with a
+            concept: the dataset's `near_descriptions`, or any two words of a description.
+    """
+    if exclude == "none":
+        return []
+    whole = descriptions_of(dataset)
+    if exclude == "description":
+        return whole
+    found = getattr(dataset, "near_descriptions", None)
+    if found is None:
+        found = [" ".join(two) for each in whole for two in combinations(each.split(), 2)]
+    return sorted({*whole, *found})
 
 
 def notes_of(dataset: Dataset) -> DatasetNotes:

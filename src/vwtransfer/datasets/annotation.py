@@ -43,12 +43,14 @@ class Annotation:
         objects: those with a box.
         boxless: those without a usable one, each with the reason.
         file: the image's name, if stated.
+        lacking: why there is none of the image, if that is so.
     """
 
     size: Size | None
     objects: tuple[Object, ...]
     boxless: tuple[tuple[Object, str], ...] = ()
     file: str | None = None
+    lacking: str | None = None
 
     def category(self) -> str | None:
         """What the image shows: the category of its largest box; without any, of an object."""

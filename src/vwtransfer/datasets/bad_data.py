@@ -10,14 +10,19 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was left out, and why; what is no UTF-8 is escaped."""
+    """A file that was left out, and why; both are `escaped`."""
 
     file: str
     reason: str
 
     def __post_init__(self) -> None:
-        for name, text in (("file", self.file), ("reason", self.reason)):
-            object.__setattr__(self, name, text.encode(errors="backslashreplace").decode())
+        object.__setattr__(self, "file", escaped(self.file))
+        object.__setattr__(self, "reason", escaped(self.reason))
+
+
+def escaped(text: str) -> str:
+    """Text with a file's name in it, as it can be written: what is no UTF-8 is escaped."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def path_inside(root: Path, file: str) -> Path:
@@ -33,6 +38,14 @@ def path_inside(root: Path, file: str) -> Path:
     if not parts or outside or "\0" in file:
         raise UnusableError("the path leaves the dataset's folder")
     return root / file
+
+
+def is_inside(root: Path, file: str) -> bool:
+    """Whether `file`, as an annotation names it, is a file in the dataset's folder."""
+    try:
+        return path_inside(root, file).is_file()
+    except (OSError, UnusableError):
+        return False
 
 
 def _is_utf8(text: str) -> bool:

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vwtransfer.config.photo_folders import images_in
 from vwtransfer.datasets.annotation import Candidates, by_category, labels_of
+from vwtransfer.datasets.bad_data import is_inside
 from vwtransfer.datasets.coco_json import Instances, read_instances
+from vwtransfer.datasets.matching import photos_named
 from vwtransfer.datasets.photos import ImageFileDataset
 from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.errors import UserError, nearest
@@ -65,8 +68,10 @@ def _candidates(
 def _instances(folder: Path, split: str) -> Instances:
     """The split's instances, by path in the dataset's folder."""
     found = read_instances(folder / "annotations" / f"instances_{split}.json")
-    images = {
-        f"{split}/{name}".replace("\\", "/"): annotation
-        for name, annotation in found.images.items()
-    }
+    names = {name: f"{split}/{name}".replace("\\", "/") for name in found.images}
+    first = next(iter(names.values()), None)
+    if first and not is_inside(folder, first):  # all are as an exporter spelled them
+        files = [path.relative_to(folder).as_posix() for path in images_in(folder / split)]
+        names |= {name: file for file, name in photos_named(names, files).items()}
+    images = {names[name]: annotation for name, annotation in found.images.items()}
     return Instances(images, found.categories, found.skipped)

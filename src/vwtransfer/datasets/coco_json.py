@@ -11,6 +11,9 @@ from vwtransfer.datasets.annotation import Annotation, Object, annotation
 from vwtransfer.datasets.bad_data import Skipped
 from vwtransfer.datasets.boxes import NO_BOX, Size, from_width
 from vwtransfer.errors import UserError
+from vwtransfer.files import read_regular
+
+LARGEST_FILE = 1 << 33  # bytes
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,13 @@ def read_instances(path: Path) -> Instances:
     for part in ("images", "annotations", "categories"):
         if not isinstance(top.get(part), list):
             raise UserError(f"{path}: has no list of {part}; it is not in COCO's instances format.")
-    names = dict(_fields(each, path, "categories", "id", "name") for each in top["categories"])
-    files = dict(_fields(each, path, "images", "id", "file_name") for each in top["images"])
-    _refuse_twice([each["id"] for each in top["images"]], path, "id")
-    _refuse_twice([each["file_name"] for each in top["images"]], path, "file_name")
-    sizes = {each["id"]: _size(each) for each in top["images"]}
-    objects: dict[Any, list[Object]] = {number: [] for number in files}
+    categories = [_fields(each, path, "categories", "id", "name") for each in top["categories"]]
+    files = [_fields(each, path, "images", "id", "file_name") for each in top["images"]]
+    _refuse_twice([number for number, _ in categories], path, "categories", "id")
+    _refuse_twice([number for number, _ in files], path, "images", "id")
+    _refuse_twice([name for _, name in files], path, "images", "file_name")
+    names = dict(categories)
+    objects: dict[str, list[Object]] = {number: [] for number, _ in files}
     skipped = []
     for each in top["annotations"]:
         image, category = _fields(each, path, "annotations", "image_id", "category_id")
@@ -53,21 +57,26 @@ def read_instances(path: Path) -> Instances:
         elif category not in names:
             raise UserError(f"{path}: there is no category with id {category}.")
         else:
-            objects[image].append(_object(each, str(names[category])))
-    images = {str(files[n]): annotation(sizes[n], found) for n, found in objects.items()}
-    return Instances(images, tuple(map(str, names.values())), tuple(skipped))
+            objects[image].append(_object(each, names[category]))
+    images = {
+        name: annotation(_size(each), objects[number])
+        for each, (number, name) in zip(top["images"], files, strict=True)
+    }
+    return Instances(images, tuple(names.values()), tuple(skipped))
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            encoding = json.detect_encoding(file.read(4))
-        with path.open(encoding=encoding) as file:
-            top = json.load(file, object_hook=_without_segmentation)
+        data = read_regular(path, LARGEST_FILE)
+        text = data.decode(json.detect_encoding(data))
+        del data  # of half a gigabyte
+        top = json.loads(text, object_hook=_without_segmentation)
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file.") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not in UTF-8 ({error.reason}); save it so.") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is cut off or not JSON ({error}).") from error
     if not isinstance(top, dict):
@@ -81,20 +90,21 @@ def _without_segmentation(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _fields(entry: Any, path: Path, part: str, *names: str) -> tuple[Any, Any]:
-    first, second = names
-    try:
-        hash(entry[first])
-        hash(entry[second])
-        return entry[first], entry[second]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: an entry of {part} lacks {first} or {second}.") from error
+def _fields(entry: Any, path: Path, part: str, first: str, second: str) -> tuple[str, str]:
+    """Two of an entry's values, as texts: exporters write one id as 7, as "7" and as 7.0."""
+    if not isinstance(entry, dict) or entry.get(first) is None or entry.get(second) is None:
+        raise UserError(f"{path}: an entry of {part} lacks {first} or {second}.")
+    one, other = (
+        str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        for value in (entry[first], entry[second])
+    )
+    return one, other
 
 
-def _refuse_twice(values: list[Any], path: Path, key: str) -> None:
+def _refuse_twice(values: list[str], path: Path, part: str, key: str) -> None:
     value, times = Counter(values).most_common(1)[0] if values else (None, 0)
     if times > 1:
-        raise UserError(f"{path}: {times} images have the {key} {value}.")
+        raise UserError(f"{path}: {times} {part} have the {key} {value}.")
 
 
 def _size(image: Mapping[str, Any]) -> Size | None:
@@ -110,4 +120,5 @@ def _object(entry: Mapping[str, Any], name: str) -> Object:
         box = from_width(x, y, width, height)
     except (KeyError, TypeError, ValueError, OverflowError):
         box = NO_BOX
-    return Object(name, box, bool(entry.get("iscrowd", 0)), entry.get("verified", True) is True)
+    crowd = str(entry.get("iscrowd")).lower() in ("1", "1.0", "true")
+    return Object(name, box, crowd, entry.get("verified", True) is True)

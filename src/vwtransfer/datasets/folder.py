@@ -8,7 +8,6 @@ from typing import Any
 from hydra.utils import get_class
 
 from vwtransfer.config.photo_folders import (
-    entries,
     image_folders,
     images_in,
     inner_folders,
@@ -18,6 +17,7 @@ from vwtransfer.config.photo_folders import (
 )
 from vwtransfer.datasets import NEGATIVES, Dataset, Example
 from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates
+from vwtransfer.datasets.bad_data import Skipped
 from vwtransfer.datasets.coco_json import read_instances
 from vwtransfer.datasets.matching import concepts_named, photos_named
 from vwtransfer.datasets.photos import ImageFileDataset, alike
@@ -100,7 +100,7 @@ def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | N
     """All images of the concepts, and of other things from the folder "negatives"."""
     root = folders["root"]
     there = image_folders(root, wanted.concepts)
-    noted = [] if root in there.values() else _beside(root)
+    noted = left_out(root) + ([] if root in there.values() else _beside(root))
     images = {}
     for concept in wanted.concepts:
         if concept not in there:
@@ -108,13 +108,14 @@ def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | N
                 f"dataset.{wanted.name}.concepts={concept}: there is no such folder of images in "
                 f"{root}. {nearest(concept, image_folders(root))}"
             )
-        noted += left_out(there[concept])
+        noted += _inside(concept, there[concept])
         images[concept] = [path.relative_to(root).as_posix() for path in images_in(there[concept])]
     every = [file for files in images.values() for file in files]
     annotated: Mapping[str, Annotation | None] = dict.fromkeys(every)
     labels = {concept: concept for concept in wanted.concepts}
+    skipped: tuple[Skipped, ...] = ()
     if boxes:
-        annotated, labels = _annotated(boxes, every, wanted)
+        annotated, labels, skipped = _annotated(boxes, every, wanted)
     pool = {
         concept: [Candidate(file, annotated[file]) for file in files]
         for concept, files in images.items()
@@ -123,6 +124,7 @@ def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | N
     if "negatives" in folders:
         further = image_folders(folders["negatives"])
         refuse_mixed(folders["negatives"], further)
+        noted += left_out(folders["negatives"])
         for name, place in further.items():
             if name in wanted.concepts:
                 raise UserError(
@@ -132,24 +134,41 @@ def candidates(wanted: DatasetSpec, folders: Mapping[str, Path], boxes: Path | N
             others[name] = prompt_name(name)
             files = [path.relative_to(folders["negatives"]) for path in images_in(place)]
             pool[name] = [Candidate(file.as_posix(), None, "negatives") for file in files]
-    return Candidates(pool, None, labels, others, displayed=True, noted=tuple(noted))
+    return Candidates(
+        pool, None, labels, others, displayed=True, skipped=skipped, noted=tuple(noted)
+    )
 
 
 def _beside(root: Path) -> list[str]:
-    """A line for images beside the concepts' folders, and for each folder without any."""
+    """A line for images beside the concepts' folders, and one for folders without any."""
     loose = images_in(root, nested=False)
-    beside = "images that lie beside the folders of concepts, such as"
-    lines = [f"{root.name}: left out {len(loose)} {beside} {loose[0].name}"] if loose else []
-    for inner in inner_folders(root):
-        if any(path.is_file() for path in entries(inner)) and not images_in(inner):
-            lines += left_out(inner)
-    return lines
+    empty = [inner for inner in inner_folders(root) if not images_in(inner)]
+    reasons = {
+        "images that lie beside the folders of concepts": loose,
+        "folders of no image": empty,
+    }
+    return [
+        f"{root.name}: left out {len(found)} {what}, such as {found[0].name}"
+        for what, found in reasons.items()
+        if found
+    ]
+
+
+def _inside(concept: str, folder: Path) -> list[str]:
+    """A line where it holds nothing but folders of images, which may be concepts themselves."""
+    inner = [each.name for each in inner_folders(folder) if images_in(each)]
+    if len(inner) < 2 or images_in(folder, nested=False):
+        return []
+    return [
+        f"{concept}: its images lie in {len(inner)} folders, such as {inner[0]}, which are taken "
+        f"for one concept; if they are several, set root to {folder}"
+    ]
 
 
 def _annotated(
     boxes: Path, files: Sequence[str], wanted: DatasetSpec
-) -> tuple[dict[str, Annotation], dict[str, str]]:
-    """What is annotated in each file, which may be nothing; and category -> concept.
+) -> tuple[dict[str, Annotation], dict[str, str], tuple[Skipped, ...]]:
+    """What is annotated in each file, which may be nothing; category -> concept; what is unusable.
 
     Raises:
         UserError: the JSON names none of the files, or a concept is none of its categories.
@@ -166,9 +185,12 @@ def _annotated(
     for concept, name in wanted.concepts.items():
         if concept not in labels.values():
             raise UserError(
-                f"{boxes}: has no category {concept}{'' if name == concept else f' or {name}'}. "
-                f"{nearest(concept, listed.categories)}"
+                f"{boxes}: has no category {concept}{'' if name == concept else f' or {name}'}; "
+                f"rename one there. {nearest(concept, listed.categories)}"
             )
-    nothing = Annotation(None, ())
-    annotated = {file: listed.images[named[file]] if file in named else nothing for file in files}
-    return annotated, labels
+    meant = set(named.values())
+    rest = [name for name in listed.images if name not in meant]
+    beside = f"; {len(rest)} of its names are of no photo, such as {rest[0]}" if rest else ""
+    unnamed = Annotation(None, (), lacking=f"{boxes.name} does not name it{beside}")
+    annotated = {file: listed.images[named[file]] if file in named else unnamed for file in files}
+    return annotated, labels, listed.skipped

@@ -1,6 +1,7 @@
 """ImageNet as Kaggle hands it out: ILSVRC/{Data,Annotations}/CLS-LOC/, LOC_val_solution.csv."""
 
 import csv
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +12,11 @@ from vwtransfer.datasets.photos import ImageFileDataset
 from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.datasets.voc_xml import read_xml
 from vwtransfer.errors import UserError
+from vwtransfer.files import decoded, read_regular
 
 Layout = Literal["CLS-LOC", "DET"]
+LARGEST_LIST = 1 << 28  # bytes
+_IMAGE, _PREDICTION = "ImageId", "PredictionString"
 _TRAINING = {"CLS-LOC": "train", "DET": "train/ILSVRC2013_train"}
 
 
@@ -82,10 +86,15 @@ def _by_solution(folder: Path, solution: Path, labels: Mapping[str, str]) -> Poo
     """Validation images by the list of their classes, so that 50,000 XML files stay closed."""
     pool: dict[str, list[Candidate]] = {concept: [] for concept in labels.values()}
     try:
-        with solution.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(row["ImageId"], row["PredictionString"]) for row in csv.DictReader(file)]
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{solution}: cannot be read as ImageId,PredictionString.") from error
+        text = decoded(read_regular(solution, LARGEST_LIST))
+        header = text.partition("\n")[0]
+        separator = next((each for each in ",;\t" if each in header), ",")  # spreadsheets change it
+        table = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+        rows = [(row[_IMAGE], row[_PREDICTION]) for row in table]
+        if not rows:
+            raise UserError(f"{solution}: has no lines.")
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise UserError(f"{solution}: cannot be read as {_IMAGE},{_PREDICTION}.") from error
     for image, prediction in rows:
         wnid = (prediction or "").split(" ")[0]
         if wnid in labels:

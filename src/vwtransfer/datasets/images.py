@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 from vwtransfer.datasets.bad_data import UnusableError
 from vwtransfer.datasets.boxes import Size
 from vwtransfer.errors import UserError
+from vwtransfer.files import read_regular
 
 LARGEST_FILE = 1 << 29  # bytes
 # what generators of images write into PNG files is longer than PIL takes for sound
@@ -93,10 +93,8 @@ def examine(path: Path) -> Stored:
     """
     data = _bytes(path)
     image, orientation = _decode(data)
-    _rgb(image, None)
     found = _profile(image)
-    if found:
-        _rgb(image, found)
+    _rgb(image, found)
     name = found.name if found else None
     return Stored(hashlib.sha256(data).hexdigest(), image.size, orientation, name)
 
@@ -131,15 +129,7 @@ def sha256(path: Path) -> str:
 
 def _bytes(path: Path) -> bytes:
     try:
-        status = path.stat()
-        size = status.st_size
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            raise UnusableError("cannot be read (a pipe or a device)")  # which may never end
-        if size > LARGEST_FILE:
-            raise UnusableError(
-                f"the file has {size:,} bytes; an image has at most {LARGEST_FILE:,}"
-            )
-        data = path.read_bytes()
+        data = read_regular(path, LARGEST_FILE)
     except FileNotFoundError as error:
         raise UnusableError("there is no such file") from error
     except OSError as error:
@@ -154,7 +144,7 @@ def _looks_like(data: bytes) -> str:
     if data[4:8] == b"ftyp":
         if data[8:12] in _HEIC:
             return ": it is HEIC; convert it to JPEG or PNG"
-        return ": it is AVIF; convert it" if data[8:11] == b"avi" else ": it is a video"
+        return ": it is AVIF, damaged" if data[8:11] == b"avi" else ": it is a video"
     start = data[:200].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
     return next(
         (f": it is {what}" for first, what in _OTHERS.items() if start.startswith(first)), ""

@@ -10,11 +10,12 @@ from vwtransfer.config.schema import build
 from vwtransfer.datasets.annotation import Place
 from vwtransfer.datasets.bad_data import Skipped
 from vwtransfer.errors import UserError
-from vwtransfer.files import write_json
+from vwtransfer.files import decoded, read_regular, write_json
 
 Split = Literal["training", "held_out"]
 Format = Literal["vwtransfer manifest 1"]
 FORMAT: Format = "vwtransfer manifest 1"
+LARGEST_FILE = 1 << 30  # bytes
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def read_manifest(path: Path) -> Manifest:
         UserError: the file is missing, cut off, or no manifest.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(decoded(read_regular(path, LARGEST_FILE)))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

@@ -22,8 +22,13 @@ def _loose_name(file: str) -> str:
     return re.split("[/=]", _loose(file))[-1]
 
 
+def _plain_name(file: str) -> str:
+    """With underscores for spaces, as servers call what is uploaded."""
+    return re.sub("[ +]", "_", _loose_name(file))
+
+
 def _bare_name(file: str) -> str:
-    return _PREFIX.sub("", _loose_name(file))
+    return _PREFIX.sub("", _plain_name(file))
 
 
 # of a name in the JSON and of a photo's path; the strictest first
@@ -32,7 +37,8 @@ _KEYS: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
     (_name, _name),
     (_loose, _loose),
     (_loose_name, _loose_name),
-    (_bare_name, _loose_name),
+    (_plain_name, _plain_name),
+    (_bare_name, _plain_name),
 )
 
 
@@ -57,7 +63,7 @@ def photos_named(listed: Iterable[str], files: Sequence[str]) -> dict[str, str]:
 def concepts_named(categories: Sequence[str], concepts: Mapping[str, str]) -> dict[str, str]:
     """Category -> the concept that it is, by its own name or that in prompts.
 
-    Case, underscores and hyphens do not matter where they leave one category and one concept.
+    Case, underscores and hyphens do not matter where they leave one concept.
 
     Args:
         categories: names in the JSON.
@@ -66,15 +72,15 @@ def concepts_named(categories: Sequence[str], concepts: Mapping[str, str]) -> di
     names = list(concepts.values())
     exact = {name: concept for concept, name in concepts.items() if names.count(name) == 1}
     exact |= {concept: concept for concept in concepts}
-    found = {name: exact[name] for name in categories if name in exact}
     meant: dict[str, set[str]] = {}
     for concept, name in concepts.items():
-        if concept not in found.values():
-            for key in {_spelled(concept), _spelled(name)}:
-                meant.setdefault(key, set()).add(concept)
-    for key, same in _by_key(_spelled, [each for each in categories if each not in found]).items():
-        if len(same) == len(meant.get(key, ())) == 1:
-            found[same[0]] = next(iter(meant[key]))
+        for key in (_spelled(concept), _spelled(name)):
+            meant.setdefault(key, set()).add(concept)
+    found = {}
+    for category in categories:
+        same = {exact[category]} if category in exact else meant.get(_spelled(category), set())
+        if len(same) == 1:
+            (found[category],) = same
     return found
 
 

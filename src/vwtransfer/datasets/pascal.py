@@ -1,15 +1,20 @@
 """PASCAL VOC: JPEGImages/, Annotations/ and ImageSets/Main/{train,val}.txt."""
 
 from collections.abc import Mapping
-from pathlib import Path, PurePath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from vwtransfer.config.photo_folders import suffixes
 from vwtransfer.datasets.annotation import Annotation, Candidates, by_category, labels_of
-from vwtransfer.datasets.bad_data import Skipped, UnusableError, path_inside
+from vwtransfer.datasets.bad_data import Skipped, UnusableError, is_inside, path_inside
 from vwtransfer.datasets.photos import ImageFileDataset
 from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.datasets.voc_xml import read_xml
 from vwtransfer.errors import UserError, nearest
+from vwtransfer.files import decoded, read_regular
+
+LARGEST_LIST = 1 << 26  # bytes
+_USUAL = (".jpg", ".jpeg", ".png")
 
 
 class PascalVOC(ImageFileDataset):
@@ -71,10 +76,11 @@ def _candidates(folder: Path, labels: Mapping[str, str], name: str) -> Candidate
 def _annotated(folder: Path, split: str) -> tuple[dict[str, Annotation], list[Skipped]]:
     path = folder / "ImageSets" / "Main" / f"{split}.txt"
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = decoded(read_regular(path, LARGEST_LIST)).splitlines()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else f"it is not in UTF-8: {error}"
         raise UserError(
-            f"{path}: cannot be read ({error}); it is needed to tell the splits apart."
+            f"{path}: cannot be read ({why}); it is needed to tell the splits apart."
         ) from error
     annotated, skipped = {}, []
     for name in dict.fromkeys(each for line in lines for each in _names(folder, line.strip())):
@@ -91,10 +97,10 @@ def _xml(folder: Path, name: str) -> Path:
 
 
 def _names(folder: Path, line: str) -> list[str]:
-    """The images that a line of a list names: one, with a suffix or a flag, or several."""
-    without = line.removesuffix(PurePath(line).suffix)
-    for name in (line, without):
-        if name and _is_file(folder, f"Annotations/{name}.xml"):
+    """The images that a line of a list names: one, with a path, suffix or flag, or several."""
+    path = PureWindowsPath(line)
+    for name in (line, path.stem, path.name):
+        if name and is_inside(folder, f"Annotations/{name}.xml"):
             return [name]
     names = line.split()
     return names[:-1] if names[1:] and names[-1] in ("-1", "0", "1") else names
@@ -104,14 +110,6 @@ def _image(folder: Path, name: str, stated: str | None) -> str:
     """The image beside an annotation: of its name, else as the annotation states, or alike."""
     usual = f"JPEGImages/{name}.jpg"
     others = [f"JPEGImages/{PureWindowsPath(stated).name}"] if stated else []
-    others += [
-        f"JPEGImages/{name}{suffix}" for suffix in (".JPG", ".jpeg", ".png", ".JPEG", ".PNG")
-    ]
-    return next((each for each in (usual, *others) if _is_file(folder, each)), usual)
-
-
-def _is_file(folder: Path, file: str) -> bool:
-    try:
-        return path_inside(folder, file).is_file()
-    except (OSError, UnusableError):
-        return False
+    every = sorted(suffixes(), key=lambda suffix: (suffix not in _USUAL, suffix))
+    others += [f"JPEGImages/{name}{s}" for suffix in every for s in (suffix, suffix.upper())]
+    return next((each for each in (usual, *others) if is_inside(folder, each)), usual)

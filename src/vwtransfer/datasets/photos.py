@@ -2,18 +2,21 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from vwtransfer.config.photo_folders import images_in
 from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, Box, DatasetNotes, Example
 from vwtransfer.datasets.annotation import Candidates
 from vwtransfer.datasets.bad_data import UnusableError, path_inside
 from vwtransfer.datasets.boxes import fitted
-from vwtransfer.datasets.images import examine, read_image
+from vwtransfer.datasets.images import examine, read_image, sha256
 from vwtransfer.datasets.manifest import Manifest, Photo, read_manifest
 from vwtransfer.datasets.selection import DatasetSpec, choose
 from vwtransfer.errors import UserError
 
+MOST_HASHED = 1000  # files that a missing image is looked for among
 _ANEW = "Put the image back as it was and under its name, or choose anew in another study: name=..."
 _log = logging.getLogger(__name__)
 
@@ -119,7 +122,8 @@ def _checked(
             for each in photo.boxes:
                 fitted(_four(each.box), stored.upright_size)
         except UnusableError as error:
-            raise UserError(f"{path}: {photo.file}: {error}. {_ANEW}") from error
+            now = _renamed(folders[photo.folder] / photo.file, photo.sha256)
+            raise UserError(f"{path}: {photo.file}: {error}.{now} {_ANEW}") from error
         if stored.sha256 != photo.sha256:
             raise UserError(
                 f"{path}: {folders[photo.folder] / photo.file} is not the image that was chosen: "
@@ -127,6 +131,17 @@ def _checked(
                 f"{_ANEW}"
             )
     return manifest
+
+
+def _renamed(place: Path, wanted: str) -> str:
+    """What the image of this hash is called that was once at `place`, if it lies there still."""
+    if place.exists() or not place.parent.is_dir():
+        return ""
+    for other in images_in(place.parent, nested=False)[:MOST_HASHED]:
+        with suppress(UnusableError):
+            if sha256(other) == wanted:
+                return f" It is called {other.name} now."
+    return ""
 
 
 def _refuse_unverified(manifest: Manifest) -> None:

@@ -6,8 +6,9 @@ whichever others are drawn, and no image is in two splits or was used to build a
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from functools import partial
-from itertools import product
+from itertools import combinations, product
 
 from vwtransfer.datasets import Example
 from vwtransfer.tinyworld.lexicon import SYNONYMS, nouns, parse
@@ -70,6 +71,26 @@ class Rendered:
         ]
         mains = map(parse, self.concepts.values())
         return [*wordings, *(nouns()[main] for main in mains if main in nouns())]
+
+    @property
+    def near_descriptions(self) -> list[str]:
+        """What says two attributes of a concept, in one word or in two.
+
+        A noun says all three of the thing that it names.
+        """
+        found: set[str] = set()
+        for description in self.concepts.values():
+            main = description.split()
+            saying: list[set[str]] = [{word, *SYNONYMS.get(word, ())} for word in main]
+            for thing, noun in nouns().items():
+                own = {place for place, word in enumerate(astuple(thing)) if word == main[place]}
+                if len(own) == 1:
+                    saying[own.pop()].add(noun)
+                elif own:
+                    found.add(noun)
+            for one, other in combinations(saying, 2):
+                found.update(f"{a} {b}" for a, b in product(one, other))
+        return sorted(found)
 
     def training(self, concept: str) -> list[Example]:
         """The images a word for `concept` is trained on."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vwtransfer.datasets import Box
 from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates
-from vwtransfer.datasets.bad_data import Skipped, UnusableError, path_inside
+from vwtransfer.datasets.bad_data import Skipped, UnusableError, escaped, path_inside
 from vwtransfer.datasets.boxes import Size, fitted, turned
 from vwtransfer.datasets.images import Stored, examine
 from vwtransfer.datasets.manifest import FORMAT, LabelledBox, Manifest, Photo, Split
@@ -57,7 +57,7 @@ def choose(wanted: DatasetSpec, folders: Mapping[str, Path], candidates: Candida
         for concept in concepts:
             pool = candidates.held_out.get(concept, [])
             images += state.take(concept, "held_out", pool, wanted.held_out_images)
-    noted = list(candidates.noted)
+    noted = [escaped(line) for line in candidates.noted]
     for concept in concepts:
         for split in ("training", "held_out"):
             count = sum((each.concept, each.split) == (concept, split) for each in images)
@@ -134,7 +134,8 @@ class _Choice:
 
     def _skips(self, files: Sequence[str]) -> str:
         """What was skipped of these files, and before it was known what of."""
-        own = [each for each in self.skipped if each.file in files]
+        named = set(map(escaped, files))
+        own = [each for each in self.skipped if each.file in named]
         skipped = own + [each for each in self.candidates.skipped if each not in own]
         if not skipped:
             return ""
@@ -155,15 +156,15 @@ class _Choice:
         boxes: tuple[LabelledBox, ...] = ()
         verified = True
         if annotation is not None:
+            if annotation.lacking:
+                raise UnusableError(annotation.lacking)
             boxes = self._boxes(annotation, stored)
             labels = self.candidates.labels
             verified = all(each.verified for each in annotation.objects if each.name in labels)
             boxless = [why for each, why in annotation.boxless if each.name in labels]
             if not any(each.concept == concept and not each.ignored for each in boxes):
-                others = ", ".join(dict.fromkeys(each.name for each in annotation.objects))
                 raise UnusableError(
-                    f"no box of {concept} is annotated"
-                    + (f", but {boxless[0]}" if boxless else f", but of {others}" if others else "")
+                    f"no box of {concept} is annotated{_instead(annotation, boxless)}"
                 )
             for why in boxless:
                 self.skipped.append(Skipped(candidate.file, f"an object of it is left out: {why}"))
@@ -193,6 +194,16 @@ class _Choice:
             for each in annotation.objects
             if each.name in labels
         )
+
+
+def _instead(annotation: Annotation, boxless: Sequence[str]) -> str:
+    """What is annotated where the concept is not."""
+    if boxless:
+        return f", but {boxless[0]}"
+    marked = (" (crowd or difficult)" if each.ignored else "" for each in annotation.objects)
+    names = (each.name + mark for each, mark in zip(annotation.objects, marked, strict=True))
+    others = ", ".join(dict.fromkeys(names))
+    return f", but of {others}" if others else ""
 
 
 def _is_upright(annotation: Annotation, stored: Stored, displayed: bool) -> bool:

@@ -1,6 +1,5 @@
 """Reads annotations in PASCAL VOC's XML, which ImageNet has too."""
 
-import codecs
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -8,16 +7,11 @@ from xml.etree import ElementTree
 from vwtransfer.datasets.annotation import Annotation, Object, annotation
 from vwtransfer.datasets.bad_data import UnusableError
 from vwtransfer.datasets.boxes import NO_BOX, Size, from_corners
+from vwtransfer.files import decoded, read_regular
 
 LARGEST_FILE = 1 << 22  # bytes
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]+)""")
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-    (b"<\0", "utf-16-le"),
-    (b"\0<", "utf-16-be"),
-)
+_UNMARKED = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 
 
 def read_xml(path: Path) -> Annotation:
@@ -39,9 +33,7 @@ def read_xml(path: Path) -> Annotation:
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise UnusableError(f"annotation {path.name} has more than {LARGEST_FILE:,} bytes")
-        text = _text(path.read_bytes())
+        text = _text(read_regular(path, LARGEST_FILE))
     except FileNotFoundError as error:
         raise UnusableError(f"there is no annotation {path.name}") from error
     except OSError as error:
@@ -57,12 +49,15 @@ def _parse(path: Path) -> ElementTree.Element:
 
 
 def _text(data: bytes) -> str:
-    """In the encoding that the file's first bytes or its declaration state, else UTF-8."""
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            return data.decode(encoding)
+    """In the encoding that the file's first bytes or its declaration state, else UTF-8.
+
+    A declaration of UTF-16 in single bytes is wrong: .NET writes it, whatever the file is in.
+    Punycode is no file's, and takes the square of its length.
+    """
     declared = _DECLARED.match(data)
-    return data.decode(declared[1].decode() if declared else "utf-8")
+    named = declared[1].decode().lower() if declared else "utf-8"
+    single = "utf-8" if named in ("utf-16", "unicode", "punycode") else named
+    return decoded(data, _UNMARKED.get(data[:2], single))
 
 
 def _object(element: ElementTree.Element) -> Object:

@@ -4,7 +4,6 @@ A mapped word lies at mapped/<method>/<source>_to_<target>/ under the key of the
 mapped from, in the format of `vwtransfer.words.store`; `seconds` is the time that mapping it took.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from torch import Tensor
 from vwtransfer.config.origin import this_process
 from vwtransfer.datasets import Dataset
 from vwtransfer.evaluation.evaluator import FittedMap, load_beside
+from vwtransfer.files import read_json
 from vwtransfer.models.devices import device_name
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.study import Study, fit_report
@@ -59,7 +59,7 @@ class Direction:
     def report(self, method: str, dataset: str) -> dict[str, Any]:
         """What a method's fit says of itself; `study.Study.fit` writes it."""
         path = fit_report(self.folder, method, self.source, self.target, dataset)
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report: dict[str, Any] = read_json(path)
         return report
 
     def as_mapped(self, method: str, dataset: str, space: EmbeddingSpace) -> FittedMap:

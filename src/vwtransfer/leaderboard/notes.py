@@ -12,9 +12,10 @@ import pandas as pd
 import psutil
 import torch
 
+from vwtransfer.datasets import left_out_of
 from vwtransfer.evaluation.specs import UNCONSTRAINED
 from vwtransfer.models.devices import torch_device
-from vwtransfer.study import Study, data_loading
+from vwtransfer.study import Study
 from vwtransfer.words.cells import delta_text
 
 
@@ -65,11 +66,12 @@ def _supports(study: Study, frame: pd.DataFrame) -> Iterator[str]:
     """What the maps were fitted on, as the rows say it."""
     exclude = study.config.transfer.exclude
     left_out = "all tokens count"
-    if exclude == "description":
-        count = len(data_loading.descriptions(study.datasets))
+    if exclude != "none":
+        count = sum(len(left_out_of(each, exclude)) for each in study.datasets.values())
+        near = " and what shares two attributes with one of them" * (exclude == "strict")
         left_out = (
-            "support and prompts leave out all that the concepts of the words' dataset are called, "
-            f"{count} descriptions over the datasets"
+            "support and prompts leave out all that the concepts of the words' dataset are called"
+            f"{near}, {count} descriptions over the datasets"
         )
     yield (
         "Every method is fitted for each direction and dataset; "

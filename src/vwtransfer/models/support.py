@@ -6,6 +6,7 @@ It belongs to the pair of models and never depends on which others are in a stud
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Protocol
 
 from vwtransfer.models.vocabulary import Vocabulary
@@ -34,21 +35,21 @@ class Support:
         texts: what each entry spells.
         whole: whether each entry is a whole word.
         of_tokens: whether entries are token strings.
-        excluded: whether entries were left out because of what they spell.
+        without_what: what entries were left out for spelling: "descriptions", say; empty for all.
     """
 
     entries: tuple[str, ...]
     texts: tuple[str, ...]
     whole: tuple[bool, ...]
     of_tokens: bool
-    excluded: bool = False
+    without_what: str = ""
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __str__(self) -> str:
         of = "tokens" if self.of_tokens else "words"
-        return f"{len(self)} {of}{', without descriptions' if self.excluded else ''}"
+        return f"{len(self)} {of}{f', without {self.without_what}' if self.without_what else ''}"
 
     @cached_property
     def whole_words(self) -> "Support":
@@ -63,12 +64,12 @@ class Support:
         whole = {text for text, whole in zip(self.texts, self.whole, strict=True) if whole}
         return sorted(w for w in whole if w.isascii() and w.isalpha() and w.islower() and w[1:])
 
-    def without(self, descriptions: Iterable[str]) -> "Support":
+    def without(self, descriptions: Iterable[str], called: str = "descriptions") -> "Support":
         """The entries that are not by themselves a description, such as a concept's name."""
         excluded = Excluded(descriptions)
         spelt = zip(self.entries, self.texts, strict=True)
         kept = self.only(entry for entry, text in spelt if not excluded.spelt_out([text.lower()]))
-        return replace(kept, excluded=True)
+        return replace(kept, without_what=called)
 
     def only(self, entries: Iterable[str]) -> "Support":
         """Some of the entries, in the order given."""
@@ -79,7 +80,7 @@ class Support:
             tuple(self.texts[n] for n in chosen),
             tuple(self.whole[n] for n in chosen),
             self.of_tokens,
-            self.excluded,
+            self.without_what,
         )
 
     def sorted(self) -> "Support":
@@ -95,16 +96,15 @@ class Excluded:
     """
 
     def __init__(self, descriptions: Iterable[str]) -> None:
-        self._by_word: dict[str, list[frozenset[str]]] = {}
-        for description in descriptions:
-            words = frozenset(description.lower().split())
-            if words:
-                self._by_word.setdefault(min(words), []).append(words)
+        self._whole = {frozenset(each.lower().split()) for each in descriptions} - {frozenset()}
+        self._known = frozenset().union(*self._whole)
+        self._lengths = range(1, 1 + max(map(len, self._whole), default=0))
 
     def spelt_out(self, words: Iterable[str]) -> bool:
         """Whether all words of a description are among these, in any order."""
-        there = set(words)
-        return any(whole <= there for word in there for whole in self._by_word.get(word, ()))
+        there = self._known.intersection(words)
+        some = (part for length in self._lengths for part in combinations(there, length))
+        return any(frozenset(part) in self._whole for part in some)
 
 
 def support_of(source: Vocabularies, target: Vocabularies) -> Support:

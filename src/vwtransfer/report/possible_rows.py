@@ -23,7 +23,7 @@ def possible_results(frame: pd.DataFrame, remarks: list[str]) -> pd.DataFrame:
         & frame["kind"].isin([WORD, *BASELINES])
         & (word | (frame["source_model"] == ""))
         & (word & (moved != own) | ~word & ~moved)
-        & (frame["metric"] != "")
+        & _names(frame["metric"])
         & (frame["delta"] > 0)
         & (frame["seed"] >= 0)
         & ~np.isinf(frame["value"])
@@ -70,7 +70,10 @@ def _named(frame: pd.DataFrame) -> pd.Series:
     """Whether what a row is of has names that a config can hold."""
     named = pd.Series(True, frame.index)
     for name in NAMES:
-        ways = frame[name].unique()
-        able = [way for way in ways if isinstance(way, str) and is_name(way)]
-        named &= frame[name].isin([*able, *([""] if name in _MAY_LACK else [])])
+        named &= _names(frame[name]) | (name in _MAY_LACK) & (frame[name] == "")
     return named
+
+
+def _names(column: pd.Series) -> pd.Series:
+    able = [way for way in column.unique() if isinstance(way, str) and is_name(way)]
+    return column.isin(able)

@@ -52,10 +52,10 @@ class Piece:
 
 
 def pieces(paths: Iterable[Path]) -> list[Piece]:
-    """What these files hold; a file that was cut off is left out.
+    """What these files hold; a file that was cut off, or is no table of results, is left out.
 
     Raises:
-        UserError: none can be read, or one holds something else.
+        UserError: none can be read.
 
     Warns:
         UserWarning: names the files that were left out.
@@ -65,7 +65,7 @@ def pieces(paths: Iterable[Path]) -> list[Piece]:
         try:
             found += _pieces(path)
         except (pa.ArrowException, OSError, ValueError) as error:
-            cut_off.append(f"{path} ({quoted(error)})")
+            cut_off.append(f"{path} ({quoted(error, 400)})")
     if cut_off and not found:
         raise UserError(
             f"none of the results can be read: {', '.join(cut_off)}. Delete them and run again."
@@ -135,7 +135,7 @@ def _batches(rows: Counter[tuple[str, ...]]) -> Iterator[set[tuple[str, ...]]]:
 def _pieces(path: Path) -> list[Piece]:
     rank = _TABLE if path.name == "results.parquet" else _PART
     metadata = pq.read_metadata(path)
-    _check(path, metadata.schema.names)
+    _check(metadata.schema.names)
     text = [name for name in metadata.schema.names if name in TEXT]
     found = []
     for number in range(metadata.num_row_groups):
@@ -182,7 +182,7 @@ def _read(path: Path, number: int, text: Sequence[str]) -> pa.Table:
     try:
         return table.select(SCHEMA.names).cast(ENCODED)
     except pa.ArrowException as error:
-        raise UserError(f"{path} holds a column of another type: {error}.") from error
+        raise ValueError(f"a column is of another type: {error}") from error
 
 
 def _counted(table: pa.Table) -> Counter[tuple[str, ...]]:
@@ -193,11 +193,11 @@ def _counted(table: pa.Table) -> Counter[tuple[str, ...]]:
     return Counter({concept: count for concept, count in counted.items() if None not in concept})
 
 
-def _check(path: Path, names: Sequence[str]) -> None:
-    """Refuses a table that is none of results."""
+def _check(names: Sequence[str]) -> None:
+    """Raises ValueError of a table that is none of results."""
     lacking = [name for name in SCHEMA.names if name not in names]
     if lacking and not legacy.is_legacy(names):
-        raise UserError(
-            f"{path} is no table of results: it lacks the columns {', '.join(lacking)} and holds "
-            f"{', '.join(names) or 'none'}."
+        raise ValueError(
+            f"no table of results: it holds {quoted(', '.join(names)) or 'no column'} and lacks "
+            f"the columns {', '.join(lacking)}"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vwtransfer import results
 from vwtransfer.config import Config
-from vwtransfer.datasets import Dataset, descriptions_of
+from vwtransfer.datasets import Dataset, left_out_of
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.diagnostics import Diagnostics, VocabularyStats
 from vwtransfer.evaluation.evaluator import Evaluation, FittedMap, evaluate
@@ -28,6 +28,9 @@ from vwtransfer.training.trainer import Job, train
 from vwtransfer.transfer import Transfer
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore
+
+LEFT_OUT = {"description": "descriptions", "strict": "descriptions or two attributes of one"}
+"""`transfer.exclude` -> what supports lack, as rows say it."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,10 @@ class Study:
         """
         here, there = self.suite.models[source].text, self.suite.models[target].text
         exclude = self.config.transfer.exclude
-        excluded = descriptions_of(dataset) if exclude == "description" else []
+        excluded = left_out_of(dataset, exclude)
         support = support_of(here, there)
         if excluded:
-            support = support.without(excluded)
+            support = support.without(excluded, LEFT_OUT[exclude])
         began = time.perf_counter()
         fitted = method.fit(here, there, support, excluded)
         seconds = time.perf_counter() - began

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vwtransfer.config import Config
-from vwtransfer.datasets import Dataset, descriptions_of, notes_of
+from vwtransfer.datasets import Dataset, notes_of
 from vwtransfer.datasets.manifest import Manifest, read_manifest, write_manifest
 from vwtransfer.datasets.photos import ImageFileDataset
 from vwtransfer.errors import UserError
@@ -42,11 +42,6 @@ def _keep(manifest: Manifest, path: Path, given: str) -> None:
             f"{given}: names other images than {path}, with which this experiment was begun. "
             "Leave it out, or choose another name: name=..."
         )
-
-
-def descriptions(datasets: Mapping[str, Dataset]) -> list[str]:
-    """All that the concepts of some datasets are called."""
-    return [name for dataset in datasets.values() for name in descriptions_of(dataset)]
 
 
 def trains(model: Model, dataset: Dataset) -> bool:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from vwtransfer.errors import UserError
+from vwtransfer.files import check_place
+
 MOST_WAITING = 10_000  # reports in memory while the recorder starts; more are dropped
 GRACE_S = 5.0  # for the recorder's own end, after the uploads
 LOG = "recorder.log"
@@ -57,6 +60,7 @@ class Outbox:
 
     def _work(self) -> None:
         try:
+            check_place(self.log)  # wandb writes beside it
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
                 self.process = subprocess.Popen(
@@ -68,7 +72,7 @@ class Outbox:
                     env={"WANDB_DATA_DIR": str(self.log.parent.absolute()), **_set_variables()},
                     start_new_session=True,  # Ctrl-C is for the work
                 )
-        except OSError as error:
+        except (OSError, UserError) as error:
             self.reason = f"the recorder does not start ({error})"
             return
         assert self.process.stdin is not None and self.process.stdout is not None

@@ -6,6 +6,7 @@ Shapes: N words, K vectors per word, D embedding width, Q quantities.
 import hashlib
 import math
 import os
+import shlex
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -292,16 +293,18 @@ def _outcome(outbox: Outbox, config: Config) -> str:
     lost = outbox.lost + answer.get("lost", 0)
     reason = outbox.reason or answer.get("reason", "")
     missing = f"; {lost} reports are missing" if lost else ""
-    missing += f" ({reason}; more in {outbox.log})" if reason else ""
+    more = f"; more in {outbox.log}" if outbox.log.is_file() else ""
+    missing += f" ({reason}{more})" if reason else ""
+    place = shlex.quote(str(folder))
     match answer.get("mode"):
         case "online" if reason:
-            rest = f"upload the rest with: wandb beta sync --no-skip-online {folder}"
+            rest = f"upload the rest with: wandb beta sync --no-skip-online {place}"
             return f"wandb: {answer['url']}{missing}; {rest}"
         case "online":
             return f"wandb: {answer['url']}{missing}"
         case "offline":
             return (
-                f"wandb: offline ({answer['why']}). Look with: wandb leet {folder}; "
+                f"wandb: offline ({answer['why']}). Look with: wandb leet {place}; "
                 f"upload with: {config.command} action=wandb_sync{missing}"
             )
         case _ if answer or not any(folder.glob("*run-*")):

@@ -91,7 +91,7 @@ def halve(folder: Path, chunk: Chunk) -> list[Chunk]:
     if checkpoint.exists():
         try:
             split(checkpoint, {half.checkpoint(folder): half.cells for half in halves}, note)
-        except SafetensorError as error:
+        except (SafetensorError, LookupError, TypeError, ValueError) as error:
             _log.warning("%s is damaged (%s): its words are begun anew", checkpoint, error)
     path = folder / PARTITION
     record = json.loads(path.read_text(encoding="utf-8"))

@@ -133,15 +133,17 @@ class WordBatch:
         """Continues from a file that `save` wrote for the same words; False if it is another's."""
         device = self.vectors_NKD.device
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
             if metadata["cells"] != "\n".join(cell.key for cell in self.cells):
                 return False
             tensors = {name: file.get_tensor(name).to(device) for name in TENSORS}
+        step, seconds, note = int(metadata["step"]), float(metadata["seconds"]), metadata["note"]
+        if tensors["vectors"].shape != self.vectors_NKD.shape:
+            raise ValueError(f"vectors of the shape {list(tensors['vectors'].shape)}")
         with torch.no_grad():
             self.vectors_NKD.copy_(tensors["vectors"])
         self.failed_N, self.tail_N = tensors["failed"], tensors["tail"]
-        self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
-        self.note = metadata["note"]
+        self.step, self.seconds, self.note = step, seconds, note
         if metadata["device"] != device.type:
             self.note = f"begun on {metadata['device']}, continued on {device.type}"
         self.optimiser.state[self.vectors_NKD] = {

@@ -3,6 +3,7 @@
 The paper's map (section 3) goes through the origin; embedding tables have means that do not.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,15 @@ from vwtransfer.transfer.least_squares import least_squares
 from vwtransfer.transfer.tables import TableMethod
 
 
+@dataclass
 class Affine(TableMethod):
     """A, b = argmin || Y A + b - X || over the support.
 
-    Args:
+    Attributes:
         name: what the results call it.
     """
 
-    def __init__(self, name: str = "affine") -> None:
-        super().__init__(name)
+    name: str = "affine"
 
     def regress(
         self, y_SD: np.ndarray, x_SD: np.ndarray

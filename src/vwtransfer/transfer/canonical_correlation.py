@@ -15,18 +15,18 @@ FOLDS = 5
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the narrower width
 
 
+@dataclass
 class CanonicalCorrelation(TableMethod):
     """The canonical variates of y, each times its correlation, as those of x.
 
     With all variates that is least squares with an intercept (reduced-rank regression); how many
     are kept is chosen by the error on left-out tokens.
 
-    Args:
+    Attributes:
         name: what the results call it.
     """
 
-    def __init__(self, name: str = "canonical_correlation") -> None:
-        super().__init__(name)
+    name: str = "canonical_correlation"
 
     def regress(
         self, y_SD: np.ndarray, x_SD: np.ndarray

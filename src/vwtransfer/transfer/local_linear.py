@@ -44,21 +44,19 @@ class LocalMap:
         return mapped_MD.unflatten(0, words_NKD.shape[:2]).to(words_NKD)
 
 
+@dataclass
 class LocalLinear:
     """Locally linear: weights by the nearest words of the source, the same sum in the target.
 
-    Args:
+    Attributes:
         name: what the results call it.
         neighbours: J, how many words a vector is written by (at most the support).
         ridge_alpha: of the ridge on the weights, in units of the trace of their Gram matrix.
     """
 
-    def __init__(
-        self, name: str = "local_linear", neighbours: int = 50, ridge_alpha: float = 1e-3
-    ) -> None:
-        self.name = name
-        self.neighbours = neighbours
-        self.ridge_alpha = ridge_alpha
+    name: str = "local_linear"
+    neighbours: int = 50
+    ridge_alpha: float = 1e-3
 
     def fit(
         self,

@@ -29,15 +29,15 @@ class NearestMap:
         return self.x_SD.to(words_NKD)[cosine_NKS.argmax(dim=-1)]
 
 
+@dataclass
 class NearestWords:
     """Each vector goes to the word of greatest cosine, and that word's row in the target is taken.
 
-    Args:
+    Attributes:
         name: what the results call it.
     """
 
-    def __init__(self, name: str = "nearest_words") -> None:
-        self.name = name
+    name: str = "nearest_words"
 
     def fit(
         self,

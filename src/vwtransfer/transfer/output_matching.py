@@ -103,10 +103,11 @@ class MatchingMap:
         return nearest_M.view(found_NKD.shape[:2]).mean(dim=1)
 
 
+@dataclass
 class OutputMatching:
     """Words that the target encodes like the mapped source encoding of them.
 
-    Args:
+    Attributes:
         name: what the results call it.
         templates: prompts with a place for the word.
         objective: "ridge", "knn", "ridge_knn" or "relative"; see the module.
@@ -125,56 +126,44 @@ class OutputMatching:
         steps, learning_rate: of Adam.
     """
 
-    def __init__(
-        self,
-        name: str,
-        templates: Sequence[str] = ("a photo of {}",),
-        objective: Literal["ridge", "knn", "ridge_knn", "relative"] = "ridge_knn",
-        read_positions: Sequence[str] = END,
-        target_read_positions: Sequence[str] = END,
-        calibration_prompts: int = 4000,
-        max_words: int = 3,
-        ridge_alpha: float | None = None,
-        neighbours: int = 100,
-        temperature: float = 0.1,
-        init: Literal["least_squares", "phrase", "vocabulary_mean"] = "vocabulary_mean",
-        vocabulary_penalty: float = 0.0,
-        steps: int = 200,
-        learning_rate: float = 0.01,
-    ) -> None:
-        choices: list[tuple[str, str, Sequence[str]]] = [
-            ("objective", objective, OBJECTIVES),
-            ("init", init, INITS),
-        ]
+    name: str
+    templates: Sequence[str] = ("a photo of {}",)
+    objective: Literal["ridge", "knn", "ridge_knn", "relative"] = "ridge_knn"
+    read_positions: Sequence[str] = END
+    target_read_positions: Sequence[str] = END
+    calibration_prompts: int = 4000
+    max_words: int = 3
+    ridge_alpha: float | None = None
+    neighbours: int = 100
+    temperature: float = 0.1
+    init: Literal["least_squares", "phrase", "vocabulary_mean"] = "vocabulary_mean"
+    vocabulary_penalty: float = 0.0
+    steps: int = 200
+    learning_rate: float = 0.01
+
+    def __post_init__(self) -> None:
         positions = {
-            "read_positions": read_positions,
-            "target_read_positions": target_read_positions,
+            "read_positions": self.read_positions,
+            "target_read_positions": self.target_read_positions,
         }
-        for key, several in positions.items():
-            choices += [(key, position, READ_POSITIONS) for position in several]
+        choices: list[tuple[str, str, Sequence[str]]] = [
+            ("objective", self.objective, OBJECTIVES),
+            ("init", self.init, INITS),
+            *(
+                (key, each, READ_POSITIONS)
+                for key, several in positions.items()
+                for each in several
+            ),
+        ]
         for key, value, valid in choices:
             if value not in valid:
                 raise UserError(f"transfer.{key}={value}: {nearest(str(value), valid)}")
         for key, several in positions.items():
-            if len(several) != 1 and objective == "relative":
+            if len(several) != 1 and self.objective == "relative":
                 raise UserError(
                     f"transfer.{key}: objective=relative compares cosines as they are, and so "
                     "those of one position."
                 )
-        self.name = name
-        self.templates = list(templates)
-        self.objective = objective
-        self.read_positions = list(read_positions)
-        self.target_read_positions = list(target_read_positions)
-        self.calibration_prompts = calibration_prompts
-        self.max_words = max_words
-        self.ridge_alpha = ridge_alpha
-        self.neighbours = neighbours
-        self.temperature = temperature
-        self.init = init
-        self.vocabulary_penalty = vocabulary_penalty
-        self.steps = steps
-        self.learning_rate = learning_rate
 
     def fit(
         self,

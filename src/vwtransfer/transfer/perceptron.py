@@ -31,23 +31,21 @@ class PerceptronMap:
         return mapped_MD.unflatten(0, words_NKD.shape[:2]).to(words_NKD)
 
 
+@dataclass
 class Perceptron:
     """One hidden layer with weight decay; training stops when left-out words no longer improve.
 
-    Args:
+    Attributes:
         name: what the results call it.
         hidden: units of the hidden layer.
         decay: strength of the penalty on the weights.
         seed: of its start and of which words are left out.
     """
 
-    def __init__(
-        self, name: str = "perceptron", hidden: int = 256, decay: float = 0.1, seed: int = 0
-    ) -> None:
-        self.name = name
-        self.hidden = hidden
-        self.decay = decay
-        self.seed = seed
+    name: str = "perceptron"
+    hidden: int = 256
+    decay: float = 0.1
+    seed: int = 0
 
     def fit(
         self,

@@ -4,6 +4,7 @@ Schoenemann, "A generalized solution of the orthogonal Procrustes problem", 1966
 word embeddings Xing et al. 2015 and Smith et al. 2017. The two tables are brought to one width.
 """
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,20 +16,22 @@ from vwtransfer.transfer.tables import TableMethod
 WIDTHS = ("pad", "pca")
 
 
+@dataclass
 class Procrustes(TableMethod):
     """x = scale (y - mean) P R Q' + mean, R orthogonal, fitted on the centred tables.
 
-    Args:
+    Attributes:
         name: what the results call it.
         width: "pad": P and Q fill up the narrower table with zeros; "pca": they keep as many
             principal directions of each table as the narrower one has dimensions.
     """
 
-    def __init__(self, name: str = "procrustes", width: Literal["pad", "pca"] = "pad") -> None:
-        if width not in WIDTHS:
-            raise UserError(f"transfer.width={width}: {nearest(str(width), WIDTHS)}")
-        super().__init__(name)
-        self.width = width
+    name: str = "procrustes"
+    width: Literal["pad", "pca"] = "pad"
+
+    def __post_init__(self) -> None:
+        if self.width not in WIDTHS:
+            raise UserError(f"transfer.width={self.width}: {nearest(str(self.width), WIDTHS)}")
 
     def regress(
         self, y_SD: np.ndarray, x_SD: np.ndarray

@@ -66,27 +66,21 @@ class RelativeMap:
         return (found_MD - mean_M1) / deviation_M1 * self.deviation + self.mean
 
 
+@dataclass
 class Relative:
     """Cosines with the shared tokens, decoded by a search in the target's space.
 
-    Args:
+    Attributes:
         name: what the results call it.
         kept: how many of a vector's largest cosines count (at most the support).
         steps: of Adam, for each vector.
         learning_rate: of Adam.
     """
 
-    def __init__(
-        self,
-        name: str = "relative",
-        kept: int = 8192,
-        steps: int = 500,
-        learning_rate: float = 0.05,
-    ) -> None:
-        self.name = name
-        self.kept = kept
-        self.steps = steps
-        self.learning_rate = learning_rate
+    name: str = "relative"
+    kept: int = 8192
+    steps: int = 500
+    learning_rate: float = 0.05
 
     def fit(
         self,

@@ -4,6 +4,7 @@ Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal proble
 Directions that the shared tokens hardly span are shrunk instead of blown up.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,17 @@ from vwtransfer.transfer.tables import TableMethod
 ALPHAS = np.logspace(-4, 4, 33)  # times the mean square of the centred source table
 
 
+@dataclass
 class Ridge(TableMethod):
     """A, b = argmin || Y A + b - X ||^2 + alpha || A ||^2 over the support.
 
     Alpha is that of least leave-one-out error over all tokens and dimensions.
 
-    Args:
+    Attributes:
         name: what the results call it.
     """
 
-    def __init__(self, name: str = "ridge") -> None:
-        super().__init__(name)
+    name: str = "ridge"
 
     def regress(
         self, y_SD: np.ndarray, x_SD: np.ndarray

@@ -6,6 +6,7 @@ WordPiece's vocabularies begin with, which are there for completeness: they rank
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,10 +17,11 @@ from vwtransfer.transfer.least_squares import least_squares
 from vwtransfer.transfer.tables import AffineMap, tables
 
 
+@dataclass
 class Subset:
     """Least squares over whole words, or the most frequent ones, or weighted by frequency.
 
-    Args:
+    Attributes:
         name: what the results call it.
         whole_words: leave out tokens that are pieces of words.
         most_frequent: share of the tokens that is kept, the most frequent in the source's (first)
@@ -27,17 +29,10 @@ class Subset:
         weighting: w in weights proportional to 1 / rank^w, rank the place among the tokens kept.
     """
 
-    def __init__(
-        self,
-        name: str,
-        whole_words: bool = False,
-        most_frequent: float = 1.0,
-        weighting: float = 0.0,
-    ) -> None:
-        self.name = name
-        self.whole_words = whole_words
-        self.most_frequent = most_frequent
-        self.weighting = weighting
+    name: str
+    whole_words: bool = False
+    most_frequent: float = 1.0
+    weighting: float = 0.0
 
     def fit(
         self,

@@ -62,17 +62,17 @@ class AffineMap:
         return mapped_NKD.to(words_NKD.dtype)
 
 
+@dataclass
 class TableMethod:
     """A method whose map is a matrix between the two tables, and perhaps an offset.
 
     A subclass says how the matrix is found, in `regress`.
 
-    Args:
+    Attributes:
         name: what the results call it.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    name: str
 
     def fit(
         self,

@@ -17,6 +17,7 @@ from PIL import Image
 from vwtransfer.errors import UserError
 from vwtransfer.words.vectors import LARGEST_FILE
 
+LARGEST_PICKLE = 4_000_000  # bytes; each can make an object of some fifty
 _HEAD = 512  # bytes that say what a file is
 _OTHERS = {
     b"version https://git-lfs": "is a git-lfs pointer in place of the word: run 'git lfs pull'",
@@ -59,9 +60,7 @@ def content(path: Path) -> Any:
     Raises:
         UserError: says what it is instead; other errors are of the libraries that read it.
     """
-    head, size = _head(path), path.stat().st_size
-    if size > LARGEST_FILE:
-        raise too_large(path, size)
+    head = _head(path)
     if head.startswith(b"\x89PNG"):
         return _in_png(path)
     if head.startswith((b"PK\x03\x04", b"\x80")):
@@ -69,26 +68,30 @@ def content(path: Path) -> Any:
     raise UserError(f"word={path}: {_other(head)}.")
 
 
-def too_large(path: Path, size: int) -> UserError:
-    """Of a file that holds more bytes than a word can."""
-    return UserError(
-        f"word={path}: holds {size / 1e6:,.0f} MB, which is no word but perhaps a whole model. "
-        "Name the file of the word's own vectors."
-    )
+def check_size(path: Path, size: int, most: int = LARGEST_FILE) -> None:
+    """Refuses a file that holds more bytes than a word can."""
+    if size > most:
+        raise UserError(
+            f"word={path}: holds {size / 1e6:,.0f} MB, which is no word but perhaps a whole model. "
+            "Name the file of the word's own vectors."
+        )
 
 
 def _unpickled(path: Path) -> Any:
     """What a .pt or .bin file holds, if that is tensors; code in it is never run."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            size = sum(each.file_size for each in archive.infolist())
-            if not any(each.endswith("/data.pkl") for each in archive.namelist()):
-                raise UserError(
-                    f"word={path}: is an archive that torch did not write; unpack it, and name a "
-                    "file in it."
-                )
-        if size > LARGEST_FILE:
-            raise too_large(path, size)
+            sizes = {each.filename: each.file_size for each in archive.infolist()}
+        pickled = [size for name, size in sizes.items() if name.endswith("/data.pkl")]
+        if not pickled:
+            raise UserError(
+                f"word={path}: is an archive that torch did not write; unpack it, and name a "
+                "file in it."
+            )
+        check_size(path, sum(sizes.values()))
+        check_size(path, sum(pickled), LARGEST_PICKLE)
+    else:
+        check_size(path, path.stat().st_size, LARGEST_PICKLE)
     containers: list[Any] = [torch.nn.ParameterDict]  # in files of the first textual inversion
     try:
         with torch.serialization.safe_globals(containers), warnings.catch_warnings():

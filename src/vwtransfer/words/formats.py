@@ -13,7 +13,6 @@ the first textual inversion save, also in a PNG, and {"text_encoders_0", "text_e
 `embeddings.pti`. Shapes: K vectors per word, D embedding width.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,9 +26,9 @@ from torch import Tensor
 
 from vwtransfer.errors import UserError, quoted
 from vwtransfer.files import file_safe, write_atomically
-from vwtransfer.words.containers import content, is_safetensors, too_large
+from vwtransfer.words.containers import check_size, content, is_safetensors
 from vwtransfer.words.store import load_word
-from vwtransfer.words.vectors import LARGEST_FILE, fault
+from vwtransfer.words.vectors import fault
 
 TEXTUAL_INVERSION = "generation"  # the task that other tools' words are trained for
 SDXL = ("clip_l", "clip_g")  # its text encoders, in the order in which it reads them
@@ -131,6 +130,7 @@ def _read(path: Path) -> LoadedWord:
     if not file.is_file():
         what = "this is no file" if file.exists() else "there is no such file"
         raise UserError(f"word={file}: {what}.")
+    check_size(file, file.stat().st_size)
     if is_safetensors(file):
         return _of_safetensors(file, name)
     return _found(file, name, content(file))
@@ -158,9 +158,6 @@ def _of_safetensors(path: Path, name: str) -> LoadedWord:
             ours = "concept" in (file.metadata() or {}) and "vectors" in keys
             if not ours:
                 _check_keys(path, keys)
-                large = sum(math.prod(file.get_slice(key).get_shape()) for key in keys)
-                if 4 * large > LARGEST_FILE:
-                    raise too_large(path, 4 * large)
                 return _found(path, name, {key: file.get_tensor(key) for key in keys})
     except SafetensorError as error:
         raise UserError(

@@ -5,6 +5,7 @@ from torch import Tensor
 
 MOST_VECTORS = 512  # of one word; text encoders read 77 to 512 tokens
 WIDEST = 16384
+LARGEST_VALUE = 65504.0  # of half floats; those of tokens are below 1
 LARGEST_FILE = 4 * MOST_VECTORS * WIDEST + 1_000_000  # bytes
 
 
@@ -24,4 +25,7 @@ def fault(tensor: Tensor) -> str:
             f"has the shape {list(tensor.shape)}; a word has at most {MOST_VECTORS} vectors of "
             f"width {WIDEST}"
         )
-    return "" if tensor.float().isfinite().all() else "has values that are not finite"
+    largest = tensor.float().abs().max()  # nan, if there is one
+    if not largest.isfinite():
+        return "has values that are not finite"
+    return f"has values up to {largest:.2g}" if largest > LARGEST_VALUE else ""

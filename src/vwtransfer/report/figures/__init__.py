@@ -1,8 +1,9 @@
 """The figures of the paper, drawn from a study's folder alone, as PNG and PDF.
 
-Figures 3 and 6 are drawn from results; 4, 5, 7 and 8 to 18 from the pictures and tables that
-`action=figures` leaves. Each says what it shows: the study, the transfer, how many words a mean is
-over, and what is missing of it. Two models of one task stand side by side in all of them.
+Figures 3 and 6 and, of studies of many models, a matrix are drawn from results; 4, 5, 7 and 8 to
+18 from the pictures and tables that `action=figures` leaves. Each says what it shows: the study,
+the transfer, how many words a mean is over, and what is missing of it. Two models of one task stand
+side by side in all of them.
 """
 
 from collections.abc import Callable
@@ -13,13 +14,18 @@ from vwtransfer.report.figures.activations import activation_figures
 from vwtransfer.report.figures.figure_3 import figure_3
 from vwtransfer.report.figures.figure_6 import figure_6
 from vwtransfer.report.figures.galleries import galleries
+from vwtransfer.report.figures.matrix import matrix
 from vwtransfer.report.study_folder import StudyFolder
 
-__all__ = ["draw_results", "figure_3", "figure_6", "from_models"]
+__all__ = ["draw_results", "figure_3", "figure_6", "from_models", "matrix"]
+
+MANY_MODELS = 4  # of which bars are hard to compare
 
 
 def draw_results(study: StudyFolder) -> dict[str, list[Path]]:
-    """Draws figures 3 and 6 into the study's figures/, in place of those that are there.
+    """Draws figures 3, 6 and the matrix into the study's figures/, in place of those there.
+
+    The matrix is that of a study with MANY_MODELS.
 
     Returns:
         Transfer method -> the PNG files; a figure that the results hold nothing for has none. With
@@ -43,11 +49,16 @@ def draw_results(study: StudyFolder) -> dict[str, list[Path]]:
             )
             for name, draw in (("figure_3", figure_3), ("figure_6", figure_6))
         ]
+        if method and len(study.targets) >= MANY_MODELS:
+            path = study.folder / "figures" / f"matrix{named}"
+            planned, world = study.planned, study.world
+            files.append(matrix(study.frame, path, transfer=method, planned=planned, world=world))
         current.update(path for written in files for path in written)
         drawn[method or "none"] = [written[0] for written in files if written]
-    for path in (study.folder / "figures").glob("figure_[36]*"):
-        if path not in current:  # of fewer transfers, or of results that are no longer there
-            path.unlink()
+    for pattern in ("figure_[36]*", "matrix*"):
+        for path in (study.folder / "figures").glob(pattern):
+            if path not in current:  # of fewer transfers, or of results that are no longer there
+                path.unlink()
     return drawn
 
 

@@ -20,7 +20,9 @@ LINE = 0.18  # of text
 LEGEND_COLUMN = 2.0
 CHARACTERS_PER_INCH = 14
 
-styled = rc_context({"font.size": 9, "axes.titlesize": 9.5, "hatch.linewidth": 0.8})
+# a $ in a name is no formula
+_STYLE = {"font.size": 9, "axes.titlesize": 9.5, "hatch.linewidth": 0.8, "text.parse_math": False}
+styled = rc_context(_STYLE)
 
 
 def panels(count: int, columns: int, panel_width: float) -> tuple[Figure, list[Axes]]:

@@ -1,0 +1,103 @@
+"""What is kept of a word on its way from every model to every other."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from vwtransfer.report.figures import sheet
+from vwtransfer.report.figures.style import GREY, INTERVALS, of_transfer, title_of
+from vwtransfer.results.statistics import LEAST_GAIN, Estimate, headline, retention
+from vwtransfer.results.summary import label_of, models_in_order, tasks_of
+from vwtransfer.words.cells import Cell
+
+SIDE = 1.1  # of a cell, inches
+DARK = 0.6  # of retention, from which on it is written in white
+
+
+@sheet.styled
+def matrix(
+    frame: pd.DataFrame,
+    path: str | Path,
+    *,
+    transfer: str,
+    planned: Sequence[Cell] = (),
+    world: str = "",
+) -> list[Path]:
+    """Retention of unconstrained words, source by target, the mean over datasets with intervals.
+
+    On the diagonal stands what words do in their own model, in its task's headline metric. The
+    colour counts no retention above 1.
+
+    Args:
+        frame: results as `results.read` gives them.
+        path: where to write, without an ending: .png and .pdf are added.
+        transfer: the method.
+        planned: the study's cells, to tell what is missing.
+        world: the models' name, for the title.
+
+    Returns:
+        The files written; none when no unconstrained word was transferred.
+    """
+    frame = of_transfer(frame, transfer)
+    frame = frame[np.isinf(frame["delta"])]
+    found = retention(frame, transfer).directions
+    if not found:
+        return []
+    tasks = {model: tasks_of(frame)[model] for direction in found for model in direction}
+    models = models_in_order(tasks)
+    figure, (ax,) = sheet.panels(1, 1, 2 + SIDE * len(models))
+    figure.set_figheight(1 + SIDE / 2 * len(models))
+    own = _own(frame)
+    for row, source in enumerate(models):
+        for column, target in enumerate(models):
+            if source == target:
+                _cell(ax, row, column, None, f"{own[source]:.2f}" if source in own else "")
+            elif (source, target) in found:
+                _cell(ax, row, column, found[source, target], "")
+    _axes(ax, [label_of(model, tasks) for model in models])
+    title = title_of("Retention from every model to every other", frame, world, planned)
+    notes = [
+        f"(transferred - anchor) / (own - anchor), with {INTERVALS}. On the diagonal: what words "
+        f"do in their own model. Undefined: they gain less than {LEAST_GAIN} over their anchor."
+    ]
+    sheet.finish(figure, [], title, notes)
+    return sheet.write(figure, Path(path), "\n".join([title, *notes]))
+
+
+def _own(frame: pd.DataFrame) -> dict[str, float]:
+    """What words do in their own model, the mean over datasets."""
+    rows = headline(frame)
+    rows = rows[rows["source_model"].astype(str) == rows["target_model"].astype(str)]
+    by_dataset = rows.groupby(["source_model", "dataset"], observed=True)["value"].mean()
+    means: dict[str, float] = by_dataset.groupby("source_model", observed=True).mean().to_dict()
+    return means
+
+
+def _cell(ax: Axes, row: int, column: int, estimate: Estimate | None, text: str) -> None:
+    """A direction, or without an estimate a place of the diagonal."""
+    ink = GREY
+    if estimate is not None and math.isnan(estimate.value):
+        text = "undefined"
+    elif estimate is not None:
+        share = min(max(estimate.value, 0), 1)
+        ink = "white" if share > DARK else "black"
+        text = str(estimate).replace(" ", "\n", 1)
+        face = colormaps["Blues"](share)
+        ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=face, edgecolor="white"))
+    ax.text(column, row, text, color=ink, ha="center", va="center", fontsize=8)
+
+
+def _axes(ax: Axes, labels: Sequence[str]) -> None:
+    ends = -0.5, len(labels) - 0.5
+    ax.set(xlim=ends, ylim=ends[::-1], xlabel="measured in", ylabel="trained in")
+    ax.set_xticks(range(len(labels)), labels, rotation=30, ha="left")
+    ax.set_yticks(range(len(labels)), labels)
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    ax.xaxis.set_label_position("top")
+    ax.spines[:].set_visible(False)
