@@ -24,7 +24,8 @@ from vwtransfer.errors import UserError
 from vwtransfer.files import write_json, write_text
 from vwtransfer.tinyworld_build.build import Build, run
 from vwtransfer.tinyworld_build.card import model_card
-from vwtransfer.tinyworld_build.quality import measure
+from vwtransfer.tinyworld_build.grounding_quality import grounding_quality
+from vwtransfer.tinyworld_build.quality import measure, tiny_datasets
 from vwtransfer.tinyworld_build.recipes import FULL, QUICK, STAGES
 
 COLUMNS = (
@@ -69,8 +70,12 @@ def main() -> None:
 
 def _measure(build: Build) -> None:
     """Writes quality.json and MODEL_CARD.md: what the models reach and what they took to build."""
+    models = measure(build.out)
+    models["tiny_grounding_dino"] = grounding_quality(
+        build.out / "tiny_grounding_dino", tiny_datasets()
+    )
     quality = {
-        "models": measure(build.out),
+        "models": models,
         "stages": build.records(),
         "machine": f"{platform.machine()}, torch {torch.__version__}",
     }

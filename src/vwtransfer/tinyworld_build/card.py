@@ -6,7 +6,7 @@ from typing import Any
 _ABOUT = """\
 # The tiny world's models
 
-Four miniature models of the real library classes, trained on rendered scenes of 8 shapes x
+Miniature models of the real library classes, trained on rendered scenes of 8 shapes x
 8 colours x 4 patterns (256 combinations, 216 with a noun of their own, 40 without one: the concepts
 of the four datasets). Built from a seed by
 
@@ -20,6 +20,7 @@ a resumable stage for each part. float16 safetensors. This card is written by th
 | `detection` | Owlv2ForObjectDetection (64 regions) | 80 | 64 px |
 | `classification` | open_clip CLIP | 64 | 48 px |
 | `judge` | CLIPModel | 96 | 48 px |
+| `tiny_grounding_dino` | MMGroundingDinoForObjectDetection (WordPiece, ten queries) | 96 | 64 px |
 
 ## Quality
 

@@ -147,10 +147,10 @@ def detector_quality(folder: Path, world: Pool, datasets: Sequence[Rendered]) ->
         for boxes, scene in zip(world.boxes, world.scenes, strict=True)
     ]
     found = detections(model, processor, pictures(world.images_BCHW), world_names())
-    quality = _precision("world", found, truths)
+    quality = precision("world", found, truths)
     for dataset in datasets:
         found, truths = dataset_detections(model, processor, dataset)
-        quality |= _precision(dataset.name, found, truths)
+        quality |= precision(dataset.name, found, truths)
     return quality
 
 
@@ -190,7 +190,7 @@ def detections(
     return found
 
 
-def average_precision(
+def averageprecision(
     found: Sequence[dict[str, Tensor]], truths: Sequence[dict[str, Tensor]]
 ) -> tuple[float, float]:
     """Mean average precision at IoU 0.5 and over 0.5:0.95."""
@@ -200,15 +200,15 @@ def average_precision(
     return float(result["map_50"]), float(result["map"])
 
 
-def _precision(
+def precision(
     name: str, found: Sequence[dict[str, Tensor]], truths: Sequence[dict[str, Tensor]]
 ) -> dict[str, Measure]:
     """Both precisions with 95 % intervals by leaving out one of eight groups of images."""
-    whole = average_precision(found, truths)
+    whole = averageprecision(found, truths)
     without = []
     for group in range(GROUPS):
         kept = [i for i in range(len(found)) if i % GROUPS != group]
-        without.append(average_precision([found[i] for i in kept], [truths[i] for i in kept]))
+        without.append(averageprecision([found[i] for i in kept], [truths[i] for i in kept]))
     quality = {}
     for i, metric in enumerate(("AP50", "mAP")):
         parts = torch.tensor([w[i] for w in without], dtype=torch.float64)
