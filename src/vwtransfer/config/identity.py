@@ -23,7 +23,8 @@ _NOT_THE_DATASET = ("anchors",)
 _NOT_THE_PHOTOS = ("root", "negatives", "boxes", "manifest", "allow_unverified")
 NOT_THE_TRANSFER = ("folder",)
 _NOT_THE_EVALUATION = ("baselines", "save_images")
-NOT_THE_MODEL = ("name", "attention", "compiled", "channels_last", "memory_savers")
+_HOW_IT_RUNS = ("attention", "compiled", "channels_last", "memory_savers", "pairs_at_once")
+NOT_THE_MODEL = ("name", *_HOW_IT_RUNS)
 _CHANGES_THE_MODEL = ("without_t5",)  # of its memory_savers
 
 

@@ -8,6 +8,7 @@ M images, Q queries, T boxes of an image.
 """
 
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -119,11 +120,14 @@ class GroundingDino(Frozen):
 
         kind = getattr(transformers, CLASSES[self._config.model_type])
         options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
-        with self.checkpoint.loading():
+        with self.checkpoint.loading(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*set embed_dim")  # a matter of speed on a GPU
             model = pretrained(kind, self.checkpoint, self.device, **options)
         grounding_fusion.row_by_row(model)
         if self.device.type == "cpu" and self.dtype != torch.float32:
             grounding_fusion.sample_in_float32(model)
+        if self.settings.compiled:
+            model.model.text_backbone.encoder.compile()
         return model
 
     @cached_property

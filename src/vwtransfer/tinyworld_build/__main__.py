@@ -26,7 +26,7 @@ from vwtransfer.errors import UserError
 from vwtransfer.files import write_json, write_text
 from vwtransfer.tinyworld_build.build import run
 from vwtransfer.tinyworld_build.card import model_card
-from vwtransfer.tinyworld_build.quality import MEASURED, measure
+from vwtransfer.tinyworld_build.measures import MEASURED, measure
 from vwtransfer.tinyworld_build.recipes import FULL, QUICK, STAGES
 from vwtransfer.tinyworld_build.stages import Build
 

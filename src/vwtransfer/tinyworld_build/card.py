@@ -25,6 +25,7 @@ a resumable stage for each part. float16 safetensors. This card is written by th
 | `classification` | open_clip CLIP | 64 | 48 px |
 | `judge` | CLIPModel | 96 | 48 px |
 | `tiny_siglip` | SiglipModel (a third of the words split into two tokens or more) | 64 | 48 px |
+| `tiny_grounding_dino` | MMGroundingDinoForObjectDetection (WordPiece, ten queries) | 96 | 64 px |
 
 ## Quality
 

@@ -7,8 +7,7 @@ Letters of shapes: M images, B batch.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,15 @@ from transformers import Owlv2ForObjectDetection, Owlv2Processor
 from vwtransfer.config.composition import config_folder
 from vwtransfer.datasets.rendered import Rendered
 from vwtransfer.tinyworld.lexicon import nouns
-from vwtransfer.tinyworld.world import COMBINATIONS, FRAME, INDEX, Layout
+from vwtransfer.tinyworld.world import COMBINATIONS, FRAME, INDEX
 from vwtransfer.tinyworld_build.autoencoder import LATENT_CHANNELS, noise_ratio, signed
 from vwtransfer.tinyworld_build.autoencoder import PIXELS as GENERATED
 from vwtransfer.tinyworld_build.flow import packed
 from vwtransfer.tinyworld_build.generator import LATENT_SIDE
 from vwtransfer.tinyworld_build.image_readers import (
     ImageReader,
-    classifier_eye,
-    judge_eye,
-    siglip_eye,
 )
-from vwtransfer.tinyworld_build.pool import Pool, draw_pool
+from vwtransfer.tinyworld_build.pool import Pool
 from vwtransfer.tinyworld_build.unigram import CONTEXT
 
 TEMPLATE = "a photo of {}"
@@ -102,10 +98,10 @@ def detector_quality(folder: Path, world: Pool, datasets: Sequence[Rendered]) ->
         for boxes, scene in zip(world.boxes, world.scenes, strict=True)
     ]
     found = detections(model, processor, pictures(world.images_BCHW), world_names())
-    quality = _precision("world", found, truths)
+    quality = precision("world", found, truths)
     for dataset in datasets:
         found, truths = dataset_detections(model, processor, dataset)
-        quality |= _precision(dataset.name, found, truths)
+        quality |= precision(dataset.name, found, truths)
     return quality
 
 
@@ -155,7 +151,7 @@ def average_precision(
     return float(result["map_50"]), float(result["map"])
 
 
-def _precision(
+def precision(
     name: str, found: Sequence[dict[str, Tensor]], truths: Sequence[dict[str, Tensor]]
 ) -> dict[str, Measure]:
     """Both precisions with 95 % intervals by leaving out one of eight groups of images."""
@@ -253,40 +249,3 @@ def pictures(images_BCHW: Tensor) -> list[Image.Image]:
 def main_things(pool: Pool) -> Tensor:
     """The position of each scene's main combination among all 256."""
     return torch.tensor([INDEX[scene.things[0].combination] for scene in pool.scenes])
-
-
-@cache
-def _world() -> Pool:
-    return draw_pool("quality", 1024, Layout(), FRAME)
-
-
-def _reader(load: Callable[[Path], ImageReader]) -> Measuring:
-    return lambda folder, datasets: eye_quality(load(folder), _world(), datasets)
-
-
-def _detection(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
-    return detector_quality(folder, draw_pool("quality detection", 512, Layout(), FRAME), datasets)
-
-
-def _generation(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
-    alone = draw_pool("quality generation", 512, Layout(counts=(1.0,)), GENERATED)
-    return generator_quality(folder, judge_eye(folder.parent / "judge"), alone, datasets)
-
-
-MEASURED: Mapping[str, Measuring] = {
-    "judge": _reader(judge_eye),
-    "classification": _reader(classifier_eye),
-    "detection": _detection,
-    "generation": _generation,
-    "tiny_sd_b": _generation,
-    "tiny_sdxl": _generation,
-    "tiny_flux": _generation,
-    "tiny_siglip": _reader(siglip_eye),
-}
-"""What is measured of each model, by its folder."""
-
-
-def measure(weights: Path, models: Iterable[str] = MEASURED) -> dict[str, dict[str, Measure]]:
-    """The quality of models of a weights folder; of a generator the judge is needed too."""
-    datasets = tiny_datasets()
-    return {name: MEASURED[name](weights / name, datasets) for name in models}

@@ -1,6 +1,7 @@
 """The tokenizer of the tiny Grounding DINO: BERT's WordPiece, trained on captions.
 
-It has fewer tokens than the captions have words, so that rare words are split.
+It has fewer tokens than the captions have words, so that rare words are split. What was learned
+lies in `word_pieces.txt`: the trainer of the library numbers letters in another order each time.
 """
 
 import random
@@ -13,21 +14,28 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 from transformers import BertTokenizer
 
+from vwtransfer import tinyworld
 from vwtransfer.tinyworld.world import COMBINATIONS, Layout, sample_scene
 from vwtransfer.tinyworld_build.captions import caption
 
 CAPTIONS = 20000
-LEARNED = 560  # tokens with letters
+SIZE = 560  # tokens with letters, and the unknown one
+LEARNED = Path(tinyworld.__file__).parent / "word_pieces.txt"
 FIXED = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, ".": 1012, "?": 1029}
 """Where BERT has them: the class of Grounding DINO knows these ids by number."""
 
 
 @cache
 def pieces() -> list[str]:
-    """The tokens that captions are made of, learned from them."""
+    """The tokens that captions are made of."""
+    return LEARNED.read_text(encoding="utf-8").split()
+
+
+def learn_pieces() -> list[str]:
+    """Learns them anew from captions."""
     trained = Tokenizer(WordPiece(unk_token="[UNK]"))
     trained.pre_tokenizer = BertPreTokenizer()
-    trainer = WordPieceTrainer(vocab_size=LEARNED, show_progress=False, special_tokens=["[UNK]"])
+    trainer = WordPieceTrainer(vocab_size=SIZE, show_progress=False, special_tokens=["[UNK]"])
     trained.train_from_iterator(_captions(), trainer)
     found = trained.get_vocab()
     return [piece for piece in sorted(found, key=found.__getitem__) if piece != "[UNK]"]
