@@ -22,7 +22,7 @@ FULL: Mapping[str, Recipe] = {
     "autoencoder": Recipe(1900, 16, 1.5e-3, weight_decay=0.0, average=0.995, pool=16384),
     "text": Recipe(1000, 128, 2e-3, pool=16384),
     "generation": Recipe(12000, 32, 1.2e-3, weight_decay=0.01, average=0.9985),
-    "tiny_siglip": Recipe(1500, 128, 2e-3, average=0.997, pool=20480),
+    "tiny_siglip": Recipe(2500, 128, 2e-3, average=0.997, pool=20480, restarts=(1500,)),
 }
 
 QUICK: Mapping[str, Recipe] = {
