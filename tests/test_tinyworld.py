@@ -15,21 +15,28 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from rich.progress import Progress
-from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2Processor
+from transformers import (
+    AutoTokenizer,
+    CLIPTokenizer,
+    Owlv2ForObjectDetection,
+    Owlv2Processor,
+)
 
 import vwtransfer.tinyworld
 from vwtransfer.datasets.rendered import Rendered
 from vwtransfer.errors import UserError
-from vwtransfer.tinyworld.lexicon import nouns, parse, support, words
+from vwtransfer.models.vocabulary import of_transformers
+from vwtransfer.tinyworld.lexicon import nouns, parse, split_words, support, words
 from vwtransfer.tinyworld.renderer import render
 from vwtransfer.tinyworld.world import COMBINATIONS, Layout, sample_scene
 from vwtransfer.tinyworld_build import quality
 from vwtransfer.tinyworld_build.build import run
 from vwtransfer.tinyworld_build.captions import caption
 from vwtransfer.tinyworld_build.card import GENERATORS, model_card
-from vwtransfer.tinyworld_build.image_readers import classifier_eye, judge_eye
+from vwtransfer.tinyworld_build.image_readers import classifier_eye, judge_eye, siglip_eye
 from vwtransfer.tinyworld_build.pool import draw_pool
 from vwtransfer.tinyworld_build.recipes import QUICK
+from vwtransfer.tinyworld_build.siglip_tokenizer import siglip_tokenizer
 from vwtransfer.tinyworld_build.stages import Build
 from vwtransfer.tinyworld_build.tokenizer import CONTEXT, save_tokenizer, tokenizer
 
@@ -110,9 +117,23 @@ def test_every_word_is_one_token_after_saving_and_loading(tmp_path: Path) -> Non
             assert (start, end) == (words_.bos_token_id, words_.eos_token_id)
 
 
+def test_siglips_tokenizer_splits_a_third_of_the_words_and_no_anchor() -> None:
+    saved = AutoTokenizer.from_pretrained(WEIGHTS / "tiny_siglip")
+    assert saved.get_vocab() == siglip_tokenizer().get_vocab()
+    vocabulary = of_transformers(saved, saved.model_max_length)
+    split = [word for word in words() if vocabulary.word_id(word) is None]
+    assert split == list(split_words())
+    assert 0.3 < len(split) / len(words()) < 0.35
+    assert not {anchor for dataset in DATASETS.values() for anchor in dataset.anchors} & {*split}
+    whole = [f"▁{word}" for word in words() if word not in split]
+    assert (WEIGHTS / "tiny_siglip/support.txt").read_text(encoding="utf-8").split() == whole
+    assert vocabulary.strings(vocabulary.token_ids("Dotted café"))[:2] == ["▁dot", "ted"]
+    assert vocabulary.strings(vocabulary.token_ids("é")) == ["▁", "<0xC3>", "<0xA9>"]
+
+
 def test_captions_say_every_word_and_fit_the_context() -> None:
     said: Counter[str] = Counter()
-    ids = tokenizer()
+    ids, pieces = tokenizer(), siglip_tokenizer()
     for i in range(6000):
         rng = random.Random(i)
         scene = sample_scene(rng, COMBINATIONS[i % 256], Layout(counts=(0.5, 0.5)))
@@ -120,6 +141,7 @@ def test_captions_say_every_word_and_fit_the_context() -> None:
         said.update(text.split())
         if i % 20 == 0:
             assert len(ids(text).input_ids) <= CONTEXT
+            assert len(pieces(text).input_ids) <= pieces.model_max_length
     assert set(said) == set(words())
 
 
@@ -199,7 +221,7 @@ def test_the_model_card_says_what_was_measured() -> None:
     assert (WEIGHTS / "MODEL_CARD.md").read_text(encoding="utf-8") == model_card(measured)
 
 
-EYES = {"judge": judge_eye, "classification": classifier_eye}
+EYES = {"judge": judge_eye, "classification": classifier_eye, "tiny_siglip": siglip_eye}
 
 
 @pytest.mark.parametrize("model", EYES)

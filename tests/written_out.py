@@ -1,6 +1,7 @@
 """What each task computes, written out with the libraries' own classes (table 1 of the paper)."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -53,14 +54,19 @@ def library_text(task: Any) -> Callable[[str], Tensor]:
     if isinstance(task, Siglip):
         source, length = task.checkpoint.source, model.config.text_config.max_position_embeddings
         padded = {"padding": "max_length", "max_length": length, "return_tensors": "pt"}
-        processor = AutoTokenizer.from_pretrained(source)
+        tokenizer = _tokenizer(source)
         return lambda text: F.normalize(
-            model.get_text_features(**processor([text], **padded)).pooler_output, dim=-1
+            model.get_text_features(**tokenizer([text], **padded)).pooler_output, dim=-1
         )
     import open_clip
 
     tokenizer = open_clip.get_tokenizer(f"local-dir:{task.folder}")
     return lambda text: model.encode_text(tokenizer([text]), normalize=True)
+
+
+@lru_cache(maxsize=1)  # one of 256,000 tokens takes a second
+def _tokenizer(source: str) -> Any:
+    return AutoTokenizer.from_pretrained(source)
 
 
 def read(prompts: Prompts) -> Tensor:
@@ -103,11 +109,13 @@ def _classification(
         pixels = torch.stack([task.transform(each) for each in images]).to(task.dtype)
         image = F.normalize(model.encode_image(pixels), dim=-1)
     text = task.text.encode_words(task.prompt_template, word_KD[None]).pooled_NE[0]
-    similarity = image.float() @ text.float()
-    if getattr(model, "logit_bias", None) is not None:
-        similarity = similarity * model.logit_scale.exp() + model.logit_bias
+    cosine = image.float() @ text.float()
     sign = torch.tensor([-1.0 if e.concept == cell.concept else 1.0 for e in examples])
-    return (sign * similarity.float()).mean()
+    if getattr(model, "logit_bias", None) is None:
+        return (sign * cosine).mean()
+    probability = (cosine * model.logit_scale.float().exp() + model.logit_bias.float()).sigmoid()
+    right = torch.where(sign < 0, probability, 1 - probability)
+    return -right.log().mean()
 
 
 def _detection(

@@ -13,8 +13,9 @@ from vwtransfer.models.suite import Suite, build, build_part
 from vwtransfer.training.word_batches import LOSS_SCALE, NEVER, WordBatch
 from vwtransfer.words.cells import Cell
 
-MODELS = ("tiny_sd", "tiny_owlv2", "tiny_clip")
-# of the loss in float32; a loss is between -1 and 1 in two models, about 1 in the generator
+MODELS = ("tiny_sd", "tiny_owlv2", "tiny_clip", "tiny_siglip")
+# of the loss in float32; a loss is between -1 and 1 in two models, about 1 in the generator, and
+# some ten times that in the SigLIP
 BOUND = {"float16": 2e-3, "bfloat16": 2e-2}
 # of gradients, as a cosine and as a share of their length; in bfloat16 a box may be off by a pixel,
 # so that another region of the image is the target's
@@ -25,7 +26,8 @@ LENGTH = {"float16": 0.05, "bfloat16": 0.25}
 @cache
 def suite(dtype: str) -> Suite:
     keys = [f"model.{name}.dtype={dtype}" for name in MODELS]
-    return build(compose([*keys, "model.judge.dtype=" + dtype]), torch.device("cpu"))
+    keys += ["model=tiny_families", "model.judge.dtype=" + dtype]
+    return build(compose(keys), torch.device("cpu"))
 
 
 @cache

@@ -105,7 +105,7 @@ def test_scores_are_the_librarys_logits(folders: dict[str, Path], layout: str) -
 
 @pytest.mark.parametrize("dtype", BOUND)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_loss_is_table_1s_with_the_models_logits(
+def test_the_loss_is_the_log_likelihood_of_the_models_probabilities(
     folders: dict[str, Path], layout: str, dtype: str
 ) -> None:
     model, dataset = small_siglips.classifier(folders[layout], dtype), Drawn()

@@ -7,6 +7,7 @@ and types of the published ones, which differ from what today's libraries would 
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,16 @@ _SHALLOW: Mapping[str, Mapping[str, Any]] = {
     },
 }
 # image towers whose depth is part of their name: a small one of the same kind
-_TOWERS = {
-    "PE-Core-L-14-336": "vit_pe_core_tiny_patch16_384",
-    "MobileCLIP2-S4-OpenCLIP": "fastvit_mci0",
+_TOWERS: Mapping[str, Mapping[str, Any]] = {
+    "PE-Core-L-14-336": {"timm_model_name": "vit_pe_core_tiny_patch16_384", "image_size": 384},
+    "MobileCLIP2-S4-OpenCLIP": {"timm_model_name": "fastvit_mci0", "image_size": 64},
 }
-_SIDES = {"owlv2-base-patch16-ensemble": 240, "owlv2-large-patch14-ensemble": 210}
+_SIDES = {
+    "owlv2-base-patch16-ensemble": 240,
+    "owlv2-large-patch14-ensemble": 210,
+    "siglip2-base-patch16-224": 64,
+    "siglip2-so400m-patch14-384": 56,
+}
 
 
 def write(name: str, folder: Path, *, shallow: bool) -> Path:
@@ -84,8 +90,8 @@ def _make_shallow(folder: Path, side: int | None) -> None:
         if (folder / path).is_file():
             _edit(folder / path, changes)
     if folder.name in _TOWERS:
-        tower = {"timm_model_name": _TOWERS[folder.name]}
-        _edit(folder / "open_clip_config.json", {"model_cfg": {"vision_cfg": tower}})
+        tower = {"model_cfg": {"vision_cfg": _TOWERS[folder.name]}}
+        _edit(folder / "open_clip_config.json", tower)
     if side is not None:
         _edit(folder / "config.json", {"vision_config": {"image_size": side}})
         _edit(folder / "preprocessor_config.json", {"size": {"height": side, "width": side}})
@@ -126,7 +132,12 @@ def _write_vocabulary(folder: Path) -> None:
 
 
 def _write_gemmas_vocabulary(folder: Path) -> None:
-    """A vocabulary of the size and the kind of Gemma's: its own was not at hand.
+    (folder / "tokenizer.json").write_text(_gemmas_vocabulary(), encoding="utf-8")
+
+
+@cache
+def _gemmas_vocabulary() -> str:
+    """A tokenizer.json of the size and the kind of Gemma's: its own was not at hand.
 
     It has the words of the tests, and up to 256,000 tokens that nothing is read as.
     """
@@ -139,7 +150,8 @@ def _write_gemmas_vocabulary(folder: Path) -> None:
     pieces += [f"▁unused{number}" for number in range(256_000 - len(dict.fromkeys(pieces)))]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = GemmaTokenizer(vocab=vocabulary, merges=merges)
-    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    text: str = tokenizer.backend_tokenizer.to_str()
+    return text
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -16,7 +16,9 @@ from vwtransfer.words.formats import read, write_diffusers
 pytestmark = pytest.mark.published
 
 CONTEXT = {"pe_core_l14": 32, "siglip2_base": 64, "siglip2_so400m": 64}  # 77 elsewhere
-LOSS = {"float32": 1e-4, "float16": 1e-2}  # relative to the range of what the model ranks by
+LOSS = {"float32": 1e-4, "float16": 1e-2}  # of cosines; a logit is some hundred times that
+# other files have CLIPs in half precision, which a CPU computes slowly
+CASES = [(m, d) for m in CLASSIFIERS for d in LOSS if d == "float32" or m.startswith("siglip")]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +34,7 @@ def word_of(found: Any, *words: str) -> torch.Tensor:
     return rows
 
 
-@pytest.mark.parametrize("dtype", LOSS)
-@pytest.mark.parametrize("model", CLASSIFIERS)
+@pytest.mark.parametrize(("model", "dtype"), CASES)
 def test_a_word_of_existing_embeddings_is_the_plain_text_and_its_loss_the_written_out_one(
     folder: Path, model: str, dtype: str
 ) -> None:

@@ -26,20 +26,27 @@ from vwtransfer.training.word_batches import WordBatch
 from vwtransfer.words.cells import Cell
 
 # a model -> the folder of its weights
-TINY = {"tiny_sd": "generation", "tiny_owlv2": "detection", "tiny_clip": "classification"}
+TINY = {
+    "tiny_sd": "generation",
+    "tiny_owlv2": "detection",
+    "tiny_clip": "classification",
+    "tiny_siglip": "tiny_siglip",
+}
 WEIGHTS = Path(package_folder("vwtransfer.tinyworld")) / "weights"
 # the module of each model that looks at images
 EYES: dict[str, Callable[[Any], torch.nn.Module]] = {
     "tiny_sd": lambda model: model.pipeline.vae.encoder,
     "tiny_owlv2": lambda model: model.model.owlv2.vision_model,
     "tiny_clip": lambda model: model.model.visual,
+    "tiny_siglip": lambda model: model.model.vision_model,
 }
 
 
 def model(name: str, folder: Path | None, *options: str) -> Any:
     """A model as a process of its own would build it."""
     where = "null" if folder is None else folder
-    keys = [f"cache.folder={where}", *(f"model.{name}.{option}" for option in options)]
+    keys = ["model=tiny_families", f"cache.folder={where}"]
+    keys += [f"model.{name}.{option}" for option in options]
     return build(compose(keys), torch.device("cpu")).models[name]
 
 
@@ -139,6 +146,7 @@ WEIGHT_FILES = {
     "tiny_sd": "vae/diffusion_pytorch_model.safetensors",
     "tiny_owlv2": "model.safetensors",
     "tiny_clip": "open_clip_model.safetensors",
+    "tiny_siglip": "model.safetensors",
 }
 
 
@@ -165,6 +173,7 @@ def test_another_checkpoint_in_the_same_place_is_asked_itself(name: str, tmp_pat
         ("tiny_owlv2", "dtype=bfloat16"),
         ("tiny_owlv2", "attention=eager"),
         ("tiny_clip", "dtype=bfloat16"),
+        ("tiny_siglip", "attention=eager"),
     ],
 )
 def test_another_size_or_precision_is_computed_anew(name: str, option: str, tmp_path: Path) -> None:
@@ -177,6 +186,7 @@ def test_another_size_or_precision_is_computed_anew(name: str, option: str, tmp_
     [
         ("tiny_owlv2", "processor_config.json", '"resample": 2', '"resample": 3'),
         ("tiny_clip", "open_clip_config.json", '"bicubic"', '"bilinear"'),
+        ("tiny_siglip", "processor_config.json", '"resample": 3', '"resample": 2'),
         ("tiny_sd", "vae/config.json", '"scaling_factor": ', '"scaling_factor": 1'),
     ],
 )
@@ -205,7 +215,7 @@ def test_a_process_reads_what_another_has_kept(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "1"}
     command = [sys.executable, "-c", _ANOTHER_PROCESS, str(tmp_path)]
     subprocess.run(command, check=True, env=environment)
-    assert [looks(name, model(name, tmp_path), dataset()) for name in TINY] == [0, 0, 0]
+    assert [looks(name, model(name, tmp_path), dataset()) for name in TINY] == [0] * len(TINY)
 
 
 def entry(value: float) -> Tensors:

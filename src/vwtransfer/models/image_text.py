@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -119,13 +120,18 @@ class ImageTextModel(Frozen):
         cells: Sequence[Cell],
         step: int,
     ) -> Tensor:
-        """W similarity(image(I), text(v)), w = -1 for target images, +1 for others (table 1)."""
+        """W cos(image(I), text(v)), w = -1 for target images, +1 for others (table 1).
+
+        With a sigmoid it is minus the log likelihood of what belongs to the word and what does not,
+        -log sigmoid(-w logit(I, v)), in which the logit stands in the cosine's place.
+        """
         text_NE = self.text.encode_words(self.prompt_template, words_NKD).pooled_NE.float()
         cosine_NB = torch.einsum("ne,nbe->nb", text_NE, features.image_ME[images_NB])
         own = self._targets_in_batch
         sign_B = torch.ones(cosine_NB.shape[1], device=cosine_NB.device)
         sign_B[:own] = -1
-        return (sign_B * self.similarity(cosine_NB)).mean(dim=1)
+        signed_NB = sign_B * self.similarity(cosine_NB)
+        return (signed_NB if self.sigmoid is None else F.softplus(signed_NB)).mean(dim=1)
 
     def encode_images(self, examples: Sequence[Example]) -> ImageFeatures:
         """Unit features of the examples' images."""

@@ -141,13 +141,9 @@ class Siglip(ImageTextModel):
     @cached_property
     def _image_encoder(self) -> ImageEncoder:
         """The image tower, batch by batch."""
-        settings = (
-            self.model.config.to_json_string(use_diff=False),
-            self.processor.to_json_string(),
-        )
-        return ImageEncoder(
-            encode_images, self.model, self.processor, IMAGES_AT_ONCE, settings, self.cache
-        )
+        model, processor = self.model, self.processor
+        stated = (model.config, processor, self.settings.attention)
+        return ImageEncoder(encode_images, model, processor, IMAGES_AT_ONCE, stated, self.cache)
 
 
 @torch.no_grad()

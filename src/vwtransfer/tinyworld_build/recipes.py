@@ -48,7 +48,7 @@ FULL: Mapping[str, Recipe] = {
         horizon=6000,
         fall=1200,
     ),
-    "tiny_siglip": Recipe(1500, 128, 2e-3, average=0.997, pool=20480),
+    "tiny_siglip": Recipe(2500, 128, 2e-3, average=0.997, pool=20480, restarts=(1500,)),
 }
 
 QUICK: Mapping[str, Recipe] = {
