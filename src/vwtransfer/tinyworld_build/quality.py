@@ -190,7 +190,7 @@ def detections(
     return found
 
 
-def averageprecision(
+def average_precision(
     found: Sequence[dict[str, Tensor]], truths: Sequence[dict[str, Tensor]]
 ) -> tuple[float, float]:
     """Mean average precision at IoU 0.5 and over 0.5:0.95."""
@@ -204,11 +204,11 @@ def precision(
     name: str, found: Sequence[dict[str, Tensor]], truths: Sequence[dict[str, Tensor]]
 ) -> dict[str, Measure]:
     """Both precisions with 95 % intervals by leaving out one of eight groups of images."""
-    whole = averageprecision(found, truths)
+    whole = average_precision(found, truths)
     without = []
     for group in range(GROUPS):
         kept = [i for i in range(len(found)) if i % GROUPS != group]
-        without.append(averageprecision([found[i] for i in kept], [truths[i] for i in kept]))
+        without.append(average_precision([found[i] for i in kept], [truths[i] for i in kept]))
     quality = {}
     for i, metric in enumerate(("AP50", "mAP")):
         parts = torch.tensor([w[i] for w in without], dtype=torch.float64)
