@@ -15,7 +15,7 @@ from torch import Tensor
 from vwtransfer.datasets import Example
 from vwtransfer.models.cache import ImageEncoder, Tensors
 
-HELD_BYTES = 2**31  # of maps in memory; a photo of 1333 x 800 pixels has 18 MB in float32
+HELD_BYTES = 2**31  # of maps in memory; a photo of 1067 x 800 pixels has 18 MB in float32
 LEVEL = "level_{}"
 
 
