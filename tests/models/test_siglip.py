@@ -15,10 +15,14 @@ from transformers import AutoModel, AutoProcessor
 import small_siglips
 import written_out
 from drawn import Drawn
+from vwtransfer.config.composition import compose
 from vwtransfer.datasets import held_out_examples
 from vwtransfer.errors import UserError
 from vwtransfer.models.image_text import Sigmoid
+from vwtransfer.models.suite import build
+from vwtransfer.models.support import support_of
 from vwtransfer.tasks.classification import Classification
+from vwtransfer.tinyworld.lexicon import split_words, words
 from vwtransfer.words.cells import Cell
 
 LAYOUTS = {  # the kind of tokenizer of each
@@ -158,3 +162,14 @@ def test_a_tokenizer_that_needs_another_library_says_which(
     folder = changed(folders["siglip"], tmp_path, "tokenizer_config.json", **other)
     with pytest.raises(UserError, match=r"pip install sentencepiece"):
         _ = small_siglips.classifier(folder).vocabularies
+
+
+def test_a_map_between_a_clip_and_a_siglip_goes_by_the_words_that_both_read_whole() -> None:
+    models = build(compose(["model=tiny_families"]), torch.device("cpu")).models
+    spaces = [models[name].text for name in ("tiny_clip", "tiny_siglip")]
+    whole = [word for word in words() if word not in split_words()]
+    for source, target in (spaces, spaces[::-1]):
+        support = support_of(source, target)
+        assert not support.of_tokens
+        assert sorted(support.entries) == whole
+        assert target.token_rows(support).shape == (len(whole), target.width)
