@@ -29,7 +29,7 @@ FULL: Mapping[str, Recipe] = {
     "autoencoder": Recipe(1900, 16, 1.5e-3, weight_decay=0.0, average=0.995, pool=16384),
     "text": Recipe(1000, 128, 2e-3, pool=16384),
     "generation": Recipe(12000, 32, 1.2e-3, weight_decay=0.01, average=0.9985),
-    "grounding": Recipe(1700, 32, 1.5e-3, warm_up=150, average=0.995, pool=16384),
+    "grounding": Recipe(2200, 32, 1.5e-3, warm_up=150, average=0.995, pool=16384, restarts=(1700,)),
     "flow_text": Recipe(800, 96, 2e-3, pool=16384),
     "flow": Recipe(9000, 16, 1.2e-3, 100, 0.01, 0.9985, pool=24576, restarts=(3500,)),
     "tiny_sd_b_text": Recipe(1000, 128, 2e-3, pool=16384),
