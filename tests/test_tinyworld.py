@@ -13,14 +13,15 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+import yaml
 from rich.progress import Progress
 from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2Processor
 
 import vwtransfer.tinyworld
+from vwtransfer.config.composition import config_folder
 from vwtransfer.datasets.rendered import Rendered
 from vwtransfer.errors import UserError
-from vwtransfer.tinyworld.lexicon import nouns, parse, support, words
+from vwtransfer.tinyworld.lexicon import nouns, parse, support, whole_words, words
 from vwtransfer.tinyworld.renderer import render
 from vwtransfer.tinyworld.world import COMBINATIONS, Layout, sample_scene
 from vwtransfer.tinyworld_build import quality
@@ -135,6 +136,18 @@ def test_the_support_is_several_times_the_largest_width() -> None:
     assert len(support()) > 3 * 96
 
 
+def test_the_second_stable_diffusion_splits_a_third_of_the_words_and_no_anchor() -> None:
+    vocabulary = CLIPTokenizer.from_pretrained(WEIGHTS / "tiny_sd_b" / "tokenizer")
+    whole = {w for w in words() if len(vocabulary(w).input_ids) == 3}
+    assert whole == set(whole_words())
+    assert len(words()) - len(whole) == len(words()) // 3
+    for path in (config_folder() / "dataset").glob("tiny_*.yaml"):
+        assert set(yaml.safe_load(path.read_text(encoding="utf-8"))["anchors"]) <= whole
+    listed = (WEIGHTS / "tiny_sd_b/support.txt").read_text(encoding="utf-8").split()
+    read = {token for w in words() for token in vocabulary.tokenize(w)}
+    assert set(listed) == read and len(listed) == len(read)
+
+
 # The datasets
 
 
@@ -229,8 +242,7 @@ def test_the_detector_reaches_its_recorded_quality(
 def test_a_generator_reaches_its_recorded_quality(
     model: str, recorded: dict[str, dict[str, quality.Measure]]
 ) -> None:
-    pipeline = DiffusionPipeline.from_pretrained(WEIGHTS / model, torch_dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = quality.load_generator(WEIGHTS / model)
     dataset = DATASETS["tiny_textures"]
     prompts = [quality.TEMPLATE.format(name) for name in dataset.concepts.values()]
     images = quality.generate(pipeline, prompts, steps=20)
