@@ -130,7 +130,7 @@ def flow_row(model: str, folder: Path) -> str:
 def _flow(model: str, folder: Path, deep: list[str]) -> Any:
     """The model with some parts at full depth."""
     checkpoint = flow_layouts.write(model, folder, {}, deep)
-    keys = [f"checkpoint={checkpoint}", f"dtype={HALF}", "image_size=64"]
+    keys = [f"checkpoint={checkpoint}", f"dtype={HALF}", "image_size=64", "prompt_tokens=24"]
     keys = ["model=tiny", f"model/generation={model}", *(f"model.{model}.{key}" for key in keys)]
     return build(compose(keys), torch.device("cpu")).models[model]
 

@@ -44,35 +44,15 @@ FULL: Mapping[str, Recipe] = {
         horizon=6000,
         fall=1400,
     ),
-    "tiny_sdxl_text": 22,
-    "tiny_sdxl": 24,
-    "tiny_siglip": 10,
-}
-"""The stages in their order, each with the number that its weights' seed is made of."""
-
-FULL: Mapping[str, Recipe] = {
-    "judge": Recipe(2600, 128, 2e-3, average=0.998),
-    "classification": Recipe(3000, 128, 2e-3, average=0.998, pool=20480, restarts=(1500,)),
-    "detection": Recipe(4500, 64, 1.5e-3, average=0.998, pool=20480),
-    "autoencoder": Recipe(1900, 16, 1.5e-3, weight_decay=0.0, average=0.995, pool=16384),
-    "text": Recipe(1000, 128, 2e-3, pool=16384),
-    "generation": Recipe(12000, 32, 1.2e-3, weight_decay=0.01, average=0.9985),
-    "grounding": Recipe(2200, 32, 1.5e-3, warm_up=150, average=0.995, pool=16384, restarts=(1700,)),
-    "flow_text": Recipe(800, 96, 2e-3, pool=16384),
-    "flow": Recipe(9000, 16, 1.2e-3, 100, 0.01, 0.9985, pool=24576, restarts=(3500,)),
-    "tiny_sd_b_text": Recipe(1000, 128, 2e-3, pool=16384),
-    "tiny_sd_b": Recipe(
-        3400, 24, 1.2e-3, weight_decay=0.01, average=0.9985, pool=24576, horizon=6000, fall=1400
-    ),
     "tiny_sdxl_text": Recipe(1000, 128, 2e-3, pool=16384),
     "tiny_sdxl": Recipe(
-        5000,
+        7000,
         24,
         1.2e-3,
         weight_decay=0.01,
         average=0.9985,
         pool=24576,
-        restarts=(3000,),
+        restarts=(3000, 5000),
         horizon=6000,
         fall=1200,
     ),

@@ -1,0 +1,54 @@
+"""A study of a Stable Diffusion and a FLUX.1: CLIP's states against T5's and a pooled feature."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+
+from vwtransfer import results
+from vwtransfer.config.composition import compose
+from vwtransfer.main import dispatch
+from vwtransfer.models.suite import build
+from vwtransfer.models.support import support_of
+from vwtransfer.transfer.prompts import states
+from vwtransfer.words.cells import Cell
+from vwtransfer.words.store import WordStore
+
+WIDTHS = {"tiny_sd": 96, "tiny_flux": 64 + 96}
+MODELS = ["model=tiny", f"model/generation=[{','.join(WIDTHS)}]", "task=generation"]
+QUICK = [
+    *("direction=generation_to_generation", "concept=red_striped_star", "anchor=zepu"),
+    *("model.generation.training.steps=2", "model.generation.denoising_steps=2"),
+    *("evaluation.baselines=[]", "progress=false", "report=false"),
+]
+MATCHING = ["transfer=readout_matching", "transfer.steps=2", "transfer.calibration_prompts=60"]
+
+
+@pytest.mark.parametrize("method", [["transfer=least_squares"], MATCHING])
+def test_words_go_to_and_fro(method: list[str], tmp_path: Path) -> None:
+    config = compose([*MODELS, *QUICK, *method, f"outputs={tmp_path}", "name=two"])
+    dispatch(config)
+    store = WordStore(config.folder / "words")
+    for name, width in WIDTHS.items():
+        cell = Cell("tiny_shapes", name, "red_striped_star", "zepu", float("inf"), 0)
+        assert store.load(cell).vectors_KD.shape == (4, width)
+    frame = results.read(config.folder)
+    words = frame[(frame["kind"] == "word") & (frame["metric"] == "generation_accuracy")]
+    pairs = {*words[["source_model", "target_model"]].itertuples(index=False, name=None)}
+    assert pairs == {*product(WIDTHS, repeat=2)}
+    assert words["value"].between(0, 1).all()
+
+
+def test_what_is_read_is_clips_pooled_feature_beside_t5s_states() -> None:
+    models = build(compose(MODELS), torch.device("cpu")).models
+    first, second = (models[name].text for name in WIDTHS)
+    shared = support_of(first, second)
+    assert len(shared) == 320 - 106  # T5 splits a third of the words that CLIP has whole
+    assert not shared.of_tokens
+    word = second.anchor_rows(["red"])[None]
+    with torch.no_grad():
+        read_1PF = states(second, "a photo of {}", word, ("end", "words"))
+    assert read_1PF.shape == (1, 2, 64 + 96)
+    torch.testing.assert_close(read_1PF[0, 0, :64], read_1PF[0, 1, :64], rtol=0, atol=0)
+    assert (read_1PF[0, 0, 64:] - read_1PF[0, 1, 64:]).abs().max() > 0.1
