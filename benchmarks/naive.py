@@ -155,7 +155,7 @@ def _owlv2_pixels(model: Any, examples: Sequence[Example]) -> Tensor:
 
 def _diffusion_pixels(model: Any, examples: Sequence[Example]) -> Tensor:
     images = [example.load() for example in examples]
-    prepare, size = model.pipeline.image_processor.preprocess, model._size
+    prepare, size = model.pipeline.image_processor.preprocess, model.size
     return prepare(images, height=size, width=size).to(model.device, model.dtype)
 
 

@@ -67,7 +67,7 @@ def test_nothing_heavy_is_imported_before_the_work() -> None:
         (["concept=ferm"], "concept=ferm: not in garden. Did you mean 'fern'?"),
         (["action=rnu"], "action=rnu: no such action. Did you mean 'run'?"),
         (["delta=[0.1"], "delta=[0.1: "),
-        (["delta=0.1,0.2"], "To sweep over it, add --multirun"),
+        (["delta=0.1,0.2"], "For a job with each, begin with -m."),
         (["name=${nmae}"], "name: Interpolation key 'nmae' not found"),
         (["+trainer.file=${package:nowhere}"], "there is no package nowhere"),
         (["-m", "task=generation,detection", "delta=0.1,-1"], "delta=-1: must be at least 0"),

@@ -34,7 +34,7 @@ from vwtransfer.models.checkpoints import pretrained, weights
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
 from vwtransfer.models.grounding_fusion import fused, project_images, project_text
-from vwtransfer.models.grounding_photos import Photo, Photos, batched, side_by_side
+from vwtransfer.models.grounding_photos import EncodedPhotos, Photo, batched, side_by_side
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 from vwtransfer.words.cells import Cell
@@ -219,9 +219,9 @@ class GroundingDino(Frozen):
         loss_P: Tensor = focal(logits_PQL[..., :length], truth_PQL[..., :length])
         return loss_P
 
-    def encode_images(self, examples: Sequence[Example]) -> Photos:
+    def encode_images(self, examples: Sequence[Example]) -> EncodedPhotos:
         """What backbone and projections make of each image; few of them are held in memory."""
-        return Photos(self._image_encoder, examples)
+        return EncodedPhotos(self._image_encoder, examples)
 
     @cached_property
     def _image_encoder(self) -> ImageEncoder:

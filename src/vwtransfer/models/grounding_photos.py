@@ -46,7 +46,7 @@ class Photo:
         return replace(self, maps=[level.cpu() for level in self.maps], size_2=self.size_2.cpu())
 
 
-class Photos(Sequence[Photo]):
+class EncodedPhotos(Sequence[Photo]):
     """Photos of examples. Those that do not fit into `HELD_BYTES` are read when they are asked for.
 
     Args:

@@ -135,8 +135,8 @@ class TextEncoder:
         """
         N, K, _ = words_NKD.shape
         ids_1L, mask_1L, first = self._prompt(template, K, to_end)
-        few_rows = self.only_pooled or ids_1L.shape[1] < SHORT
-        filled = -(-N // WORDS_BY) * WORDS_BY if few_rows else N
+        rounds_apart = self.only_pooled or ids_1L.shape[1] < SHORT
+        filled = -(-N // WORDS_BY) * WORDS_BY if rounds_apart else N
         words_NKD = torch.cat([words_NKD, words_NKD.detach()[-1:].expand(filled - N, -1, -1)])
         lookups = 0
 
