@@ -1,17 +1,26 @@
 """The published layouts at reduced depth, written once for all tests of this folder."""
 
+import os
 from pathlib import Path
 
 import layouts
 import pytest
+from filelock import FileLock
 from published_models import JUDGE, REPOSITORIES, SAFETY
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = tmp_path_factory.mktemp("checkpoints")
-    for name in [*(repository for _, repository in REPOSITORIES.values()), JUDGE, SAFETY]:
-        layouts.write(name, folder, shallow=True)
+    """One folder for all workers of a run."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = shared / "checkpoints"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            partial = shared / "partial"
+            for name in [*(repository for _, repository in REPOSITORIES.values()), JUDGE, SAFETY]:
+                layouts.write(name, partial, shallow=True)
+            partial.rename(folder)
     return folder
 
 
