@@ -247,8 +247,12 @@ def test_a_matrix_shows_every_direction_of_many_models(tmp_path: Path) -> None:
     assert "transferred by least_squares" in said(png)
     lost = frame[(frame["source_model"] != "tiny_sd") | (frame["target_model"] != "tiny_owlv2")]
     other, _ = matrix(lost, tmp_path / "other", transfer="least_squares")
-    white = (255, 255, 255)
+    white, darkest = (255, 255, 255), (8, 48, 107)
     assert coloured(other, white) > coloured(png, white)
+    there = (frame["source_model"] == "tiny_sd") & (frame["target_model"] == "tiny_owlv2")
+    more = frame.assign(value=frame["value"].where(~there, 1.0))  # than words of tiny_owlv2 reach
+    above, _ = matrix(more, tmp_path / "above", transfer="least_squares")
+    assert coloured(above, darkest) > coloured(png, darkest) + 1000
 
 
 def test_two_models_of_one_task_stand_side_by_side(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def _cell(ax: Axes, row: int, column: int, estimate: Estimate | None, text: str)
     if estimate is not None and math.isnan(estimate.value):
         text = "undefined"
     elif estimate is not None:
-        share = min(max(estimate.value, 0), 1)
+        share = min(max(estimate.value, 0.0), 1.0)  # floats: a colour map takes 1 for an index
         ink = "white" if share > DARK else "black"
         text = str(estimate).replace(" ", "\n", 1)
         face = colormaps["Blues"](share)
