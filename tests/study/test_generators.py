@@ -1,6 +1,6 @@
-"""A study of three generators: two vocabularies, three widths, one model with two text encoders."""
+"""A study of four generators: three vocabularies, CLIPs and a T5, one or two text encoders."""
 
-from itertools import permutations
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,11 @@ from vwtransfer.config.composition import compose
 from vwtransfer.main import dispatch
 from vwtransfer.models.suite import build
 from vwtransfer.models.support import support_of
+from vwtransfer.transfer.prompts import states
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore
 
-WIDTHS = {"tiny_sd": 96, "tiny_sd_b": 128, "tiny_sdxl": 160}
+WIDTHS = {"tiny_sd": 96, "tiny_sd_b": 128, "tiny_sdxl": 160, "tiny_flux": 64 + 96}
 MODELS = ["model=tiny", f"model/generation=[{','.join(WIDTHS)}]", "task=generation"]
 QUICK = [
     *("direction=generation_to_generation", "concept=red_striped_star", "anchor=zepu"),
@@ -26,7 +27,7 @@ MATCHING = ["transfer=readout_matching", "transfer.steps=2", "transfer.calibrati
 
 @pytest.mark.parametrize("method", [["transfer=least_squares"], MATCHING])
 def test_words_go_from_each_generator_to_each_other(method: list[str], tmp_path: Path) -> None:
-    config = compose([*MODELS, *QUICK, *method, f"outputs={tmp_path}", "name=three"])
+    config = compose([*MODELS, *QUICK, *method, f"outputs={tmp_path}", "name=four"])
     dispatch(config)
     store = WordStore(config.folder / "words")
     for name, width in WIDTHS.items():
@@ -35,14 +36,28 @@ def test_words_go_from_each_generator_to_each_other(method: list[str], tmp_path:
     frame = results.read(config.folder)
     words = frame[(frame["kind"] == "word") & (frame["metric"] == "generation_accuracy")]
     pairs = {*words[["source_model", "target_model"]].itertuples(index=False, name=None)}
-    assert pairs == {*permutations(WIDTHS, 2), *((name, name) for name in WIDTHS)}
+    assert pairs == {*product(WIDTHS, repeat=2)}
     assert words["value"].between(0, 1).all()
 
 
 def test_a_map_to_the_second_vocabulary_goes_by_the_words_that_both_read_whole() -> None:
     models = build(compose(MODELS), torch.device("cpu")).models
-    first, second, both = (models[name].text for name in WIDTHS)
+    first, second, both, _ = (models[name].text for name in WIDTHS)
     assert len(support_of(first, both)) == 320
     shared = support_of(first, second)
     assert len(shared) == 214 and all(shared.whole)
     assert first.is_single_token("bada") != second.is_single_token("bada")
+
+
+def test_what_is_read_is_clips_pooled_feature_beside_t5s_states() -> None:
+    models = build(compose(MODELS), torch.device("cpu")).models
+    first, second = models["tiny_sd"].text, models["tiny_flux"].text
+    shared = support_of(first, second)
+    assert len(shared) == 320 - 106  # T5 splits a third of the words that CLIP has whole
+    assert not shared.of_tokens
+    word = second.anchor_rows(["red"])[None]
+    with torch.no_grad():
+        read_1PF = states(second, "a photo of {}", word, ("end", "words"))
+    assert read_1PF.shape == (1, 2, 64 + 96)
+    torch.testing.assert_close(read_1PF[0, 0, :64], read_1PF[0, 1, :64], rtol=0, atol=0)
+    assert (read_1PF[0, 0, 64:] - read_1PF[0, 1, 64:]).abs().max() > 0.1
