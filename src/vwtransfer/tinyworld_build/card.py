@@ -11,7 +11,7 @@ Miniature models of the real library classes, trained on rendered scenes of 8 sh
 8 colours x 4 patterns (256 combinations, 216 with a noun of their own, 40 without one: the concepts
 of the four datasets). Built from a seed by
 
-    python -m vwtransfer.tinyworld
+    python -m vwtransfer.tinyworld_build
 
 a resumable stage for each part. float16 safetensors. This card is written by the same command.
 
