@@ -22,7 +22,7 @@ NODES="node1 node2 node3 node4 node5"
 export SLURM_CONF=$C/slurm.conf
 PATH=$PATH:/usr/sbin:/sbin  # where the daemons are
 
-fail() { echo "test_cluster.sh: $1" >&2; tail -n 20 "$C"/log/*.log >&2 2> /dev/null || true; exit 1; }
+fail() { echo "test_cluster.sh: $1" >&2; tail -n 60 "$C"/log/*.log >&2 2> /dev/null || true; exit 1; }
 
 wait_for() {  # wait_for WHAT SECONDS COMMAND...: until the command succeeds
   local what=$1 deadline=$((SECONDS + $2)); shift 2
@@ -72,7 +72,7 @@ stop() {
 
 configure() {
   local account
-  mkdir -p "$C"/{state,spool,run,log,dev,shared}
+  mkdir -p "$C"/{state,spool,run,log,dev,shared,tmp}
   for i in 0 1 2 3; do [[ -e $C/dev/gpu$i ]] || mknod "$C/dev/gpu$i" c 1 3; done
   if [[ $ACCOUNTING == yes ]]; then
     account="AccountingStorageType=accounting_storage/slurmdbd
@@ -159,13 +159,15 @@ start_munge() {
 start_accounting() {
   local data=$C/database
   export MYSQL_UNIX_PORT=$C/run/mariadbd.socket  # where slurmdbd looks for it
+  local temporary=$C/tmp  # servers that start at once in one folder remove each other's tables
   if [[ ! -d $data ]]; then
     # as root: FOLDER may lie where no other user can go
     mariadb-install-db --no-defaults --user=root --datadir="$data" --skip-test-db \
-      --auth-root-authentication-method=socket > "$C/log/mariadb-install.log" 2>&1 \
+      --tmpdir="$temporary" --auth-root-authentication-method=socket \
+      > "$C/log/mariadb-install.log" 2>&1 \
       || fail "mariadb-install-db failed"
   fi
-  mariadbd --no-defaults --user=root --datadir="$data" --socket="$MYSQL_UNIX_PORT" \
+  mariadbd --no-defaults --user=root --datadir="$data" --tmpdir="$temporary" --socket="$MYSQL_UNIX_PORT" \
     --skip-networking --innodb-buffer-pool-size=64M --innodb-lock-wait-timeout=900 \
     > "$C/log/mariadbd.log" 2>&1 < /dev/null &
   echo $! > "$C/run/mariadbd.pid"
