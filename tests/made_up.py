@@ -14,8 +14,8 @@ import torch
 import yaml
 from PIL import Image
 
+from composing import compose
 from vwtransfer.config import Config
-from vwtransfer.config.composition import compose
 from vwtransfer.evaluation.saved_images import COLUMNS, image_path
 from vwtransfer.models.suite import build
 from vwtransfer.results import Record, finish, write_part

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from vwtransfer.config.composition import compose, package_folder
+from composing import compose
+from vwtransfer.config.composition import package_folder
 from vwtransfer.models.suite import build, build_part
 from vwtransfer.words.cells import Cell
 

@@ -23,8 +23,8 @@ from transformers import (
     T5EncoderModel,
 )
 
+from composing import compose
 from small_encoders import CONTEXT, TOKENIZERS
-from vwtransfer.config.composition import compose
 from vwtransfer.models.suite import build
 
 PIXELS = 16

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from composing import compose
 from vwtransfer.actions.transfer_word import source_of
 from vwtransfer.config import Config
-from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.main import dispatch
 from vwtransfer.models import Model

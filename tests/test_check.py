@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from composing import compose
 from vwtransfer.actions.check import FAILED, NOTE, OK, Finding, check, findings
-from vwtransfer.config.composition import compose, package_folder
+from vwtransfer.config.composition import package_folder
 from vwtransfer.errors import UserError
 from vwtransfer.models.devices import use_threads
 

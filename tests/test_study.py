@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 import torch
 
+from composing import compose
 from vwtransfer.actions.run import run as run_study
-from vwtransfer.config.composition import compose
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore, load_word
 

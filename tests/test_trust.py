@@ -9,11 +9,11 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from composing import compose
 from made_up import make_up
 from vwtransfer.actions.export import export
 from vwtransfer.cluster.archive import pack
 from vwtransfer.cluster.status import status
-from vwtransfer.config.composition import compose
 from vwtransfer.datasets.manifest import FORMAT, Manifest, write_manifest
 from vwtransfer.main import main
 from vwtransfer.report import write_report

@@ -13,6 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from composing import compose
 from vwtransfer import results
 from vwtransfer.cluster import archive, plan, status, submit, survey, worker
 from vwtransfer.cluster.shards import shards
@@ -20,7 +21,6 @@ from vwtransfer.cluster.status_table import status_table
 from vwtransfer.cluster.survey import DONE, MISSING
 from vwtransfer.cluster.time_estimates import time_estimates
 from vwtransfer.config import ArchiveConfig, Config, provenance
-from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.specs import EvalSpec
 from vwtransfer.main import dispatch

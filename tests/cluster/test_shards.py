@@ -16,12 +16,12 @@ from typing import NoReturn
 import psutil
 import pytest
 
+from composing import compose
 from vwtransfer.cluster import claims, history, scheduler
 from vwtransfer.cluster.arrays import arrays, send
 from vwtransfer.cluster.shards import shards
 from vwtransfer.cluster.worker import untracked
 from vwtransfer.config import Config
-from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.progress import terminal
 from vwtransfer.words.cells import cells

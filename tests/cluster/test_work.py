@@ -16,6 +16,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from composing import compose
 from drawn import photos
 from vwtransfer import results
 from vwtransfer.cluster import archive, history, plan, status, submit, survey, worker
@@ -28,7 +29,6 @@ from vwtransfer.cluster.submissions import write_submission
 from vwtransfer.cluster.survey import DONE, FAILED, MISSING, QUEUED, RUNNING
 from vwtransfer.cluster.time_estimates import time_estimates
 from vwtransfer.config import ArchiveConfig, Config, provenance
-from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.progress import stages
 from vwtransfer.study import Study, data_loading, train_words

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+import composing
 from own_configs import OVERRIDES, changed, write_own_configs
 from vwtransfer.config.composition import compose, composed
 from vwtransfer.config.identity import identity
@@ -291,3 +292,17 @@ def test_a_config_kept_by_an_earlier_version_lacks_what_has_a_default() -> None:
     assert config.trainer.early_layer_weight == 0.0
     assert not config.submit.list_shards
     assert identity(config) == identity(compose([]))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=tiny", "seed=3", "model.generation.training.steps=7", "concept=[red_striped_star]"],
+        ["cluster=local", "cluster.setup=[module load a]", "+cluster.additional_parameters.qos=b"],
+        ["experiment=section4", "extra_grids=[{anchor: zepu}]", "name=2024_05_01", "transfer=ridge"],
+    ],
+)
+def test_other_tests_compose_as_the_command_line_does(overrides: list[str]) -> None:
+    for _ in range(2):  # nothing of a config is left in the next one
+        assert composing.compose(overrides) == compose(overrides)
+    assert composing.compose(overrides[:1]) == compose(overrides[:1])

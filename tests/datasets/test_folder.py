@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from composing import compose
 from drawn import Drawn, photo, photos, wanted
-from vwtransfer.config.composition import compose
 from vwtransfer.config.photo_folders import anchors_for, concepts_in, prompt_name
 from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, notes_of
 from vwtransfer.datasets.annotation import Annotation, Object

@@ -12,11 +12,11 @@ import torch
 from omegaconf.errors import InterpolationResolutionError
 from PIL import Image
 
+from composing import compose
 from drawn import photos
 from quadratic import Closeness, Quadratic
 from vwtransfer.actions import propose_boxes
 from vwtransfer.actions.run import run as run_study
-from vwtransfer.config.composition import compose
 from vwtransfer.config.models import Training
 from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, Example, notes_of
 from vwtransfer.datasets.coco import Coco

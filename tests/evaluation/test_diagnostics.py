@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
+from composing import compose
 from vwtransfer.actions.run import run
-from vwtransfer.config.composition import compose
 from vwtransfer.evaluation.diagnostics import (
     concept_onset_layer,
     distance,

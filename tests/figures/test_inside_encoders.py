@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from composing import compose
 from vwtransfer.analysis.neighbours import nearest
-from vwtransfer.config.composition import compose
 from vwtransfer.models import Model
 from vwtransfer.models.activations import cut, end_of_text, layers_shown
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vwtransfer.config.composition import compose, package_folder
+from composing import compose
+from vwtransfer.config.composition import package_folder
 from vwtransfer.errors import UserError
 from vwtransfer.models.suite import build
 

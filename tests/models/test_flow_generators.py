@@ -12,7 +12,7 @@ import torch
 
 import small_generators
 import written_out_flow
-from vwtransfer.config.composition import compose
+from composing import compose
 from vwtransfer.config.identity import identity
 from vwtransfer.datasets import Dataset
 from vwtransfer.models.suite import build_part

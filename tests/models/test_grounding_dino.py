@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 import written_out
-from vwtransfer.config.composition import compose
+from composing import compose
 from vwtransfer.datasets import Dataset, held_out_examples
 from vwtransfer.errors import UserError
 from vwtransfer.models import grounding_photos

@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 
-from vwtransfer.config.composition import compose
+from composing import compose
 from vwtransfer.datasets import Dataset
 from vwtransfer.models import Model
 from vwtransfer.models.suite import Suite, build, build_part

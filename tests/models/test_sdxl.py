@@ -12,8 +12,8 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import load_file
 
 import written_out
+from composing import compose
 from one_gradient import WEIGHTS
-from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset
 from vwtransfer.main import dispatch
 from vwtransfer.models.activations import cut

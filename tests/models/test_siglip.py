@@ -14,8 +14,8 @@ from transformers import AutoModel, AutoProcessor
 
 import small_siglips
 import written_out
+from composing import compose
 from drawn import Drawn
-from vwtransfer.config.composition import compose
 from vwtransfer.datasets import held_out_examples
 from vwtransfer.errors import UserError
 from vwtransfer.models.image_text import Sigmoid

@@ -14,11 +14,11 @@ import pytest
 import yaml
 from rich.console import Console
 
+from composing import compose
 from html_pages import Page, page_of, undrawn
 from made_up import config_of, made_up_activations, make_up
 from vwtransfer.actions.run import _write_report
 from vwtransfer.analysis.part_files import write_part
-from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.main import dispatch
 from vwtransfer.report import write_report

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from vwtransfer.config.composition import compose, package_folder
+from composing import compose
+from vwtransfer.config.composition import package_folder
 from vwtransfer.datasets import Dataset, Example
 from vwtransfer.models.cache import Cache, ImageEncoder, Tensors
 from vwtransfer.models.suite import build, build_part

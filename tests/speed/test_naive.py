@@ -8,7 +8,7 @@ import torch
 from naive import NaiveWord
 from torch import Tensor
 
-from vwtransfer.config.composition import compose
+from composing import compose
 from vwtransfer.datasets import Dataset
 from vwtransfer.models.suite import Suite, build, build_part
 from vwtransfer.models.text_encoder import TextEncoder

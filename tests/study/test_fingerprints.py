@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from composing import compose
 from vwtransfer.cluster.archive import unpack
-from vwtransfer.config.composition import compose
 from vwtransfer.study import fingerprints
 from vwtransfer.study.fingerprints import Fingerprints
 from vwtransfer.words.cells import Cell

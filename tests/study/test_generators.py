@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from composing import compose
 from vwtransfer import results
-from vwtransfer.config.composition import compose
 from vwtransfer.main import dispatch
 from vwtransfer.models.suite import build
 from vwtransfer.models.support import support_of

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from composing import compose
 from vwtransfer.actions.run import run as run_study
-from vwtransfer.config.composition import compose
 
 MODELS = ("tiny_owlv2", "tiny_grounding_dino")
 SMALL = [

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
+from composing import compose
 from vwtransfer import results
 from vwtransfer.actions.run import run as run_study
 from vwtransfer.config import Config
-from vwtransfer.config.composition import compose
 from vwtransfer.config.origin import commit, this_process
 from vwtransfer.errors import UserError
 from vwtransfer.report.provenance import provenance

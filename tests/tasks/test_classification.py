@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
+from composing import compose
 from drawn import Drawn
-from vwtransfer.config.composition import compose
 from vwtransfer.datasets import held_out_examples
 from vwtransfer.models.open_clip import OpenClip
 from vwtransfer.models.suite import build

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from composing import compose
 from drawn import Drawn, rectangle
-from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Example
 from vwtransfer.models import owlv2_pixels
 from vwtransfer.models.embedding_space import Prompts

@@ -2,10 +2,10 @@
 
 import pytest
 
+from composing import compose
 from offline import SMALL, Recorded, recorded
 from vwtransfer.actions.run import run as run_study
 from vwtransfer.config import Config
-from vwtransfer.config.composition import compose
 
 
 @pytest.fixture(autouse=True)

@@ -15,11 +15,11 @@ import pytest
 from jobs import KEY, ROWS, Job, loss, started, until
 from lab import ENTITY, KeptRun, Lab, laboratory
 
+from composing import compose
 from offline import SMALL, Recorded, recorded
 from vwtransfer import results
 from vwtransfer.actions.run import run as run_study
 from vwtransfer.config import Config
-from vwtransfer.config.composition import compose
 from vwtransfer.tracking import names
 from vwtransfer.tracking.outbox import GRACE_S
 from vwtransfer.tracking.wandb_sync import mended

@@ -17,11 +17,11 @@ from PIL import Image
 from servers import refusing
 from wandb_workspaces.workspaces import Workspace, internal
 
+from composing import compose
 from offline import SMALL, Recorded, recorded
 from vwtransfer.actions import jobs
 from vwtransfer.actions.run import run as run_study
 from vwtransfer.config import Config
-from vwtransfer.config.composition import compose
 from vwtransfer.errors import UserError
 from vwtransfer.study import data_loading
 from vwtransfer.tracking import names

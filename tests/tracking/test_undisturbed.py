@@ -14,10 +14,10 @@ import pytest
 from jobs import KEY, ROWS, Job, started, until
 from servers import HANGS, answering, refusing
 
+from composing import compose
 from offline import SMALL, recorded
 from vwtransfer.actions.run import run as run_study
 from vwtransfer.config import Config
-from vwtransfer.config.composition import compose
 from vwtransfer.tracking.outbox import GRACE_S
 from vwtransfer.words.cells import cells
 from vwtransfer.words.store import WordStore

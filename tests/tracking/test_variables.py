@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from composing import compose
 from vwtransfer import tracking
 from vwtransfer.config import Config
-from vwtransfer.config.composition import compose, composed
+from vwtransfer.config.composition import composed
 from vwtransfer.config.validation import validated
 from vwtransfer.study.callbacks import NullTracker
 from vwtransfer.tracking.outbox import Outbox

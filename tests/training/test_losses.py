@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import written_out
-from vwtransfer.config.composition import compose
+from composing import compose
 from vwtransfer.datasets import Dataset, training_examples
 from vwtransfer.models import Model
 from vwtransfer.models.suite import Suite, build, build_part

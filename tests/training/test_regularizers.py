@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from composing import compose
 from vwtransfer.actions.run import run
-from vwtransfer.config.composition import compose
 from vwtransfer.config.identity import identity
 from vwtransfer.errors import UserError
 from vwtransfer.models import Objective

@@ -12,9 +12,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from composing import compose
 from vwtransfer import results
 from vwtransfer.config import Config
-from vwtransfer.config.composition import compose, config_folder
+from vwtransfer.config.composition import config_folder
 from vwtransfer.errors import UserError
 from vwtransfer.leaderboard import benchmark
 from vwtransfer.leaderboard.mapping import Direction

@@ -10,8 +10,8 @@ import pytest
 import torch
 from rich.console import Console
 
+from composing import compose
 from vwtransfer.config import Config
-from vwtransfer.config.composition import compose
 from vwtransfer.datasets import Dataset, descriptions_of, left_out_of
 from vwtransfer.errors import UserError
 from vwtransfer.leaderboard.splits import cells_of_split, dev_concepts
