@@ -93,6 +93,15 @@ class Checkpoint:
                 raise
             raise UserError(f"{where} does not load: {_reason(name, str(error))}") from error
 
+    def read(self, kind: Any, **options: Any) -> Any:
+        """What a class's own `from_pretrained` makes of it.
+
+        Raises:
+            UserError: as `loading`.
+        """
+        with self.loading():
+            return kind.from_pretrained(self.source, revision=self.revision, **options)
+
     def _lacks(self) -> str:
         missing = self.missing()
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
@@ -119,12 +128,14 @@ def pretrained(kind: Any, checkpoint: Checkpoint, device: torch.device, **option
         checkpoint: where its weights are.
         device: where it runs.
         options: of `from_pretrained`; None stands for the library's own choice.
+
+    Raises:
+        UserError: as `Checkpoint.loading`.
     """
     chosen = {name: value for name, value in options.items() if value is not None}
-    model, info = kind.from_pretrained(
-        checkpoint.source, revision=checkpoint.revision, output_loading_info=True, **chosen
-    )
-    refuse_incomplete(info)
+    with checkpoint.loading():
+        model, info = checkpoint.read(kind, output_loading_info=True, **chosen)
+        refuse_incomplete(info)
     freeze(model, device)
     return model
 

@@ -1,6 +1,7 @@
 """What the models of this package share: their settings, under the names of the contract."""
 
-from collections.abc import Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from vwtransfer.config.models import ModelSettings
 from vwtransfer.models.cache import Cache
 from vwtransfer.models.checkpoints import Alternatives, Checkpoint
+from vwtransfer.models.vocabulary import Vocabulary
 from vwtransfer.seeds import generator
 from vwtransfer.words.cells import Cell
 
@@ -19,27 +21,38 @@ class Frozen:
         settings: its keys in the config.
         device: where it runs.
         cache: keeps what it makes of images; None: every process computes it.
-        files: what loading it reads.
     """
 
+    settings: ModelSettings
     trains_with: tuple[str, ...] = ()
 
     def __init__(
-        self,
-        settings: ModelSettings,
-        device: torch.device,
-        cache: Cache | None,
-        files: Sequence[Alternatives],
+        self, settings: ModelSettings, device: torch.device, cache: Cache | None = None
     ) -> None:
+        self.settings = settings
         self.name, self.task = settings.name, settings.task
         self.training, self.prompt_template = settings.training, settings.prompt_template
         self.device = device
         self.cache = cache
         self.dtype: torch.dtype = getattr(torch, settings.dtype)
         self.checkpoint = Checkpoint(
-            f"model.{settings.name}", settings.checkpoint, settings.revision, files
+            f"model.{settings.name}", settings.checkpoint, settings.revision, self.files
         )
         self.support = settings.support
+
+    @property
+    @abstractmethod
+    def files(self) -> Sequence[Alternatives]:
+        """What loading it reads, each by its usual names."""
+
+    @property
+    def vocabularies(self) -> Mapping[str, Vocabulary]:
+        """The tokenizer of each text encoder; of most there is one."""
+        return {"text": self._vocabulary}
+
+    @property
+    @abstractmethod
+    def _vocabulary(self) -> Vocabulary: ...
 
     def shuffled(self, images: Iterable[int], cell: Cell) -> Tensor:
         """Indices [steps, B] drawn from `images` in shuffled epochs, from the word's own stream."""

@@ -9,7 +9,7 @@ M images, Q queries, T boxes of an image.
 
 import inspect
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -29,7 +29,7 @@ from vwtransfer.config import models as config
 from vwtransfer.datasets import BOXES, Dataset, Example, training_examples
 from vwtransfer.errors import UserError
 from vwtransfer.models import grounding_fusion
-from vwtransfer.models.cache import Cache, ImageEncoder
+from vwtransfer.models.cache import ImageEncoder
 from vwtransfer.models.checkpoints import pretrained, weights
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
@@ -57,55 +57,31 @@ PAIRS = 64  # that are measured at once, where the settings leave it open
 
 
 class GroundingDino(Frozen):
-    """A detector that words are learned in.
+    """A detector that words are learned in."""
 
-    Args:
-        settings: see `config.models.GroundingDino`.
-        device: where it runs.
-        cache: keeps what the backbone makes of images; None: every process computes it.
-    """
-
+    settings: config.GroundingDino
+    files = FILES
     trains_with: tuple[str, ...] = (BOXES,)
-
-    def __init__(
-        self, settings: config.GroundingDino, device: torch.device, cache: Cache | None = None
-    ) -> None:
-        super().__init__(settings, device, cache, FILES)
-        self.settings = settings
 
     @cached_property
     def processor(self) -> Any:
         """The GroundingDinoProcessor."""
         from transformers import GroundingDinoProcessor
 
-        with self.checkpoint.loading():
-            return GroundingDinoProcessor.from_pretrained(
-                self.checkpoint.source, revision=self.checkpoint.revision
-            )
-
-    @property
-    def vocabularies(self) -> Mapping[str, Vocabulary]:
-        """BERT's tokenizer."""
-        return {"text": self._vocabulary}
+        return self.checkpoint.read(GroundingDinoProcessor)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
         from transformers import AutoTokenizer
 
-        with self.checkpoint.loading():
-            tokenizer = AutoTokenizer.from_pretrained(
-                self.checkpoint.source, revision=self.checkpoint.revision
-            )
+        tokenizer = self.checkpoint.read(AutoTokenizer)
         return phrase_vocabulary(tokenizer, self._config.max_text_len, self.checkpoint.key)
 
     @cached_property
     def _config(self) -> Any:
         from transformers import AutoConfig
 
-        with self.checkpoint.loading():
-            found = AutoConfig.from_pretrained(
-                self.checkpoint.source, revision=self.checkpoint.revision
-            )
+        found = self.checkpoint.read(AutoConfig)
         if found.model_type not in CLASSES:
             raise UserError(
                 f"{self.checkpoint.key}.checkpoint={self.checkpoint.source}: model_type "
@@ -120,7 +96,7 @@ class GroundingDino(Frozen):
 
         kind = getattr(transformers, CLASSES[self._config.model_type])
         options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
-        with self.checkpoint.loading(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*set embed_dim")  # a matter of speed on a GPU
             model = pretrained(kind, self.checkpoint, self.device, **options)
         grounding_fusion.row_by_row(model)

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from vwtransfer.config.models import ImageText
 from vwtransfer.datasets import NEGATIVES, Dataset, Example, training_examples
-from vwtransfer.models.cache import Cache, ImageEncoder
-from vwtransfer.models.checkpoints import Alternatives
+from vwtransfer.models.cache import ImageEncoder
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen, batch_stream, shuffled_epochs
 from vwtransfer.words.cells import Cell
@@ -48,26 +47,10 @@ class Sigmoid(NamedTuple):
 
 
 class ImageTextModel(Frozen):
-    """A classifier that words are learned in.
+    """A classifier that words are learned in."""
 
-    Args:
-        settings: of its family.
-        device: where it runs.
-        cache: keeps the features of images; None: every process computes them.
-        files: what loading it reads.
-    """
-
+    settings: ImageText
     trains_with: tuple[str, ...] = (NEGATIVES,)
-
-    def __init__(
-        self,
-        settings: ImageText,
-        device: torch.device,
-        cache: Cache | None,
-        files: Sequence[Alternatives],
-    ) -> None:
-        super().__init__(settings, device, cache, files)
-        self.target_share = settings.target_share
 
     @property
     @abstractmethod
@@ -110,7 +93,7 @@ class ImageTextModel(Frozen):
 
     @property
     def _targets_in_batch(self) -> int:
-        return max(1, round(self.training.batch_size * self.target_share))
+        return max(1, round(self.training.batch_size * self.settings.target_share))
 
     def loss(
         self,

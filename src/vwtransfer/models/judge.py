@@ -43,10 +43,7 @@ class Judge:
     def _processor(self) -> Any:
         from transformers import CLIPProcessor
 
-        with self.checkpoint.loading():
-            return CLIPProcessor.from_pretrained(
-                self.checkpoint.source, revision=self.checkpoint.revision
-            )
+        return self.checkpoint.read(CLIPProcessor)
 
     @cached_property
     def model(self) -> Any:
@@ -54,8 +51,7 @@ class Judge:
         from transformers import CLIPModel
 
         options = {"dtype": self.dtype, "attn_implementation": self.attention}
-        with self.checkpoint.loading():
-            return pretrained(CLIPModel, self.checkpoint, self.device, **options)
+        return pretrained(CLIPModel, self.checkpoint, self.device, **options)
 
     @torch.no_grad()
     def best(self, images: Sequence[Image.Image], concepts: Mapping[str, str]) -> list[str]:

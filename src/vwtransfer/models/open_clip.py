@@ -4,7 +4,7 @@ Letters: N words, D embedding width, M images, E joint width, L tokens.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from vwtransfer.config import models as config
-from vwtransfer.models.cache import Cache, ImageEncoder
+from vwtransfer.models.cache import ImageEncoder
 from vwtransfer.models.checkpoints import freeze, hub_folder
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.image_text import IMAGES_AT_ONCE, ImageTextModel, Sigmoid
@@ -31,30 +31,16 @@ FILES = (("open_clip_config.json",), WEIGHTS[::-1])  # the one that every reposi
 
 
 class OpenClip(ImageTextModel):
-    """A classifier that words are learned in.
+    """A classifier that words are learned in."""
 
-    Args:
-        settings: see `config.models.OpenClip`.
-        device: where it runs.
-        cache: keeps the features of images; None: every process computes them.
-    """
-
-    def __init__(
-        self, settings: config.OpenClip, device: torch.device, cache: Cache | None = None
-    ) -> None:
-        super().__init__(settings, device, cache, FILES)
-        self.settings = settings
+    settings: config.OpenClip
+    files = FILES
 
     @cached_property
     def folder(self) -> Path:
         """Where the checkpoint lies; open_clip's own hub schema knows no revision."""
         with self.checkpoint.loading():
             return hub_folder(self.checkpoint, WEIGHTS)
-
-    @property
-    def vocabularies(self) -> Mapping[str, Vocabulary]:
-        """The tokenizer."""
-        return {"text": self._vocabulary}
 
     @cached_property
     def _stated(self) -> str:

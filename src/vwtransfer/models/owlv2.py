@@ -5,7 +5,7 @@ image, E width of the class embeddings, L tokens.
 """
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from torchvision.ops import box_convert, box_iou
 from vwtransfer.config import models as config
 from vwtransfer.datasets import BOXES, Dataset, Example, training_examples
 from vwtransfer.models import owlv2_pixels
-from vwtransfer.models.cache import Cache, ImageEncoder
+from vwtransfer.models.cache import ImageEncoder
 from vwtransfer.models.checkpoints import pretrained, weights
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
@@ -76,45 +76,24 @@ class TrainingRegions:
 
 
 class Owlv2(Frozen):
-    """A detector that words are learned in.
+    """A detector that words are learned in."""
 
-    Args:
-        settings: see `config.models.Owlv2`.
-        device: where it runs.
-        cache: keeps the regions of images; None: every process computes them.
-    """
-
+    settings: config.Owlv2
+    files = FILES
     trains_with: tuple[str, ...] = (BOXES,)
-
-    def __init__(
-        self, settings: config.Owlv2, device: torch.device, cache: Cache | None = None
-    ) -> None:
-        super().__init__(settings, device, cache, FILES)
-        self.settings = settings
 
     @cached_property
     def processor(self) -> Any:
         """The Owlv2Processor."""
         from transformers import Owlv2Processor
 
-        with self.checkpoint.loading():
-            return Owlv2Processor.from_pretrained(
-                self.checkpoint.source, revision=self.checkpoint.revision
-            )
-
-    @property
-    def vocabularies(self) -> Mapping[str, Vocabulary]:
-        """The tokenizer."""
-        return {"text": self._vocabulary}
+        return self.checkpoint.read(Owlv2Processor)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
         from transformers import CLIPTokenizer  # the processor's own; without it, loaded sooner
 
-        with self.checkpoint.loading():
-            tokenizer = CLIPTokenizer.from_pretrained(
-                self.checkpoint.source, revision=self.checkpoint.revision
-            )
+        tokenizer = self.checkpoint.read(CLIPTokenizer)
         return of_transformers(tokenizer, tokenizer.model_max_length)
 
     @cached_property
@@ -123,8 +102,7 @@ class Owlv2(Frozen):
         from transformers import Owlv2ForObjectDetection
 
         options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
-        with self.checkpoint.loading():
-            model = pretrained(Owlv2ForObjectDetection, self.checkpoint, self.device, **options)
+        model = pretrained(Owlv2ForObjectDetection, self.checkpoint, self.device, **options)
         if self.settings.compiled:
             model.owlv2.text_model.encoder.compile()
         return model

@@ -61,9 +61,7 @@ def load_tokenizer(
 
     with checkpoint.loading():
         refuse_others(checkpoint, kind)
-        return getattr(transformers, of).from_pretrained(
-            checkpoint.source, subfolder=folder, revision=checkpoint.revision
-        )
+        return checkpoint.read(getattr(transformers, of), subfolder=folder)
 
 
 def load_pipeline(
@@ -99,9 +97,7 @@ def load_pipeline(
             if issubclass(part, ModelMixin):
                 chosen = {"torch_dtype": dtypes[name]}
             loaded[name] = pretrained(part, checkpoint, device, subfolder=name, **chosen)
-        pipeline = kind.from_pretrained(  # type: ignore[attr-defined]
-            checkpoint.source, revision=checkpoint.revision, **loaded, **options
-        )
+        pipeline = checkpoint.read(kind, **loaded, **options)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

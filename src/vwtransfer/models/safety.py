@@ -36,10 +36,7 @@ class SafetyChecker:
     def _processor(self) -> Any:
         from transformers import CLIPImageProcessor
 
-        with self.checkpoint.loading():
-            return CLIPImageProcessor.from_pretrained(
-                self.checkpoint.source, revision=self.checkpoint.revision
-            )
+        return self.checkpoint.read(CLIPImageProcessor)
 
     @cached_property
     def model(self) -> Any:
@@ -48,8 +45,7 @@ class SafetyChecker:
 
         # the class declares no other attention than this one
         options = {"dtype": self.dtype, "attn_implementation": "eager"}
-        with self.checkpoint.loading():
-            return pretrained(StableDiffusionSafetyChecker, self.checkpoint, self.device, **options)
+        return pretrained(StableDiffusionSafetyChecker, self.checkpoint, self.device, **options)
 
     @cached_property
     def _there(self) -> bool:

@@ -7,7 +7,7 @@ not, so that no prompt is ever cut. Padding is masked where the checkpoint's tok
 Letters: N words, D embedding width, M images, E joint width, L tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vwtransfer.config import models as config
 from vwtransfer.errors import UserError
-from vwtransfer.models.cache import Cache, ImageEncoder
+from vwtransfer.models.cache import ImageEncoder
 from vwtransfer.models.checkpoints import pretrained, weights
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.image_text import IMAGES_AT_ONCE, ImageTextModel, Sigmoid
@@ -35,24 +35,10 @@ FILES = (
 
 
 class Siglip(ImageTextModel):
-    """A classifier that words are learned in.
+    """A classifier that words are learned in."""
 
-    Args:
-        settings: see `config.models.Siglip`.
-        device: where it runs.
-        cache: keeps the features of images; None: every process computes them.
-    """
-
-    def __init__(
-        self, settings: config.Siglip, device: torch.device, cache: Cache | None = None
-    ) -> None:
-        super().__init__(settings, device, cache, FILES)
-        self.settings = settings
-
-    @property
-    def vocabularies(self) -> Mapping[str, Vocabulary]:
-        """The tokenizer."""
-        return {"text": self._vocabulary}
+    settings: config.Siglip
+    files = FILES
 
     @cached_property
     def _stated(self) -> dict[str, Any]:
@@ -85,14 +71,12 @@ class Siglip(ImageTextModel):
 
         default = SiglipTextConfig.max_position_embeddings
         length = self._stated.get("text_config", {}).get("max_position_embeddings", default)
-        source, revision = self.checkpoint.source, self.checkpoint.revision
         try:
-            with self.checkpoint.loading():
-                tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+            tokenizer = self.checkpoint.read(AutoTokenizer)
         except ImportError as error:
             raise UserError(
-                f"{self.checkpoint.key}.checkpoint={source}: its tokenizer (SigLIP 1's) is read by "
-                "a library that is not installed. pip install sentencepiece"
+                f"{self.checkpoint.key}.checkpoint={self.checkpoint.source}: its tokenizer (SigLIP "
+                "1's) is read by a library that is not installed. pip install sentencepiece"
             ) from error
         return of_transformers(tokenizer, length, causal=False, read_position="last")
 
@@ -101,10 +85,7 @@ class Siglip(ImageTextModel):
         """The SiglipImageProcessor."""
         from transformers import SiglipImageProcessor
 
-        with self.checkpoint.loading():
-            return SiglipImageProcessor.from_pretrained(
-                self.checkpoint.source, revision=self.checkpoint.revision
-            )
+        return self.checkpoint.read(SiglipImageProcessor)
 
     @cached_property
     def model(self) -> Any:
@@ -113,8 +94,7 @@ class Siglip(ImageTextModel):
 
         _ = self._stated  # refuses another class before its weights are read
         options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
-        with self.checkpoint.loading():
-            model = pretrained(SiglipModel, self.checkpoint, self.device, **options)
+        model = pretrained(SiglipModel, self.checkpoint, self.device, **options)
         if self.settings.compiled:
             model.text_model.encoder.compile()
         return model
