@@ -3,16 +3,16 @@
 import json
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from forked import Forked
 from vwtransfer.errors import UserError
 from vwtransfer.files import (
     LEFT_BEHIND,
@@ -56,21 +56,13 @@ def test_a_failed_write_leaves_the_former_content(tmp_path: Path) -> None:
 def test_a_process_killed_while_writing_leaves_the_former_content(tmp_path: Path) -> None:
     path = tmp_path / "words"
     write_text(path, "former")
-    script = """
-        import os, signal, sys
-        from pathlib import Path
-        from vwtransfer.files import write_atomically
 
-        def write_half(temporary):
-            temporary.write_text("ha")
-            os.kill(os.getpid(), signal.SIGKILL)
+    def write_half(temporary: Path) -> None:
+        temporary.write_text("ha")
+        os.kill(os.getpid(), signal.SIGKILL)
 
-        write_atomically(Path(sys.argv[1]), write_half)
-    """
-    process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), str(path)], check=False
-    )
-    assert process.returncode == -signal.SIGKILL
+    process = Forked(lambda: write_atomically(path, write_half), tmp_path / "errors")
+    assert process.wait() == -signal.SIGKILL
     assert path.read_text() == "former"
     write_text(path, "later")
     assert path.read_text() == "later"
@@ -115,23 +107,19 @@ def test_the_temporary_file_is_hidden_and_in_the_same_folder(tmp_path: Path) -> 
 
 
 def test_the_first_of_many_who_write_at_once_stands(tmp_path: Path) -> None:
-    script = """
-        import os, sys
-        from pathlib import Path
-        from vwtransfer.files import write_once
+    folder = tmp_path / "claims"
 
-        folder = Path(sys.argv[1])
-        won = 0
-        for number in range(200):
-            won += write_once(folder / str(number), lambda path: path.write_text(str(os.getpid())))
-        print(os.getpid(), won)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
-    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    claimed = dict(writer.communicate()[0].split() for writer in writers)
-    owners = [path.read_text() for path in tmp_path.iterdir()]
+    def claim(owner: str) -> None:
+        won = [write_once(folder / str(i), lambda path: _text(path, owner)) for i in range(200)]
+        print(sum(won), file=sys.stderr)
+
+    writers = {name: Forked(partial(claim, name), tmp_path / name) for name in "abc"}
+    assert {writer.wait() for writer in writers.values()} == {0}
+    owners = [path.read_text() for path in folder.iterdir()]
     assert len(owners) == 200
-    assert {pid: owners.count(pid) for pid in claimed} == {p: int(n) for p, n in claimed.items()}
+    assert {name: owners.count(name) for name in "abc"} == {
+        name: int(writer.errors) for name, writer in writers.items()
+    }
 
 
 def test_what_is_there_is_not_written_again(tmp_path: Path) -> None:

@@ -2,10 +2,7 @@
 
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +12,7 @@ import pytest
 import torch
 
 from composing import compose
+from forked import Forked, vwtransfer
 from vwtransfer.actions.run import run as run_study
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore, load_word
@@ -156,9 +154,6 @@ def test_running_again_trains_and_measures_nothing(run: Path) -> None:
 
 def command(outputs: Path, *overrides: str) -> list[str]:
     return [
-        sys.executable,
-        "-m",
-        "vwtransfer",
         *SMALL,
         two_concepts(),
         "task=classification",
@@ -172,10 +167,10 @@ def command(outputs: Path, *overrides: str) -> list[str]:
     ]
 
 
-def wait_for_checkpoint(folder: Path, process: "subprocess.Popen[str]") -> None:
+def wait_for_checkpoint(folder: Path, process: Forked) -> None:
     deadline = time.monotonic() + 120
     while not list(folder.glob("demo/checkpoints/*/chunk-*.safetensors")):
-        assert process.poll() is None, process.communicate()
+        assert process.running, process.errors
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -190,15 +185,13 @@ def trained(outputs: Path) -> dict[str, torch.Tensor]:
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    run_study(compose(command(undisturbed)[3:]))
-    process = subprocess.Popen(
-        command(killed), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    run_study(compose(command(undisturbed)))
+    process = vwtransfer(command(killed), tmp_path / "errors")
     wait_for_checkpoint(killed, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.send(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert not trained(killed)
-    run_study(compose(command(killed)[3:]))
+    run_study(compose(command(killed)))
     expected = trained(undisturbed)
     assert len(expected) == 2
     for name, vectors in trained(killed).items():
@@ -206,14 +199,12 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> Non
 
 
 def test_ctrl_c_says_what_was_saved_and_how_to_go_on(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = vwtransfer(command(tmp_path), tmp_path / "errors")
     wait_for_checkpoint(tmp_path, process)
     began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    process.send(signal.SIGINT)
+    assert process.wait(60) == 130
+    errors = process.errors
     assert time.monotonic() - began < 20
     assert "0 of 2 words are finished" in errors
     assert "The same command goes on" in errors

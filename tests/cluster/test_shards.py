@@ -6,8 +6,8 @@ import itertools
 import json
 import os
 import pwd
+import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from composing import compose
+from forked import Forked
 from vwtransfer.cluster import claims, history, scheduler
 from vwtransfer.cluster.arrays import arrays, send
 from vwtransfer.cluster.shards import shards
@@ -150,24 +151,22 @@ def test_one_of_two_processes_gets_a_claim(tmp_path: Path) -> None:
 
 def test_of_many_who_want_a_dead_owner_s_claim_one_gets_it(tmp_path: Path) -> None:
     path = tmp_path / "shard.json"
-    hold = "import sys; from pathlib import Path; from vwtransfer.cluster import claims; "
-    take = f"{hold}print(claims.take(Path(sys.argv[1]), 60) is not None, flush=True); "
-    subprocess.run([sys.executable, "-c", take, str(path)], check=True, capture_output=True)
+    owner = Forked(lambda: claims.take(path, 60), tmp_path / "owner")
+    assert owner.wait() == 0
     assert path.exists()  # its owner has gone without giving it up
-    wait = f"{take}sys.stdin.read()"
-    takers = [
-        subprocess.Popen(
-            [sys.executable, "-c", wait, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    got = [taker.stdout.readline().strip() for taker in takers if taker.stdout]
+
+    def take() -> None:
+        print(claims.take(path, 60) is not None, file=sys.stderr)
+        signal.pause()
+
+    takers = [Forked(take, tmp_path / name) for name in "abcd"]
+    while not all(taker.errors.endswith("\n") for taker in takers):
+        assert all(taker.running for taker in takers), [taker.errors for taker in takers]
+        time.sleep(0.01)
     for taker in takers:
-        taker.communicate()
-    assert sorted(got) == ["False", "False", "False", "True"]
+        taker.send(signal.SIGTERM)
+        taker.wait()
+    assert sorted(taker.errors.strip() for taker in takers) == ["False", "False", "False", "True"]
 
 
 def test_a_claim_without_a_heartbeat_expires_and_its_owner_notices(tmp_path: Path) -> None:

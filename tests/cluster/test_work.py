@@ -4,8 +4,7 @@ import io
 import json
 import math
 import shutil
-import subprocess
-import sys
+import signal
 import threading
 import time
 from dataclasses import asdict, replace
@@ -18,6 +17,7 @@ from rich.console import Console
 
 from composing import compose
 from drawn import photos
+from forked import vwtransfer
 from vwtransfer import results
 from vwtransfer.cluster import archive, history, plan, status, submit, survey, worker
 from vwtransfer.cluster.claims import UNKNOWN, take
@@ -389,17 +389,15 @@ def test_kept_shards_are_read_like_outputs(
 def test_a_process_that_is_terminated_stops_as_one_that_is_interrupted(tmp_path: Path) -> None:
     more = ["model.classification.training.steps=600", "trainer.checkpoint_every=20"]
     hit = config(tmp_path, *more)
-    command = [sys.executable, "-m", "vwtransfer", *SMALL, *more, f"outputs={hit.outputs}"]
-    command.append("action=work")
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command = [*SMALL, *more, f"outputs={hit.outputs}", "action=work"]
+    process = vwtransfer(command, tmp_path / "errors")
     saved = hit.folder / "checkpoints"
     while not list(saved.glob("*/chunk-*.safetensors")):
-        assert process.poll() is None, process.communicate()
+        assert process.running, process.errors
         time.sleep(0.01)
-    process.terminate()
-    _, errors = process.communicate()
-    assert process.returncode == 130
-    assert "interrupted. What was finished is kept" in errors
+    process.send(signal.SIGTERM)
+    assert process.wait() == 130
+    assert "interrupted. What was finished is kept" in process.errors
     events = [history.history(hit.folder, shard) for shard in shards(hit)]
     assert [[event.what for event in of] for of in events] == [["started", "stopped"], []]
     assert not words(hit)

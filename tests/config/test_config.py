@@ -299,7 +299,12 @@ def test_a_config_kept_by_an_earlier_version_lacks_what_has_a_default() -> None:
     [
         ["model=tiny", "seed=3", "model.generation.training.steps=7", "concept=[red_striped_star]"],
         ["cluster=local", "cluster.setup=[module load a]", "+cluster.additional_parameters.qos=b"],
-        ["experiment=section4", "extra_grids=[{anchor: zepu}]", "name=2024_05_01", "transfer=ridge"],
+        [
+            "experiment=section4",
+            "extra_grids=[{anchor: zepu}]",
+            "name=2024_05_01",
+            "transfer=ridge",
+        ],
     ],
 )
 def test_other_tests_compose_as_the_command_line_does(overrides: list[str]) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from composing import compose
+from forked import Forked
 from vwtransfer.config.composition import package_folder
 from vwtransfer.datasets import Dataset, Example
 from vwtransfer.models.cache import Cache, ImageEncoder, Tensors
@@ -295,49 +296,25 @@ def see_mean(_model: torch.nn.Module, _: Any, images: Sequence[Image.Image]) -> 
     return {"mean": torch.tensor([float(np.asarray(image)[0, 0, 0]) for image in images])}
 
 
-_WRITER = """
-import sys, torch
-from pathlib import Path
-from vwtransfer.models.cache import Cache
-
-def write_and_evict(folder):
+def write_and_evict(folder: Path) -> None:
     cache = Cache(folder, 60_000)
-    for turn in range(60):
+    for _ in range(60):
         for key in range(20):
             read = cache.read(str(key))
             if read is None:
-                cache.write(str(key), {"a": torch.full((1000,), float(key))})
+                cache.write(str(key), entry(key))
             else:
-                assert torch.equal(read["a"], torch.full((1000,), float(key))), key
-
-if __name__ == "__main__":
-    print("ready", flush=True)
-    sys.stdin.readline()
-    write_and_evict(Path(sys.argv[1]))
-"""
+                assert torch.equal(read["a"], entry(key)["a"]), key
 
 
 def test_processes_that_write_and_evict_at_once_read_whole_entries(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _WRITER, str(tmp_path)]
-    pipe = subprocess.PIPE
-    writers = [
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)
-    ]
-    here: dict[str, Any] = {"__name__": "here"}
-    exec(_WRITER, here)  # the third is this process
+    folder = tmp_path / "cache"
+    writers = [Forked(partial(write_and_evict, folder), tmp_path / name) for name in "ab"]
+    write_and_evict(folder)  # the third is this process
     for writer in writers:
-        assert writer.stdout is not None and writer.stdin is not None
-        assert writer.stdout.readline() == "ready\n"  # each imports for seconds
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("\n")
-        writer.stdin.flush()
-    here["write_and_evict"](tmp_path)
-    for writer in writers:
-        _, errors = writer.communicate()
-        assert writer.returncode == 0, errors
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 60_000
-    assert not list(tmp_path.glob(".*"))
+        assert writer.wait() == 0, writer.errors
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 60_000
+    assert not list(folder.glob(".*"))
 
 
 def test_only_the_batches_with_another_image_are_looked_at_again(tmp_path: Path) -> None:
