@@ -1,5 +1,6 @@
 """A person's own config folder and modules, as `--config-dir` and the current folder bring them."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,8 @@ def write_own_configs(folder: Path) -> Path:
 
 def changed(config: DictConfig, **values: Any) -> DictConfig:
     """A copy with other values; in a key two underscores stand for the dot."""
-    copy = OmegaConf.create(OmegaConf.to_container(config))
-    assert isinstance(copy, DictConfig)
-    with open_dict(copy):
+    other = copy.deepcopy(config)
+    with open_dict(other):
         for key, value in values.items():
-            OmegaConf.update(copy, key.replace("__", "."), value, merge=False)
-    return copy
+            OmegaConf.update(other, key.replace("__", "."), value, merge=False)
+    return other

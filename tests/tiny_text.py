@@ -76,6 +76,7 @@ def _classification() -> TextEncoder:
     return TextEncoder(vocabulary, embedding, forward, only_pooled=True, blocks=blocks)
 
 
+@cache
 def library(task: str) -> Callable[[str], Tensor]:
     """What a task's model's own library makes of a text: states [1, L, D] or a feature [1, E]."""
     text = space(task).encoders["text"]

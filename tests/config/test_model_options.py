@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from composing import compose
 from one_gradient import WEIGHTS, gradient, task
-from vwtransfer.config.composition import compose
 from vwtransfer.config.identity import identity
 from vwtransfer.errors import UserError
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vwtransfer.config.composition import compose
+from composing import compose
 from vwtransfer.config.saved import DEEPEST, LARGEST, config_of, read_mapping
 from vwtransfer.errors import UserError
 

@@ -304,9 +304,9 @@ class Config:
     name: str
     outputs: Path
     kept: Path
-    seed: int
+    seed: Annotated[int, Bounds(least=0)]
     device: str
-    threads: int | None
+    threads: Count | None
     task: tuple[str, ...]
     direction: tuple[tuple[str, str], ...]
     products: tuple[Product, ...]

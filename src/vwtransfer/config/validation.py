@@ -5,55 +5,33 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from vwtransfer.config import (
-    ArchiveConfig,
     BenchmarkConfig,
-    CacheConfig,
-    ClusterConfig,
     Config,
     DatasetConfig,
-    EvaluationConfig,
     ModelConfig,
-    StatusConfig,
-    SubmitConfig,
     TrainerConfig,
     TransferConfig,
     WandbConfig,
-    WordFormat,
     selection,
 )
 from vwtransfer.config.datasets import SCHEMAS as DATASETS
 from vwtransfer.config.models import SCHEMAS as MODELS
-from vwtransfer.config.models import TASKS, Count, Node, Training
+from vwtransfer.config.models import TASKS, Node, Training
 from vwtransfer.config.own_modules import found_module, use_own_modules
-from vwtransfer.config.schema import Bounds, build, convert, unknown_key
+from vwtransfer.config.schema import build, convert, unknown_key
 from vwtransfer.config.task_values import with_task_values
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.files import LONGEST_NAME, is_name
 
-_KEYS = (
-    *(
-        "action",
-        "name",
-        "outputs",
-        "kept",
-        "seed",
-        "device",
-        "threads",
-        "progress",
-        "report",
-        "debug",
-    ),
-    *("task", "direction", "concept", "anchor", "delta", "extra_grids"),
-    *("dataset", "model", "trainer", "evaluation", "transfer", "benchmark", "wandb"),
-    *("word", "source", "target", "images", "format", "cache"),
-    *("cluster", "submit", "status", "archive"),
-)
+_HINTS = get_type_hints(Config, include_extras=True)
+_GRID = ("concept", "anchor", "delta", "extra_grids")  # keys that the products are made of
+_KEYS = (*(name for name in _HINTS if name not in ("products", "composed")), *_GRID)
 _SUITE = ("name", "judge", "safety")  # what a suite has beside its models
 _CHOOSE = {key: f" Choose one with {key}=NAME." for key in ("cluster", "wandb")}
 _HOME = re.compile(r"~[\w.-]*(/|$)")
@@ -93,39 +71,25 @@ def checked(values: Mapping[str, Any]) -> Config:
             "model.judge=null: generations cannot be measured without a judge. "
             "Choose one with model/judge=NAME, or leave generation out of task and direction."
         )
-    return Config(
-        action=convert(str, values["action"], "action"),
-        name=_file_safe(values["name"], "name"),
-        outputs=convert(Path, values["outputs"], "outputs"),
-        kept=convert(Path, values["kept"], "kept"),
-        seed=convert(Annotated[int, Bounds(least=0)], values["seed"], "seed"),
-        device=_device(values["device"]),
-        threads=convert(Count | None, values["threads"], "threads"),
-        task=tasks,
-        direction=directions,
-        products=selection.products(values, datasets),
-        dataset=datasets,
-        model=model,
-        trainer=_trainer(values["trainer"], model.models),
-        evaluation=build(EvaluationConfig, values["evaluation"], "evaluation"),
-        transfer=_transfer_config(values["transfer"]),
-        benchmark=_benchmark(values["benchmark"]),
-        wandb=_wandb(values["wandb"]),
-        word=convert(Path | None, values["word"], "word"),
-        source=_model_name(values["source"], "source", model.models),
-        target=_model_name(values["target"], "target", model.models),
-        images=_paths(values["images"]),
-        format=convert(WordFormat, values["format"], "format"),
-        cluster=build(ClusterConfig, values["cluster"], "cluster"),
-        submit=build(SubmitConfig, values["submit"], "submit"),
-        status=build(StatusConfig, values["status"], "status"),
-        archive=build(ArchiveConfig, values["archive"], "archive"),
-        cache=build(CacheConfig, values["cache"], "cache"),
-        progress=convert(bool, values["progress"], "progress"),
-        report=convert(bool, values["report"], "report"),
-        debug=convert(bool, values["debug"], "debug"),
-        composed=dict(values),
-    )
+    made: dict[str, Any] = {
+        "name": _file_safe(values["name"], "name"),
+        "device": _device(values["device"]),
+        "task": tasks,
+        "direction": directions,
+        "products": selection.products(values, datasets),
+        "dataset": datasets,
+        "model": model,
+        "trainer": _trainer(values["trainer"], model.models),
+        "transfer": _transfer_config(values["transfer"]),
+        "benchmark": _benchmark(values["benchmark"]),
+        "wandb": _wandb(values["wandb"]),
+        "source": _model_name(values["source"], "source", model.models),
+        "target": _model_name(values["target"], "target", model.models),
+        "images": _paths(values["images"]),
+        "composed": dict(values),
+    }
+    rest = [name for name in _HINTS if name not in made]
+    return Config(**made, **{name: convert(_HINTS[name], values[name], name) for name in rest})
 
 
 def _plain(composed: DictConfig) -> dict[str, Any]:
