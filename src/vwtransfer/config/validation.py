@@ -60,7 +60,7 @@ def checked(values: Mapping[str, Any]) -> Config:
         if key not in _KEYS:
             raise unknown_key(key, _KEYS)
     for key in _KEYS:
-        if key not in values:
+        if key not in values and not hasattr(Config, key):  # a default stands in the class
             raise UserError(f"{key}: is missing.{_CHOOSE.get(key, '')}")
     model = _model(values["model"])
     datasets = _datasets(values["dataset"])
@@ -88,7 +88,7 @@ def checked(values: Mapping[str, Any]) -> Config:
         "images": _paths(values["images"]),
         "composed": dict(values),
     }
-    rest = [name for name in _HINTS if name not in made]
+    rest = [name for name in _HINTS if name in values and name not in made]
     return Config(**made, **{name: convert(_HINTS[name], values[name], name) for name in rest})
 
 

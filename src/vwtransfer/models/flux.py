@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vwtransfer.config import models as config
+from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.flow_matching import (
     FlowMatching,
@@ -28,10 +29,21 @@ CLIP, T5 = FLUX
 
 
 class Flux(FlowMatching):
-    """A FluxPipeline, with an embedding of guidance (dev) or without one (schnell)."""
+    """A FluxPipeline, with an embedding of guidance (dev) or without one (schnell).
+
+    Args:
+        settings: see `config.models.Flux`.
+        device: where it runs.
+        cache: keeps the latents of images; None: every process computes them.
+    """
 
     settings: config.Flux
-    files = files("transformer", ["text_encoder", "text_encoder_2"])
+
+    def __init__(
+        self, settings: config.Flux, device: torch.device, cache: Cache | None = None
+    ) -> None:
+        read = files("transformer", ["text_encoder", "text_encoder_2"])
+        super().__init__(settings, device, cache, read)
 
     @cached_property
     def vocabularies(self) -> Mapping[str, Vocabulary]:

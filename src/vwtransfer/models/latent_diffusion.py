@@ -18,7 +18,8 @@ from torch import Tensor
 
 from vwtransfer.config import models as config
 from vwtransfer.datasets import Dataset, training_examples
-from vwtransfer.models.cache import ImageEncoder
+from vwtransfer.models.cache import Cache, ImageEncoder
+from vwtransfer.models.checkpoints import Alternatives
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
 from vwtransfer.models.pipelines import save_memory
@@ -61,16 +62,29 @@ def encode_images(
 
 
 class LatentDiffusion(Frozen):
-    """A generator that words are learned in by textual inversion."""
+    """A generator that words are learned in by textual inversion.
+
+    Args:
+        settings: see `config.models.LatentDiffusion`.
+        device: where it runs.
+        cache: keeps the latents of images; None: every process computes them.
+        files: what loading it reads.
+    """
 
     settings: config.LatentDiffusion
     denoiser_name = "unet"
     """The part of the pipeline that denoises."""
 
-    @property
-    def images_per_word(self) -> int:
-        """Generations that the accuracy of one word is measured on."""
-        return self.settings.images_per_word
+    def __init__(
+        self,
+        settings: config.LatentDiffusion,
+        device: torch.device,
+        cache: Cache | None,
+        files: Sequence[Alternatives],
+    ) -> None:
+        self.files = files
+        super().__init__(settings, device, cache)
+        self.images_per_word = settings.images_per_word
 
     @abstractmethod
     def load(self) -> Any:

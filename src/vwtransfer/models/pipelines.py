@@ -61,7 +61,9 @@ def load_tokenizer(
 
     with checkpoint.loading():
         refuse_others(checkpoint, kind)
-        return checkpoint.read(getattr(transformers, of), subfolder=folder)
+        return getattr(transformers, of).from_pretrained(
+            checkpoint.source, subfolder=folder, revision=checkpoint.revision
+        )
 
 
 def load_pipeline(
@@ -97,7 +99,9 @@ def load_pipeline(
             if issubclass(part, ModelMixin):
                 chosen = {"torch_dtype": dtypes[name]}
             loaded[name] = pretrained(part, checkpoint, device, subfolder=name, **chosen)
-        pipeline = checkpoint.read(kind, **loaded, **options)
+        pipeline = kind.from_pretrained(  # type: ignore[attr-defined]
+            checkpoint.source, revision=checkpoint.revision, **loaded, **options
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

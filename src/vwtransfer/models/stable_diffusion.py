@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vwtransfer.config import models as config
+from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.latent_diffusion import LatentDiffusion
 from vwtransfer.models.pipelines import files, load_pipeline, load_tokenizer
@@ -72,9 +74,23 @@ class UnetDiffusion(LatentDiffusion):
 
 
 class StableDiffusion(UnetDiffusion):
-    """A StableDiffusionPipeline."""
+    """A StableDiffusionPipeline.
 
-    files = files("unet", ["text_encoder"])
+    Args:
+        settings: see `config.models.LatentDiffusion`.
+        device: where it runs.
+        cache: keeps the latents of images; None: every process computes them.
+    """
+
+    def __init__(
+        self, settings: config.LatentDiffusion, device: torch.device, cache: Cache | None = None
+    ) -> None:
+        super().__init__(settings, device, cache, files("unet", ["text_encoder"]))
+
+    @property
+    def vocabularies(self) -> Mapping[str, Vocabulary]:
+        """The tokenizer."""
+        return {"text": self._vocabulary}
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:

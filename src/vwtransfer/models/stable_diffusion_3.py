@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vwtransfer.models.checkpoints import Alternatives
+from vwtransfer.config import models as config
+from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.flow_matching import (
     FlowMatching,
@@ -32,18 +33,20 @@ KIND = "StableDiffusion3Pipeline"
 
 
 class StableDiffusion3(FlowMatching):
-    """A StableDiffusion3Pipeline; `memory_savers` may leave its T5 out."""
+    """A StableDiffusion3Pipeline; `memory_savers` may leave its T5 out.
 
-    @property
-    def with_t5(self) -> bool:
-        """Whether its T5 is loaded."""
-        return "without_t5" not in self.settings.memory_savers
+    Args:
+        settings: see `config.models.FlowMatching`.
+        device: where it runs.
+        cache: keeps the latents of images; None: every process computes them.
+    """
 
-    @property
-    def files(self) -> tuple[Alternatives, ...]:
-        """See `Frozen`."""
+    def __init__(
+        self, settings: config.FlowMatching, device: torch.device, cache: Cache | None = None
+    ) -> None:
+        self.with_t5 = "without_t5" not in settings.memory_savers
         encoders = [*CLIPS.values(), *(["text_encoder_3"] if self.with_t5 else [])]
-        return files("transformer", encoders)
+        super().__init__(settings, device, cache, files("transformer", encoders))
 
     @cached_property
     def vocabularies(self) -> Mapping[str, Vocabulary]:

@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from vwtransfer.config import models as config
 from vwtransfer.errors import UserError
+from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.pipelines import files, load_pipeline, load_tokenizer
 from vwtransfer.models.stable_diffusion import UnetDiffusion
@@ -25,9 +27,18 @@ ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 class StableDiffusionXL(UnetDiffusion):
-    """A StableDiffusionXLPipeline."""
+    """A StableDiffusionXLPipeline.
 
-    files = files("unet", ENCODERS)
+    Args:
+        settings: see `config.models.LatentDiffusion`.
+        device: where it runs.
+        cache: keeps the latents of images; None: every process computes them.
+    """
+
+    def __init__(
+        self, settings: config.LatentDiffusion, device: torch.device, cache: Cache | None = None
+    ) -> None:
+        super().__init__(settings, device, cache, files("unet", ENCODERS))
 
     @cached_property
     def vocabularies(self) -> Mapping[str, Vocabulary]:
