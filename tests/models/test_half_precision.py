@@ -54,28 +54,30 @@ def loss(model: Model, words: WordBatch) -> torch.Tensor:
     return model.loss(words.vectors_NKD, features, images_NB, words.cells, 0)
 
 
+@cache
+def step(name: str, dtype: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss [N] of two words and its gradient [N, K D], of one pass."""
+    model = suite(dtype).models[name]
+    words = pack(model)
+    loss_N = loss(model, words)
+    words.update(loss_N, in_tail=False)
+    assert loss_N.dtype == words.vectors_NKD.dtype == torch.float32
+    assert (words.failed_N == NEVER).all()
+    assert words.vectors_NKD.grad is not None
+    return loss_N.detach(), words.vectors_NKD.grad.flatten(1)
+
+
 @pytest.mark.parametrize("dtype", BOUND)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_loss_is_that_of_float32_within_its_bound(name: str, dtype: str) -> None:
-    exact, half = suite("float32").models[name], suite(dtype).models[name]
-    expected, found = loss(exact, pack(exact)), loss(half, pack(half))
-    assert found.dtype == torch.float32
+    (expected, _), (found, _) = step(name, "float32"), step(name, dtype)
     torch.testing.assert_close(found, expected, atol=BOUND[dtype], rtol=BOUND[dtype])
 
 
 @pytest.mark.parametrize("dtype", BOUND)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_moves_the_words_as_float32_does(name: str, dtype: str) -> None:
-    gradients = []
-    for precision in ("float32", dtype):
-        model = suite(precision).models[name]
-        words = pack(model)
-        words.update(loss(model, words), in_tail=False)
-        assert words.vectors_NKD.dtype == torch.float32
-        assert (words.failed_N == NEVER).all()
-        assert words.vectors_NKD.grad is not None
-        gradients.append(words.vectors_NKD.grad.flatten(1))
-    exact, half = gradients
+    (_, exact), (_, half) = step(name, "float32"), step(name, dtype)
     assert torch.cosine_similarity(exact, half).min() > LEAST_COSINE[dtype]
     torch.testing.assert_close(half.norm(dim=1), exact.norm(dim=1), rtol=LENGTH[dtype], atol=0)
 

@@ -298,7 +298,7 @@ def see_mean(_model: torch.nn.Module, _: Any, images: Sequence[Image.Image]) -> 
 
 def write_and_evict(folder: Path) -> None:
     cache = Cache(folder, 60_000)
-    for _ in range(60):
+    for _ in range(30):
         for key in range(20):
             read = cache.read(str(key))
             if read is None:
