@@ -301,7 +301,7 @@ def test_a_config_kept_by_an_earlier_version_lacks_what_has_a_default() -> None:
         ["cluster=local", "cluster.setup=[module load a]", "+cluster.additional_parameters.qos=b"],
         [
             "experiment=section4",
-            "extra_grids=[{anchor: cat}]",
+            "extra_grids=[{delta: 0.7}]",
             "name=2024_05_01",
             "transfer=ridge",
         ],
