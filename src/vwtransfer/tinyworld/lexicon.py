@@ -160,6 +160,17 @@ def wide_concepts() -> Mapping[str, tuple[str, ...]]:
     return sets
 
 
+def wide_anchors(dataset: str) -> list[str]:
+    """For each concept of a dataset of the wide world a noun: of what shares nothing with any."""
+    concepts = [parse(description) for description in wide_concepts()[dataset]]
+    unlike = [
+        noun
+        for thing, noun in sorted(nouns(WIDE).items())
+        if not any(thing.shares_attribute(concept) for concept in concepts)
+    ]
+    return random.Random(f"{dataset} anchors").sample(unlike, len(concepts))
+
+
 @cache
 def whole_words() -> tuple[str, ...]:
     """The two thirds of the words that the second Stable Diffusion reads as one token, sorted.
