@@ -112,7 +112,7 @@ def setting_words(world: World = TINY) -> Mapping[Setting, str]:
 
 @cache
 def _made_up(world: World) -> list[str]:
-    """Made-up words of two syllables, none of them another word: for nouns and settings."""
+    """Made-up words of two syllables, for nouns and settings; "here" alone is a word already."""
     syllables = [c + v for c in "bdfghjklmnprstvwz" for v in "aeiou"]
     other = {*synonyms(world), *itertools.chain(*synonyms(world).values())}
     free = [first + second for first in syllables for second in syllables]

@@ -59,8 +59,8 @@ FULL: Mapping[str, Recipe] = {
         fall=1200,
     ),
     "tiny_siglip": Recipe(2500, 128, 2e-3, average=0.997, pool=20480, restarts=(1500,)),
-    "wide_clip": Recipe(4000, 128, 2e-3, average=0.998, pool=32768),
-    "wide_owlv2": Recipe(4200, 64, 1.5e-3, average=0.998, pool=32768),
+    "wide_clip": Recipe(2800, 128, 2e-3, average=0.998, pool=32768, horizon=4000, fall=800),
+    "wide_owlv2": Recipe(2800, 64, 1.5e-3, average=0.998, pool=32768, horizon=4200, fall=800),
 }
 
 QUICK: Mapping[str, Recipe] = {
