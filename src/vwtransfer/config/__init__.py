@@ -135,7 +135,7 @@ class BenchmarkConfig:
     """
 
     methods: Mapping[str, Node]
-    split: Literal["dev", "test"]
+    split: Literal["dev", "test", "all"]
     words: Path | None
     page: Path | None
 

@@ -1,4 +1,4 @@
-"""The four datasets of the tiny world, drawn when they are looked at.
+"""The datasets of the rendered worlds, drawn when they are looked at.
 
 An image's chance comes from dataset, seed, concept, split and number alone: it is the same
 whichever others are drawn, and no image is in two splits or was used to build a model.
@@ -11,9 +11,9 @@ from functools import partial
 from itertools import combinations, product
 
 from vwtransfer.datasets import Example
-from vwtransfer.tinyworld.lexicon import SYNONYMS, nouns, parse
+from vwtransfer.tinyworld.lexicon import nouns, parse, synonyms
 from vwtransfer.tinyworld.renderer import render, render_image
-from vwtransfer.tinyworld.world import COMBINATIONS, Combination, Layout, Scene, sample_scene
+from vwtransfer.tinyworld.world import WORLDS, Combination, Layout, Scene, sample_scene
 
 
 class Rendered:
@@ -35,6 +35,7 @@ class Rendered:
         radius: Sequence[float] = (15.0, 24.0),
         ratio: Sequence[float] = (0.55, 0.8),
         drawn_as: str | None = None,
+        world: str = "tiny",
     ) -> None:
         """Describes a dataset; nothing is drawn yet.
 
@@ -49,6 +50,7 @@ class Rendered:
             radius: least and largest radius of the main thing, in pixels of the 64 x 64 image.
             ratio: least and largest radius of the other things, relative to the main one.
             drawn_as: the name that its images are drawn by; None: its name.
+            world: "tiny" or "wide".
         """
         self.name = name
         self._drawn_as = drawn_as or name
@@ -59,7 +61,8 @@ class Rendered:
         main, other = (radius[0], radius[1]), (ratio[0], ratio[1])
         self._layout = Layout(tuple(things), main, main, other)
         mains = {parse(description) for description in self.concepts.values()}
-        self._others = [c for c in COMBINATIONS if c not in mains]
+        self._world = WORLDS[world]
+        self._others = [c for c in self._world.combinations if c not in mains]
 
     @property
     def descriptions(self) -> list[str]:
@@ -67,10 +70,10 @@ class Rendered:
         wordings = [
             " ".join(wording)
             for description in self.concepts.values()
-            for wording in product(*((w, *SYNONYMS.get(w, ())) for w in description.split()))
+            for wording in product(*(self._said(word) for word in description.split()))
         ]
-        mains = map(parse, self.concepts.values())
-        return [*wordings, *(nouns()[main] for main in mains if main in nouns())]
+        named, mains = nouns(self._world), map(parse, self.concepts.values())
+        return [*wordings, *(named[main] for main in mains if main in named)]
 
     @property
     def near_descriptions(self) -> list[str]:
@@ -81,8 +84,8 @@ class Rendered:
         found: set[str] = set()
         for description in self.concepts.values():
             main = description.split()
-            saying: list[set[str]] = [{word, *SYNONYMS.get(word, ())} for word in main]
-            for thing, noun in nouns().items():
+            saying = [set(self._said(word)) for word in main]
+            for thing, noun in nouns(self._world).items():
                 own = {place for place, word in enumerate(astuple(thing)) if word == main[place]}
                 if len(own) == 1:
                     saying[own.pop()].add(noun)
@@ -91,6 +94,10 @@ class Rendered:
             for one, other in combinations(saying, 2):
                 found.update(f"{a} {b}" for a, b in product(one, other))
         return sorted(found)
+
+    def _said(self, word: str) -> tuple[str, ...]:
+        """An attribute's word, and its synonyms."""
+        return (word, *synonyms(self._world).get(word, ()))
 
     def training(self, concept: str) -> list[Example]:
         """The images a word for `concept` is trained on."""
@@ -106,7 +113,7 @@ class Rendered:
 
     def _example(self, concept: str, main: Combination, split: str, index: int) -> Example:
         rng = random.Random(f"{self._drawn_as} {self._seed} {concept} {split} {index}")
-        scene = sample_scene(rng, main, self._layout, self._others)
+        scene = sample_scene(rng, main, self._layout, self._others, self._world)
         box = render([Scene(scene.things[:1], scene.background, scene.light, 0)]).boxes[0][0]
         return Example(
             id=f"{split}-{concept}-{index:03d}",

@@ -1,4 +1,7 @@
-"""Which concepts a transfer method may be developed on (dev), and which it is ranked on (test)."""
+"""Which concepts a transfer method may be developed on (dev), and which it is ranked on (test).
+
+split=all takes both, of a dataset that nobody developed on.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -36,7 +39,7 @@ def dev_concepts(dataset: str, concepts: Sequence[str]) -> set[str]:
 
 
 def cells_of_split(config: Config) -> list[Cell]:
-    """The study's cells whose concepts are of `benchmark.split`.
+    """The study's cells whose concepts are of `benchmark.split`; all: every one.
 
     Raises:
         UserError: `concept` names one of the other split, or nothing is left.
@@ -46,7 +49,8 @@ def cells_of_split(config: Config) -> list[Cell]:
         name: {
             concept
             for concept in dataset.concepts
-            if (concept in dev_concepts(name, list(dataset.concepts))) == (split == "dev")
+            if split == "all"
+            or (concept in dev_concepts(name, list(dataset.concepts))) == (split == "dev")
         }
         for name, dataset in config.dataset.items()
     }

@@ -1,14 +1,18 @@
-"""The words of the tiny world.
+"""The words of the rendered worlds.
 
-216 combinations have a made-up noun of their own (nouns.txt), as "strawberry" names a red dotted
-thing. The 40 others are the concepts of the four datasets: captions can only describe them.
+216 combinations of the tiny world have a made-up noun of their own (nouns.txt), as "strawberry"
+names a red dotted thing. The 40 others are the concepts of the four datasets: captions can only
+describe them. The wide world has 1,400 nouns, for two thirds of its combinations, and 1,536 words
+for settings, which have nothing to do with a thing's colour, pattern or shape.
 """
 
+import itertools
+import random
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from vwtransfer.tinyworld.world import BACKGROUNDS, COLOURS, PATTERNS, SHAPES, Combination
+from vwtransfer.tinyworld.world import TINY, WIDE, Combination, Setting, World
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "circle": ("disc", "ball"),
@@ -38,6 +42,33 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "big": ("large", "huge"),
     "small": ("little", "tiny"),
 }
+WIDE_SYNONYMS: dict[str, tuple[str, ...]] = {
+    **SYNONYMS,
+    "diamond": ("rhombus", "gem"),
+    "hexagon": ("hex", "comb"),
+    "oval": ("ellipse", "egg"),
+    "bar": ("plank", "rod"),
+    "arrow": ("dart", "pointer"),
+    "drop": ("tear", "droplet"),
+    "clover": ("trefoil", "shamrock"),
+    "arch": ("bow", "rainbow"),
+    "pink": ("rose", "salmon"),
+    "lime": ("chartreuse", "neon"),
+    "olive": ("khaki", "moss"),
+    "maroon": ("burgundy", "wine"),
+    "magenta": ("fuchsia", "cerise"),
+    "azure": ("sky", "cornflower"),
+    "black": ("ebony", "jet"),
+    "mint": ("pistachio", "celadon"),
+    "barred": ("slatted", "ribbed"),
+    "ringed": ("banked", "targeted"),
+    "zigzag": ("jagged", "serrated"),
+    "halved": ("split", "parted"),
+    "grass": ("meadow", "lawn"),
+    "sea": ("ocean", "lagoon"),
+    "brick": ("clay", "rust"),
+    "dawn": ("blush", "haze"),
+}
 # fmt: off
 FUNCTION_WORDS = (
     "a", "an", "the", "this", "that", "is", "are", "there", "here", "one", "some", "we", "see",
@@ -46,27 +77,98 @@ FUNCTION_WORDS = (
 )
 # fmt: on
 
+WIDE_NOUNS = 1400
+
 
 def parse(description: str) -> Combination:
     """The combination that "red striped star" describes."""
     return Combination(*description.split())
 
 
+def synonyms(world: World = TINY) -> Mapping[str, tuple[str, ...]]:
+    """What else an attribute is called."""
+    return WIDE_SYNONYMS if world == WIDE else SYNONYMS
+
+
 @cache
-def nouns() -> Mapping[Combination, str]:
+def nouns(world: World = TINY) -> Mapping[Combination, str]:
     """The noun of every combination that has one."""
+    if world == WIDE:
+        concepts = {parse(name) for names in wide_concepts().values() for name in names}
+        free = [c for c in world.combinations if c not in concepts]
+        named = random.Random("wide nouns").sample(free, WIDE_NOUNS)
+        return dict(zip(sorted(named), _made_up(world)[:WIDE_NOUNS], strict=True))
     lines = (Path(__file__).parent / "nouns.txt").read_text(encoding="utf-8").splitlines()
     pairs = (line.split(maxsplit=1) for line in lines)
     return {parse(description): noun for noun, description in pairs}
 
 
 @cache
-def words() -> tuple[str, ...]:
+def setting_words(world: World = TINY) -> Mapping[Setting, str]:
+    """The word of every setting, where a world has words for them."""
+    count = len(world.settings)
+    return dict(zip(world.settings, _made_up(world)[-count:], strict=True)) if count else {}
+
+
+@cache
+def _made_up(world: World) -> list[str]:
+    """Made-up words of two syllables, for nouns and settings; "here" alone is a word already."""
+    syllables = [c + v for c in "bdfghjklmnprstvwz" for v in "aeiou"]
+    other = {*synonyms(world), *itertools.chain(*synonyms(world).values())}
+    free = [first + second for first in syllables for second in syllables]
+    free = [word for word in free if word not in other]
+    return random.Random("wide words").sample(free, WIDE_NOUNS + len(world.settings))
+
+
+@cache
+def words(world: World = TINY) -> tuple[str, ...]:
     """Every word captions are made of, sorted."""
-    known = {*COLOURS, *PATTERNS, *SHAPES, *BACKGROUNDS, *FUNCTION_WORDS, *nouns().values()}
-    for word, synonyms in SYNONYMS.items():
-        known.update((word, *synonyms))
+    attributes = {*world.colours, *world.patterns, *world.shapes, *world.backgrounds}
+    known = {*attributes, *FUNCTION_WORDS, *nouns(world).values(), *setting_words(world).values()}
+    for word, others in synonyms(world).items():
+        known.update((word, *others))
     return tuple(sorted(known))
+
+
+@cache
+def wide_concepts() -> Mapping[str, tuple[str, ...]]:
+    """The concepts of the eight datasets of the wide world: dataset -> their descriptions.
+
+    Drawn by this rule and committed before anything was trained on the world. In half of the sets
+    five shapes come in two colour-pattern pairs that share neither, in the others two shapes come
+    in five colour-pattern pairs that share neither. No concept is in two sets, and none has a noun.
+    """
+    sets: dict[str, tuple[str, ...]] = {}
+    taken: set[Combination] = set()
+    for number in range(1, 5):
+        for kind in ("shapes", "textures"):
+            name = f"wide_{kind}_{number}"
+            rng = random.Random(name)
+            while True:
+                pairs, shapes = (2, 5) if kind == "shapes" else (5, 2)
+                colours, patterns = (
+                    rng.sample(WIDE.colours, pairs),
+                    rng.sample(WIDE.patterns, pairs),
+                )
+                chosen = rng.sample(WIDE.shapes, shapes)
+                textures = zip(colours, patterns, strict=True)
+                found = [Combination(c, p, shape) for c, p in textures for shape in chosen]
+                if not taken.intersection(found):
+                    break
+            taken.update(found)
+            sets[name] = tuple(each.description for each in found)
+    return sets
+
+
+def wide_anchors(dataset: str) -> list[str]:
+    """For each concept of a dataset of the wide world a noun: of what shares nothing with any."""
+    concepts = [parse(description) for description in wide_concepts()[dataset]]
+    unlike = [
+        noun
+        for thing, noun in sorted(nouns(WIDE).items())
+        if not any(thing.shares_attribute(concept) for concept in concepts)
+    ]
+    return random.Random(f"{dataset} anchors").sample(unlike, len(concepts))
 
 
 @cache
@@ -92,6 +194,6 @@ def split_words() -> tuple[str, ...]:
     return tuple(path.read_text(encoding="utf-8").split())
 
 
-def support() -> list[str]:
+def support(world: World = TINY) -> list[str]:
     """The trained words as vocabulary entries, for instance "red</w>"."""
-    return [f"{word}</w>" for word in words()]
+    return [f"{word}</w>" for word in words(world)]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vwtransfer.tinyworld.world import BACKGROUNDS, COLOURS, FRAME, SHAPES, Scene, Thing
+from vwtransfer.tinyworld.world import BACKGROUNDS, COLOURS, FRAME, Scene, Thing
 
 OUTLINE = 1.5  # width of the dark rim, in pixels
 SHADING = 0.12
@@ -92,10 +92,10 @@ def _paint(things: Sequence[Thing], light_B: Tensor, axis: Tensor) -> tuple[Tens
     u, v = dx * cosine + dy * sine, dy * cosine - dx * sine
 
     distance = torch.empty(len(things), FRAME, FRAME)
-    for shape in SHAPES:
+    for shape, inside in _DISTANCES.items():
         at = [i for i, t in enumerate(things) if t.combination.shape == shape]
         if at:
-            distance[at] = _DISTANCES[shape](u[at], v[at])
+            distance[at] = inside(u[at], v[at])
     distance *= radius
     pale = torch.zeros_like(distance)
     for pattern, tone in _TONES.items():
@@ -179,6 +179,48 @@ def _moon(u: Tensor, v: Tensor) -> Tensor:
     return torch.maximum((u * u + v * v).sqrt() - 0.95, 0.7 - bite)
 
 
+def _diamond(u: Tensor, v: Tensor) -> Tensor:
+    return (u.abs() / 0.7 + v.abs() / 0.98 - 1) * 0.57
+
+
+def _hexagon(u: Tensor, v: Tensor) -> Tensor:
+    u, v = u.abs(), v.abs()
+    return torch.maximum(u * 0.866 + v * 0.5, v) - 0.8
+
+
+def _oval(u: Tensor, v: Tensor) -> Tensor:
+    return ((u / 0.96) ** 2 + (v / 0.55) ** 2).sqrt() * 0.7 - 0.7
+
+
+def _bar(u: Tensor, v: Tensor) -> Tensor:
+    return torch.maximum(u.abs() - 0.94, v.abs() - 0.3)
+
+
+def _arrow(u: Tensor, v: Tensor) -> Tensor:
+    head = torch.maximum(u.abs() * 0.76 - (v + 0.95) * 0.65, v + 0.05)
+    shaft = torch.maximum(u.abs() - 0.24, (v - 0.43).abs() - 0.5)
+    return torch.minimum(head, shaft)
+
+
+def _drop(u: Tensor, v: Tensor) -> Tensor:
+    disc = (u * u + (v - 0.32) ** 2).sqrt() - 0.6
+    tip = torch.maximum(u.abs() * 0.89 - (v + 0.96) * 0.46, v - 0.05)
+    return torch.minimum(disc, tip)
+
+
+def _clover(u: Tensor, v: Tensor) -> Tensor:
+    leaves = [
+        ((u - x) ** 2 + (v - y) ** 2).sqrt() for x, y in ((0, -0.45), (-0.47, 0.33), (0.47, 0.33))
+    ]
+    return torch.stack(leaves).amin(dim=0) - 0.46
+
+
+def _arch(u: Tensor, v: Tensor) -> Tensor:
+    band = ((u * u + (v - 0.35) ** 2).sqrt() - 0.68).abs() - 0.25
+    legs = torch.maximum((u.abs() - 0.68).abs() - 0.25, (v - 0.55).abs() - 0.22)
+    return torch.minimum(torch.maximum(band, v - 0.35), legs)
+
+
 _DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "circle": _circle,
     "square": _square,
@@ -188,6 +230,14 @@ _DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ring": _ring,
     "heart": _heart,
     "moon": _moon,
+    "diamond": _diamond,
+    "hexagon": _hexagon,
+    "oval": _oval,
+    "bar": _bar,
+    "arrow": _arrow,
+    "drop": _drop,
+    "clover": _clover,
+    "arch": _arch,
 }
 
 
@@ -215,8 +265,29 @@ def _checks(u: Tensor, v: Tensor) -> Tensor:
     return torch.maximum(torch.minimum(a, b), -torch.maximum(a, b))
 
 
+def _bars(u: Tensor, v: Tensor) -> Tensor:
+    return _wave(u - 0.3 * v, 0.62)
+
+
+def _rings(u: Tensor, v: Tensor) -> Tensor:
+    return _wave((u * u + v * v).sqrt(), 0.5)
+
+
+def _zigzag(u: Tensor, v: Tensor) -> Tensor:
+    slant = (torch.remainder(u / 0.6, 1) - 0.5).abs() * 0.9
+    return _wave(v + slant, 0.66) * 0.7
+
+
+def _halves(u: Tensor, v: Tensor) -> Tensor:
+    return u + 0 * v
+
+
 _TONES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "striped": _stripes,
     "dotted": _dots,
     "checked": _checks,
+    "barred": _bars,
+    "ringed": _rings,
+    "zigzag": _zigzag,
+    "halved": _halves,
 }

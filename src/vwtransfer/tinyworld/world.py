@@ -1,7 +1,8 @@
-"""The tiny world: what exists in it, and how its scenes are laid out.
+"""The rendered worlds: what exists in them, and how their scenes are laid out.
 
-A thing is one of 8 shapes x 8 colours x 4 patterns; a scene is one to four things that do not
-touch, on one of 4 backgrounds. The first thing of a scene is its main one, and the largest.
+A thing has a shape, a colour and a pattern; a scene is one to four things that do not touch, on a
+background. The first thing of a scene is its main one, and the largest. The tiny world has 8 shapes
+x 8 colours x 4 patterns on 4 backgrounds, the wide one twice as many of each.
 All lengths are in pixels of the 64 x 64 frame, y downwards.
 """
 
@@ -10,10 +11,10 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 FRAME = 64
 
-SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "heart", "moon")
 COLOURS = {
     "red": (0.86, 0.10, 0.12),
     "orange": (0.98, 0.55, 0.08),
@@ -23,13 +24,24 @@ COLOURS = {
     "blue": (0.10, 0.22, 0.88),
     "purple": (0.55, 0.14, 0.70),
     "brown": (0.45, 0.26, 0.10),
+    "pink": (1.00, 0.62, 0.76),
+    "lime": (0.62, 0.95, 0.16),
+    "olive": (0.46, 0.48, 0.08),
+    "maroon": (0.40, 0.02, 0.14),
+    "magenta": (0.93, 0.10, 0.66),
+    "azure": (0.42, 0.66, 1.00),
+    "black": (0.05, 0.05, 0.06),
+    "mint": (0.58, 0.93, 0.74),
 }
-PATTERNS = ("plain", "striped", "dotted", "checked")
 BACKGROUNDS = {
     "snow": (0.93, 0.94, 0.96),
     "sand": (0.85, 0.77, 0.60),
     "fog": (0.62, 0.64, 0.66),
     "night": (0.17, 0.17, 0.22),
+    "grass": (0.50, 0.70, 0.40),
+    "sea": (0.28, 0.48, 0.58),
+    "brick": (0.66, 0.38, 0.32),
+    "dawn": (0.88, 0.72, 0.76),
 }
 
 LARGEST_TILT = math.radians(14)
@@ -54,15 +66,6 @@ class Combination:
         """The description as one name, for instance "red_striped_star"."""
         return self.description.replace(" ", "_")
 
-    @property
-    def attributes(self) -> tuple[int, int, int]:
-        """Positions of colour, pattern and shape in their lists."""
-        return (
-            list(COLOURS).index(self.colour),
-            PATTERNS.index(self.pattern),
-            SHAPES.index(self.shape),
-        )
-
     def shares_attribute(self, other: "Combination") -> bool:
         """Whether colour, pattern or shape is the same."""
         return (
@@ -72,8 +75,104 @@ class Combination:
         )
 
 
-COMBINATIONS = tuple(Combination(*c) for c in itertools.product(COLOURS, PATTERNS, SHAPES))
-INDEX = {combination: i for i, combination in enumerate(COMBINATIONS)}
+@dataclass(frozen=True)
+class Setting:
+    """What a scene is like whatever is in it.
+
+    Attributes:
+        background: a key of BACKGROUNDS.
+        quarter: of the frame, that holds the main thing: 0 to 3, row by row.
+        size: of the main thing: small, middle, large.
+        light: the sixteenth of the circle that the light comes from.
+    """
+
+    background: str
+    quarter: int
+    size: int
+    light: int
+
+
+QUARTERS, SIZES, LIGHTS = 4, (15.0, 18.5), 16
+
+
+@dataclass(frozen=True)
+class World:
+    """What there is: every combination of these colours, patterns and shapes, on backgrounds.
+
+    Attributes:
+        speaks_of_settings: whether it has words for settings.
+    """
+
+    name: str
+    colours: tuple[str, ...]
+    patterns: tuple[str, ...]
+    shapes: tuple[str, ...]
+    backgrounds: tuple[str, ...]
+    speaks_of_settings: bool = False
+
+    @cached_property
+    def combinations(self) -> tuple[Combination, ...]:
+        """All of them, shape by shape within a pattern within a colour."""
+        parts = itertools.product(self.colours, self.patterns, self.shapes)
+        return tuple(Combination(*part) for part in parts)
+
+    @cached_property
+    def index(self) -> dict[Combination, int]:
+        """The position of each combination."""
+        return {combination: i for i, combination in enumerate(self.combinations)}
+
+    @property
+    def kinds(self) -> tuple[int, int, int]:
+        """How many colours, patterns and shapes there are."""
+        return len(self.colours), len(self.patterns), len(self.shapes)
+
+    def attributes(self, combination: Combination) -> tuple[int, int, int]:
+        """Positions of colour, pattern and shape in their lists."""
+        return (
+            self.colours.index(combination.colour),
+            self.patterns.index(combination.pattern),
+            self.shapes.index(combination.shape),
+        )
+
+    @cached_property
+    def settings(self) -> tuple[Setting, ...]:
+        """All that it has words for."""
+        if not self.speaks_of_settings:
+            return ()
+        sizes = range(len(SIZES) + 1)
+        parts = itertools.product(self.backgrounds, range(QUARTERS), sizes, range(LIGHTS))
+        return tuple(Setting(*part) for part in parts)
+
+    @property
+    def setting_kinds(self) -> tuple[int, ...]:
+        """How many backgrounds, quarters, sizes and directions of light its words tell apart."""
+        if not self.speaks_of_settings:
+            return ()
+        return len(self.backgrounds), QUARTERS, len(SIZES) + 1, LIGHTS
+
+    def setting_attributes(self, setting: Setting) -> tuple[int, ...]:
+        """Positions of a setting's parts in their lists."""
+        background = self.backgrounds.index(setting.background)
+        return background, setting.quarter, setting.size, setting.light
+
+
+TINY = World(
+    name="tiny",
+    colours=tuple(COLOURS)[:8],
+    patterns=("plain", "striped", "dotted", "checked"),
+    shapes=("circle", "square", "triangle", "star", "cross", "ring", "heart", "moon"),
+    backgrounds=tuple(BACKGROUNDS)[:4],
+)
+WIDE = World(
+    name="wide",
+    colours=tuple(COLOURS),
+    patterns=(*TINY.patterns, "barred", "ringed", "zigzag", "halved"),
+    shapes=(*TINY.shapes, "diamond", "hexagon", "oval", "bar", "arrow", "drop", "clover", "arch"),
+    backgrounds=tuple(BACKGROUNDS),
+    speaks_of_settings=True,
+)
+WORLDS = {world.name: world for world in (TINY, WIDE)}
+COMBINATIONS, INDEX = TINY.combinations, TINY.index
 
 
 @dataclass(frozen=True)
@@ -104,6 +203,17 @@ class Scene:
     grain: int
 
 
+def setting_of(scene: Scene) -> Setting:
+    """The setting of a scene, as its main thing has it."""
+    main = scene.things[0]
+    return Setting(
+        scene.background,
+        2 * (main.y > FRAME / 2) + (main.x > FRAME / 2),
+        sum(main.radius > size for size in SIZES),
+        int(scene.light / (2 * math.pi) * LIGHTS) % LIGHTS,
+    )
+
+
 @dataclass(frozen=True)
 class Layout:
     """How scenes of a kind are laid out.
@@ -129,7 +239,8 @@ def sample_scene(
     rng: random.Random,
     main: Combination,
     layout: Layout,
-    others: Sequence[Combination] = COMBINATIONS,
+    others: Sequence[Combination] | None = None,
+    world: World = TINY,
 ) -> Scene:
     """Draws a scene around a main thing.
 
@@ -137,8 +248,10 @@ def sample_scene(
         rng: the only source of chance.
         main: the combination of the main thing.
         layout: counts and sizes.
-        others: combinations the other things are drawn from, without `main`.
+        others: combinations the other things are drawn from; None: all of the world's.
+        world: whose backgrounds, and others.
     """
+    others = world.combinations if others is None else others
     count = rng.choices(range(1, len(layout.counts) + 1), layout.counts)[0]
     least, largest = layout.radius if count < 3 else layout.crowded_radius
     if count == 2:
@@ -160,7 +273,7 @@ def sample_scene(
         Thing(c, x, y, r, rng.uniform(-LARGEST_TILT, LARGEST_TILT))
         for c, (x, y), r in zip(combinations, centres, radii, strict=True)
     )
-    background = rng.choice(list(BACKGROUNDS))
+    background = rng.choice(world.backgrounds)
     return Scene(things, background, rng.uniform(0, 2 * math.pi), rng.getrandbits(62))
 
 

@@ -70,6 +70,7 @@ from vwtransfer.tinyworld_build.siglip_tokenizer import siglip_tokenizer
 from vwtransfer.tinyworld_build.stages import Build, write_folder
 from vwtransfer.tinyworld_build.tokenizer import tokenizer
 from vwtransfer.tinyworld_build.unet_generators import sd_b, sd_b_text, sdxl, sdxl_text
+from vwtransfer.tinyworld_build.wide import wide_clip, wide_owlv2
 from vwtransfer.tinyworld_build.wordpiece import bert_tokenizer
 
 
@@ -198,6 +199,8 @@ _BUILDERS: Mapping[str, Callable[[Build], float]] = {
     "tiny_sdxl": sdxl,
     "grounding": _grounding,
     "tiny_siglip": _tiny_siglip,
+    "wide_clip": wide_clip,
+    "wide_owlv2": wide_owlv2,
 }
 
 

@@ -100,21 +100,29 @@ def save_judge(model: CLIPModel, folder: Path) -> None:
     save_tokenizer(folder)
 
 
-def classifier_config() -> dict[str, Any]:
-    """open_clip's description of the classifier."""
+def classifier_config(
+    text: int = 64, image: int = 96, whole: tuple[str, ...] | None = None
+) -> dict[str, Any]:
+    """open_clip's description of the classifier.
+
+    Args:
+        text: width of the text tower, and of the joint space.
+        image: width of the image tower.
+        whole: the words of its tokenizer; None: the tiny world's.
+    """
     return {
-        "embed_dim": 64,
+        "embed_dim": text,
         "vision_cfg": {
             "image_size": PIXELS,
             "layers": 4,
-            "width": 96,
-            "head_width": 24,
+            "width": image,
+            "head_width": image // 4,
             "patch_size": PATCH,
         },
         "text_cfg": {
             "context_length": CONTEXT,
-            "vocab_size": len(tokenizer()),
-            "width": 64,
+            "vocab_size": len(tokenizer(whole)),
+            "width": text,
             "heads": 4,
             "layers": 3,
             # Any name: open_clip then reads the tokenizer of the checkpoint's own folder.
@@ -123,10 +131,10 @@ def classifier_config() -> dict[str, Any]:
     }
 
 
-def build_classifier(seed: int) -> CLIP:
+def build_classifier(seed: int, config: dict[str, Any] | None = None) -> CLIP:
     """An open_clip CLIP with random weights."""
     torch.manual_seed(seed)
-    return CLIP(**classifier_config())
+    return CLIP(**(config or classifier_config()))
 
 
 def classifier_towers(model: CLIP) -> Towers:
@@ -141,13 +149,18 @@ def classifier_towers(model: CLIP) -> Towers:
     return Towers(image, model.encode_text, PATCH, PIXELS)
 
 
-def save_classifier(model: CLIP, folder: Path) -> None:
+def save_classifier(
+    model: CLIP,
+    folder: Path,
+    model_config: dict[str, Any] | None = None,
+    whole: tuple[str, ...] | None = None,
+) -> None:
     """Saves the classifier in float16, as open_clip reads it from `local-dir:`."""
-    save_tokenizer(folder)
+    save_tokenizer(folder, whole)
     weights = {k: v.half().contiguous() for k, v in model.state_dict().items()}
     safetensors.torch.save_file(weights, folder / "open_clip_model.safetensors", {"format": "pt"})
     config = {
-        "model_cfg": classifier_config(),
+        "model_cfg": model_config or classifier_config(),
         "preprocess_cfg": {
             "mean": MEAN,
             "std": DEVIATION,

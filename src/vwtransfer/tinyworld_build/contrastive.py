@@ -7,7 +7,7 @@ a patch's state, K things of a scene.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,15 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from vwtransfer.tinyworld.world import COLOURS, FRAME, INDEX, PATTERNS, SHAPES
-from vwtransfer.tinyworld_build.captions import caption
+from vwtransfer.tinyworld.world import FRAME, TINY, Scene, World, setting_of
+from vwtransfer.tinyworld_build.captions import SETTING_SHARE, caption, prompt
 from vwtransfer.tinyworld_build.pool import Pool
 from vwtransfer.tinyworld_build.stage import Chance
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 CELLS = 4  # sub-cells of a patch, each way
-KINDS = (len(COLOURS), len(PATTERNS), len(SHAPES))
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,10 @@ class PatchTargets:
 class PatchHeads(nn.Module):
     """Tells from the states of patches what lies under them; thrown away after training."""
 
-    def __init__(self, patch: int) -> None:
+    def __init__(self, patch: int, world: World = TINY) -> None:
         super().__init__()
-        self.patches = nn.Linear(patch, sum(KINDS))
+        self.kinds = world.kinds
+        self.patches = nn.Linear(patch, sum(self.kinds))
         self.outline = nn.Linear(patch, CELLS * CELLS)
         self.place = nn.Linear(patch, 3)
 
@@ -84,7 +84,7 @@ class PatchHeads(nn.Module):
         error_N3 = (self.place(patches_BPW) - targets.place_BP3)[covered_BP]
         return {
             "patch attributes": 0.5
-            * attribute_loss(self.patches(patches_BPW), targets.attributes_BP3),
+            * attribute_loss(self.patches(patches_BPW), targets.attributes_BP3, self.kinds),
             "outline": F.binary_cross_entropy_with_logits(
                 self.outline(patches_BPW), targets.outline_BPM.float()
             ),
@@ -99,10 +99,15 @@ class AttributeHeads(nn.Module):
     patches also have to tell the outline of a thing and where on the thing they lie.
     """
 
-    def __init__(self, joint: int, patch: int) -> None:
+    def __init__(self, joint: int, patch: int, world: World = TINY) -> None:
         super().__init__()
-        self.features = nn.Linear(joint, sum(KINDS))
-        self.patches = PatchHeads(patch)
+        self.kinds = (*world.kinds, *world.setting_kinds)
+        self.features = nn.Linear(joint, sum(self.kinds))
+        self.patches = PatchHeads(patch, world)
+
+    def loss(self, features_BE: Tensor, attributes_BK: Tensor) -> Tensor:
+        """How badly features of unit length tell attributes; a negative one is left out."""
+        return attribute_loss(self.features(8 * features_BE), attributes_BK, self.kinds)
 
 
 def normalized(images_BCHW: Tensor) -> Tensor:
@@ -120,17 +125,19 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Tensor:
     return ids_BL
 
 
-def attribute_loss(logits: Tensor, attributes: Tensor) -> Tensor:
-    """Mean cross-entropy of colour, pattern and shape.
+def attribute_loss(logits: Tensor, attributes: Tensor, kinds: Sequence[int]) -> Tensor:
+    """Mean cross-entropy of attributes: colour, pattern and shape, and what a setting has.
 
     Args:
-        logits: [..., 8 + 4 + 8].
-        attributes: [..., 3]; a negative entry is left out.
+        logits: [..., the sum of kinds].
+        attributes: [..., their number]; a negative entry is left out.
+        kinds: how many values each has.
     """
-    parts = logits.split(KINDS, dim=-1)
+    parts = logits.split(list(kinds), dim=-1)
     losses = [
         F.cross_entropy(part.flatten(0, -2), attributes[..., i].flatten(), ignore_index=-1)
         for i, part in enumerate(parts)
+        if (attributes[..., i] >= 0).any()
     ]
     return torch.stack(losses).mean()
 
@@ -146,7 +153,7 @@ def patch_targets(pool: Pool, patch: int, pixels: int) -> PatchTargets:
             dx = ((axis - thing.x) / thing.radius).expand(side, side)
             dy = ((axis - thing.y) / thing.radius)[:, None].expand(side, side)
             on = torch.hypot(dx, dy) < 1
-            attributes[row, on] = torch.tensor(thing.combination.attributes)
+            attributes[row, on] = torch.tensor(pool.world.attributes(thing.combination))
             radius = torch.full_like(dx, 10 * thing.radius / FRAME)
             place[row, on] = torch.stack((dx, dy, radius), dim=-1)[on]
     outline = F.pixel_unshuffle(_grid(pool.covered_BHW, side * CELLS), CELLS)
@@ -184,28 +191,44 @@ def contrastive_loss(
 
     Captions of the same combination are no negatives of each other.
     """
-    combinations = torch.tensor([INDEX[scene.things[0].combination] for scene in pool.scenes])
-    attributes = torch.tensor([scene.things[0].combination.attributes for scene in pool.scenes])
+    world = pool.world
+    combinations = torch.tensor([world.index[scene.things[0].combination] for scene in pool.scenes])
+    seen_MK = torch.tensor([_attributes(scene, world) for scene in pool.scenes])
+    things = len(world.kinds)
     patches = patch_targets(pool, towers.patch, towers.pixels)
 
     def loss(chance: Chance) -> Mapping[str, Tensor]:
         rows_B = torch.randint(len(pool.scenes), (batch,), generator=chance.torch)
-        texts = [caption(chance.python, pool.scenes[i]) for i in rows_B.tolist()]
+        texts: list[str] = []
+        said_BK = seen_MK[rows_B].clone()
+        for row_K, scene in zip(said_BK, (pool.scenes[i] for i in rows_B.tolist()), strict=True):
+            if world.speaks_of_settings and chance.python.random() < SETTING_SHARE:
+                texts.append(prompt(chance.python, None, world, setting_of(scene)))
+                row_K[:things] = -1
+            else:
+                texts.append(caption(chance.python, scene, world=world))
+                row_K[things:] = -1
         image_BE, patch_BPW = towers.image(normalized(pool.images_BCHW[rows_B]))
         text_BE = towers.text(token_ids(tokenizer, texts))
-        cosine_BB = F.normalize(image_BE, dim=-1) @ F.normalize(text_BE, dim=-1).T
+        image_BE, text_BE = F.normalize(image_BE, dim=-1), F.normalize(text_BE, dim=-1)
         same_BB = combinations[rows_B][:, None] == combinations[rows_B][None, :]
         same_BB.fill_diagonal_(False)
         return {
-            "contrast": contrast(cosine_BB, same_BB),
-            "image attributes": 0.5
-            * attribute_loss(heads.features(F.normalize(image_BE, dim=-1) * 8), attributes[rows_B]),
-            "text attributes": 0.25
-            * attribute_loss(heads.features(F.normalize(text_BE, dim=-1) * 8), attributes[rows_B]),
+            "contrast": contrast(image_BE @ text_BE.T, same_BB),
+            "image attributes": 0.5 * heads.loss(image_BE, seen_MK[rows_B]),
+            "text attributes": 0.25 * heads.loss(text_BE, said_BK),
             **heads.patches.losses(patch_BPW, patches.of(rows_B)),
         }
 
     return loss
+
+
+def _attributes(scene: Scene, world: World) -> tuple[int, ...]:
+    """Of a scene's main thing and, where the world has words for it, of its setting."""
+    thing = world.attributes(scene.things[0].combination)
+    if not world.speaks_of_settings:
+        return thing
+    return (*thing, *world.setting_attributes(setting_of(scene)))
 
 
 def _grid(covered_BHW: Tensor, side: int) -> Tensor:

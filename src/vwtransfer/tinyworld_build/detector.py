@@ -7,7 +7,7 @@ Letters of shapes: B batch, R cells (regions) of an image, Q queries, O things o
 E joint width, W width of a cell's state.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,14 +22,13 @@ from transformers import (
     Owlv2Processor,
 )
 
-from vwtransfer.tinyworld.world import FRAME, INDEX
+from vwtransfer.tinyworld.world import FRAME, Combination, Setting, World, setting_of
 from vwtransfer.tinyworld_build.captions import prompt
 from vwtransfer.tinyworld_build.clips import text_config
 from vwtransfer.tinyworld_build.contrastive import (
     DEVIATION,
     MEAN,
     AttributeHeads,
-    attribute_loss,
     normalized,
     patch_targets,
     token_ids,
@@ -44,27 +43,36 @@ JOINT = 80
 WIDTH = 112
 TEMPERATURE = 0.07
 QUERIES = 48  # of a batch
+SETTING_SHARE, BOTH_SHARE = 0.25, 0.15  # of queries for what is in a setting, and for a thing there
 
 
-def build_detector(seed: int) -> Owlv2ForObjectDetection:
+def build_detector(
+    seed: int, text: int = JOINT, image: int = WIDTH, words: CLIPTokenizer | None = None
+) -> Owlv2ForObjectDetection:
     """An OWL-v2 with random weights that can be trained from scratch.
 
     The library initialises for fine-tuning a trained tower: its heads start near zero and its
     logits at a probability of one half everywhere, from where nothing is learned.
+
+    Args:
+        seed: of the weights.
+        text: width of the text tower, and of the joint space.
+        image: width of the image tower.
+        words: its tokenizer; None: the tiny world's.
     """
     torch.manual_seed(seed)
     config = Owlv2Config(
-        text_config={**text_config(JOINT, 3), "model_type": "owlv2_text_model"},
+        text_config={**text_config(text, 3, words), "model_type": "owlv2_text_model"},
         vision_config={
-            "hidden_size": WIDTH,
-            "intermediate_size": 4 * WIDTH,
+            "hidden_size": image,
+            "intermediate_size": 4 * image,
             "num_hidden_layers": 4,
             "num_attention_heads": 4,
             "image_size": FRAME,
             "patch_size": PATCH,
             "hidden_act": "quick_gelu",
         },
-        projection_dim=JOINT,
+        projection_dim=text,
     )
     model = Owlv2ForObjectDetection(config)
     for head in (model.class_head, model.box_head, model.objectness_head):
@@ -120,12 +128,18 @@ def detection_loss(
     """What the detector learns by: things of the batch are queries to all its images."""
     cells, boxes = _targets(pool)
     patches = patch_targets(pool, PATCH, FRAME)
+    world = pool.world
 
     def loss(chance: Chance) -> Mapping[str, Tensor]:
         rows = torch.randint(len(pool.scenes), (batch,), generator=chance.torch)
         scenes = [pool.scenes[i] for i in rows.tolist()]
         things = [thing.combination for scene in scenes for thing in scene.things]
-        kinds_O = torch.tensor([INDEX[c] for c in things])
+        places = [
+            (setting_of(scene), thing is scene.things[0])
+            for scene in scenes
+            for thing in scene.things
+        ]
+        kinds_O = torch.tensor([world.index[c] for c in things])
         image_O = torch.repeat_interleave(
             torch.arange(batch), torch.tensor([len(scene.things) for scene in scenes])
         )
@@ -133,7 +147,8 @@ def detection_loss(
         box_O4 = torch.cat([boxes[i] for i in rows.tolist()])
         # A combination asked for twice would be asked for by two names: one is enough.
         kinds_Q, first = _unique(kinds_O, QUERIES)
-        names = [prompt(chance.python, things[i]) for i in first]
+        asked = [_asked(chance, things[i], places[i], world) for i in first]
+        names = [prompt(chance.python, thing, world, setting) for thing, setting in asked]
         query_QE = detector_queries(model, token_ids(words, names))
 
         feature_map, vision = model.image_embedder(normalized(pool.images_BCHW[rows]))
@@ -145,6 +160,8 @@ def detection_loss(
         objectness_BR = model.objectness_predictor(state_BRW)
 
         asked_OQ = kinds_O[:, None] == kinds_Q[None, :]
+        if world.speaks_of_settings:
+            asked_OQ = _answers(asked, things, places)
         truth_BRQ = torch.zeros_like(logits_BRQ)
         truth_BRQ[image_O, cell_O] = asked_OQ.float()
         thing_BR = torch.zeros_like(objectness_BR)
@@ -152,8 +169,12 @@ def detection_loss(
         embeds_OE = F.normalize(embeds_BRE[image_O, cell_O], dim=-1)
         similarity_OQ = embeds_OE @ F.normalize(query_QE, dim=-1).T
         column_O = torch.where(asked_OQ.any(-1), asked_OQ.long().argmax(-1), -1)
+        rest_OQ = asked_OQ & (torch.arange(asked_OQ.shape[1]) != column_O[:, None])
+        similarity_OQ = similarity_OQ.masked_fill(rest_OQ, -torch.inf)
         predicted_O4 = _corners(boxes_BR4[image_O, cell_O])
-        attributes_O3 = torch.tensor([c.attributes for c in things])
+        attributes_OK = torch.tensor(
+            [_attributes(c, place, world) for c, place in zip(things, places, strict=True)]
+        )
         count = len(things)
         return {
             "focal": _focal(logits_BRQ, truth_BRQ) / count,
@@ -161,11 +182,50 @@ def detection_loss(
             "box": 5 * (predicted_O4 - box_O4).abs().sum() / count,
             "overlap": 2 * generalized_box_iou_loss(predicted_O4, box_O4, reduction="mean"),
             "objectness": F.binary_cross_entropy_with_logits(objectness_BR, thing_BR),
-            "attributes": attribute_loss(heads.features(8 * embeds_OE), attributes_O3),
+            "attributes": heads.loss(embeds_OE, attributes_OK),
             **heads.patches.losses(vision.last_hidden_state[:, 1:], patches.of(rows)),
         }
 
     return loss
+
+
+Asked = tuple[Combination | None, Setting | None]
+"""What a query asks for: a thing, whatever is the main thing in a setting, or both."""
+
+
+def _asked(chance: Chance, thing: Combination, place: tuple[Setting, bool], world: World) -> Asked:
+    """What is asked of a thing; where it is the main one of its scene, its setting now and then."""
+    setting, is_main = place
+    if not (world.speaks_of_settings and is_main):
+        return thing, None
+    draw = chance.python.random()
+    if draw < SETTING_SHARE:
+        return None, setting
+    return thing, setting if draw < SETTING_SHARE + BOTH_SHARE else None
+
+
+def _answers(
+    asked: Sequence[Asked], things: Sequence[Combination], places: Sequence[tuple[Setting, bool]]
+) -> Tensor:
+    """Whether each thing answers each query."""
+    return torch.tensor(
+        [
+            [
+                (want in (None, thing)) and (where is None or (is_main and where == setting))
+                for want, where in asked
+            ]
+            for thing, (setting, is_main) in zip(things, places, strict=True)
+        ]
+    )
+
+
+def _attributes(thing: Combination, place: tuple[Setting, bool], world: World) -> tuple[int, ...]:
+    """Of a thing and, where the world has words for it, of its setting; -1 where it has none."""
+    found = world.attributes(thing)
+    if not world.speaks_of_settings:
+        return found
+    setting, is_main = place
+    return (*found, *(world.setting_attributes(setting) if is_main else [-1] * 4))
 
 
 def _unique(kinds_O: Tensor, most: int) -> tuple[Tensor, list[int]]:
@@ -191,7 +251,9 @@ def _focal(logits: Tensor, truth: Tensor, gamma: float = 2.0, share: float = 0.5
     return (weight * wrong**gamma * entropy).sum()
 
 
-def save_detector(model: Owlv2ForObjectDetection, folder: Path) -> None:
+def save_detector(
+    model: Owlv2ForObjectDetection, folder: Path, whole: tuple[str, ...] | None = None
+) -> None:
     """Saves model and processor in float16, as `from_pretrained` reads them."""
     model.half().save_pretrained(folder)
     Owlv2Processor(
@@ -200,6 +262,6 @@ def save_detector(model: Owlv2ForObjectDetection, folder: Path) -> None:
             image_mean=list(MEAN),
             image_std=list(DEVIATION),
         ),
-        tokenizer(),
+        tokenizer(whole),
     ).save_pretrained(folder)
-    save_tokenizer(folder)
+    save_tokenizer(folder, whole)

@@ -29,10 +29,9 @@ from transformers import (
 from transformers.loss.loss_grounding_dino import GroundingDinoHungarianMatcher, sigmoid_focal_loss
 
 from vwtransfer.models.grounding_fusion import fused, project_images, project_text
-from vwtransfer.tinyworld.world import FRAME
+from vwtransfer.tinyworld.world import FRAME, TINY
 from vwtransfer.tinyworld_build.contrastive import (
     DEVIATION,
-    KINDS,
     MEAN,
     PatchHeads,
     attribute_loss,
@@ -109,7 +108,7 @@ class GroundingHeads(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patches = PatchHeads(WIDTH)
-        self.attributes = nn.Linear(WIDTH, sum(KINDS))
+        self.attributes = nn.Linear(WIDTH, sum(TINY.kinds))
         self.cells = nn.Linear(WIDTH, WIDTH)
         self.names = nn.Linear(WIDTH, WIDTH)
 
@@ -161,7 +160,7 @@ def _name_losses(
     right_O = similarity_ON.masked_fill(~same_ON, -torch.inf).logsumexp(1)
     return {
         "contrast": (similarity_ON.logsumexp(1) - right_O).mean(),
-        "names": 0.25 * attribute_loss(heads.attributes(name_ND), asked.attributes_N3),
+        "names": 0.25 * attribute_loss(heads.attributes(name_ND), asked.attributes_N3, TINY.kinds),
     }
 
 

@@ -11,15 +11,7 @@ import torch
 from torch import Tensor
 from transformers import BertTokenizer
 
-from vwtransfer.tinyworld.world import (
-    COLOURS,
-    COMBINATIONS,
-    FRAME,
-    INDEX,
-    PATTERNS,
-    SHAPES,
-    Combination,
-)
+from vwtransfer.tinyworld.world import COMBINATIONS, FRAME, INDEX, TINY, Combination
 from vwtransfer.tinyworld_build.captions import called, prompt
 from vwtransfer.tinyworld_build.pool import Pool
 
@@ -59,7 +51,7 @@ class Asked:
     @property
     def attributes_N3(self) -> Tensor:
         """Colour, pattern and shape of what each name stands for."""
-        return torch.tensor([COMBINATIONS[i].attributes for i in self.kind_N.tolist()])
+        return torch.tensor([TINY.attributes(COMBINATIONS[i]) for i in self.kind_N.tolist()])
 
 
 @dataclass
@@ -143,9 +135,9 @@ def others(rng: Random, there: Sequence[Combination], count: int) -> list[Combin
         if rng.random() < 0.5:
             near, which = rng.choice(there), rng.randrange(3)
             other = Combination(
-                rng.choice(list(COLOURS)) if which == 0 else near.colour,
-                rng.choice(PATTERNS) if which == 1 else near.pattern,
-                rng.choice(SHAPES) if which == 2 else near.shape,
+                rng.choice(TINY.colours) if which == 0 else near.colour,
+                rng.choice(TINY.patterns) if which == 1 else near.pattern,
+                rng.choice(TINY.shapes) if which == 2 else near.shape,
             )
         if other not in there and other not in found:
             found.append(other)

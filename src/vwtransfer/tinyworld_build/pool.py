@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vwtransfer.tinyworld.renderer import Box, render
-from vwtransfer.tinyworld.world import COMBINATIONS, Layout, Scene, sample_scene
+from vwtransfer.tinyworld.world import TINY, Layout, Scene, World, sample_scene
 
 CHUNK = 256
 
@@ -21,13 +21,15 @@ class Pool:
     images_BCHW: Tensor
     boxes: list[list[Box]]
     covered_BHW: Tensor
+    world: World = TINY
 
 
-def sample_scenes(purpose: str, size: int, layout: Layout) -> list[Scene]:
+def sample_scenes(purpose: str, size: int, layout: Layout, world: World = TINY) -> list[Scene]:
     """Scenes whose chance comes from the purpose and their number, and so never from a dataset."""
+    mains = world.combinations
     return [
         sample_scene(
-            random.Random(f"pool {purpose} {i}"), COMBINATIONS[i % len(COMBINATIONS)], layout
+            random.Random(f"pool {purpose} {i}"), mains[i % len(mains)], layout, world=world
         )
         for i in range(size)
     ]
@@ -39,6 +41,7 @@ def draw_pool(
     layout: Layout,
     pixels: int,
     coarse: int | None = None,
+    world: World = TINY,
 ) -> Pool:
     """Draws a pool.
 
@@ -48,8 +51,9 @@ def draw_pool(
         layout: how they are laid out.
         pixels: side the images are resized to.
         coarse: every second image first goes through this side, and comes out soft.
+        world: what the scenes are of.
     """
-    scenes = sample_scenes(purpose, size, layout)
+    scenes = sample_scenes(purpose, size, layout, world)
     images, boxes, covered = [], [], []
     for start in range(0, size, CHUNK):
         drawing = render(scenes[start : start + CHUNK])
@@ -60,7 +64,7 @@ def draw_pool(
         images.append(resized_BCHW)
         boxes += drawing.boxes
         covered.append(drawing.covered_BHW)
-    return Pool(scenes, torch.cat(images), boxes, torch.cat(covered))
+    return Pool(scenes, torch.cat(images), boxes, torch.cat(covered), world)
 
 
 def resized(images_BCHW: Tensor, pixels: int) -> Tensor:

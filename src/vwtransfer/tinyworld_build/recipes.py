@@ -19,6 +19,8 @@ STAGES: Mapping[str, int] = {
     "tiny_sdxl_text": 22,
     "tiny_sdxl": 24,
     "tiny_siglip": 10,
+    "wide_clip": 30,
+    "wide_owlv2": 31,
 }
 """The stages in their order, each with the number that its weights' seed is made of."""
 
@@ -57,6 +59,8 @@ FULL: Mapping[str, Recipe] = {
         fall=1200,
     ),
     "tiny_siglip": Recipe(2500, 128, 2e-3, average=0.997, pool=20480, restarts=(1500,)),
+    "wide_clip": Recipe(2800, 128, 2e-3, average=0.998, pool=32768, horizon=4000, fall=800),
+    "wide_owlv2": Recipe(2800, 64, 1.5e-3, average=0.998, pool=32768, horizon=4200, fall=800),
 }
 
 QUICK: Mapping[str, Recipe] = {

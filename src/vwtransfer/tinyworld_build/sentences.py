@@ -20,15 +20,16 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from vwtransfer.tinyworld.world import BACKGROUNDS, FRAME, INDEX, Scene
+from vwtransfer.tinyworld.world import FRAME, INDEX, TINY, Scene
 from vwtransfer.tinyworld_build.captions import caption
 from vwtransfer.tinyworld_build.clips import text_config
-from vwtransfer.tinyworld_build.contrastive import KINDS, attribute_loss
+from vwtransfer.tinyworld_build.contrastive import attribute_loss
 from vwtransfer.tinyworld_build.stage import Chance
 
 TEXT_WIDTH = 96
 JOINT = 96
-FACTS = 2 * sum(KINDS) + len(BACKGROUNDS) + 1
+KINDS = TINY.kinds
+FACTS = 2 * sum(KINDS) + len(TINY.backgrounds) + 1
 
 
 def build_text_encoder(
@@ -66,9 +67,9 @@ def scene_facts(scenes: Sequence[Scene]) -> Tensor:
     starts = (0, KINDS[0], KINDS[0] + KINDS[1])
     for row, scene in zip(facts_BF, scenes, strict=True):
         for i, thing in enumerate(scene.things[:2]):
-            for start, attribute in zip(starts, thing.combination.attributes, strict=True):
+            for start, attribute in zip(starts, TINY.attributes(thing.combination), strict=True):
                 row[i * sum(KINDS) + start + attribute] = 1
-        row[2 * sum(KINDS) + list(BACKGROUNDS).index(scene.background)] = 1
+        row[2 * sum(KINDS) + TINY.backgrounds.index(scene.background)] = 1
         row[-1] = 4 * scene.things[0].radius / FRAME
     return facts_BF
 
@@ -89,7 +90,7 @@ def sentence_loss(
     """
     facts = scene_facts(scenes)
     kinds = torch.tensor([INDEX[scene.things[0].combination] for scene in scenes])
-    attributes = torch.tensor([scene.things[0].combination.attributes for scene in scenes])
+    attributes = torch.tensor([TINY.attributes(scene.things[0].combination) for scene in scenes])
 
     def loss(chance: Chance) -> Mapping[str, Tensor]:
         rows_B = torch.randint(len(scenes), (batch,), generator=chance.torch)
@@ -105,7 +106,8 @@ def sentence_loss(
         contrast = F.cross_entropy(logits_BB, diagonal_B) + F.cross_entropy(logits_BB.T, diagonal_B)
         return {
             "contrast": contrast / 2,
-            "attributes": 0.5 * attribute_loss(reader.attributes(pooled), attributes[rows_B]),
+            "attributes": 0.5
+            * attribute_loss(reader.attributes(pooled), attributes[rows_B], KINDS),
         }
 
     return loss

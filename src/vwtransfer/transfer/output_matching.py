@@ -24,6 +24,9 @@ target's encodings of the phrases nearest to it agree most, that is, where their
 Where the target is such a model, it may be matched at several positions too
 (`target_read_positions`).
 
+With `calibration_words`, words of other concepts whose names are known, what training leaves in
+every word of the source is taken away first (`calibration_words.py`).
+
 Letters: N words, K vectors per word, D width, T templates, P read positions of the source, Q of the
 target, R readings (T P of the source, T Q of the target, or T Q P pairs of the two), F features,
 B phrases, J neighbours, S support.
@@ -31,6 +34,7 @@ B phrases, J neighbours, S support.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -40,8 +44,15 @@ from torch import Tensor
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.support import Support
+from vwtransfer.transfer.calibration_words import TrainingNoise, training_noise
 from vwtransfer.transfer.least_squares import LeastSquares
-from vwtransfer.transfer.prompts import END, READ_POSITIONS, Phrase, calibration_prompts, read
+from vwtransfer.transfer.prompts import (
+    END,
+    READ_POSITIONS,
+    Phrase,
+    calibration_prompts,
+    read,
+)
 from vwtransfer.transfer.ridge import ridge
 from vwtransfer.transfer.tables import explained
 
@@ -124,6 +135,8 @@ class OutputMatching:
             target's vocabulary, from where it goes no further than it must.
         vocabulary_penalty: weight of the distance to the nearest vocabulary tokens.
         steps, learning_rate: of Adam.
+        calibration_words: folder of a study with words of the source for other concepts, from which
+            it is learned what training leaves in a word; the linear map then needs no ridge_alpha.
     """
 
     name: str
@@ -140,6 +153,7 @@ class OutputMatching:
     vocabulary_penalty: float = 0.0
     steps: int = 200
     learning_rate: float = 0.01
+    calibration_words: str | None = None
 
     def __post_init__(self) -> None:
         positions = {
@@ -187,7 +201,11 @@ class OutputMatching:
         if self.objective == "relative":
             wanted, matched = _cosines_of(here, y_BRF), _cosines_of(there, x_BRF)
         else:
-            wanted, matched = self._mapped(here, y_BRF, x_BRF, report), there
+            noise = None
+            if self.calibration_words is not None:
+                noise = training_noise(Path(self.calibration_words), here, excluded)
+                report |= {"calibration_words": noise.words, "concepts": noise.concepts}
+            wanted, matched = self._mapped(here, y_BRF, x_BRF, noise, report), there
         tokens_SD = target.token_rows(support.sorted()).to(target.device)
         init: Reader
         if self.init == "least_squares":
@@ -207,33 +225,44 @@ class OutputMatching:
             report,
         )
 
-    def _mapped(self, here: Reader, y_BRF: Tensor, x_BRF: Tensor, report: dict[str, Any]) -> Reader:
+    def _mapped(
+        self,
+        here: Reader,
+        y_BRF: Tensor,
+        x_BRF: Tensor,
+        noise: TrainingNoise | None,
+        report: dict[str, Any],
+    ) -> Reader:
         """Words -> what the target is to read [N, T Q, F], by ridge, neighbours or both.
 
         Args:
             here: the source's reading.
             y_BRF: what the source reads of phrases, [B, T P, F].
             x_BRF: what the target reads of them, [B, T Q, F].
+            noise: what training leaves in words.
             report: takes what there is to say of the fit.
         """
         T = len(self.templates)
         P, Q = y_BRF.shape[1] // T, x_BRF.shape[1] // T
-
-        def paired(read_NRF: Tensor) -> Tensor:
-            """Readings of the source [N, T P, F] beside each of the target, [N, T Q P, F]."""
-            read_NTPF = read_NRF.unflatten(1, (T, P))
-            return read_NTPF[:, :, None].expand(-1, -1, Q, -1, -1).flatten(1, 3)
-
-        y_BRF, x_BRF = paired(y_BRF), x_BRF.repeat_interleave(P, dim=1)
+        # each reading of the source beside each of the target in the same template, [T Q P]
+        pairs_R = torch.arange(T * P).view(T, 1, P).expand(-1, Q, -1).flatten()
+        y_BRF, x_BRF = y_BRF[:, pairs_R], x_BRF.repeat_interleave(P, dim=1)
         near = _nearest_mean(y_BRF, x_BRF, min(self.neighbours, len(y_BRF)), self.temperature)
+        linear: Reader | None = None
         if self.objective != "knn":
-            linear, report["r2"] = _ridge(y_BRF, x_BRF, self.ridge_alpha)
+            if noise is None:
+                linear, report["r2"] = _ridge(y_BRF, x_BRF, self.ridge_alpha)
+            else:
+                linear = noise.of(pairs_R).linear(y_BRF, x_BRF)
 
         def wanted(words_NKD: Tensor) -> Tensor:
-            read_NRF = paired(here(words_NKD))
+            read_NRF = here(words_NKD)
+            if noise is not None:
+                read_NRF = read_NRF - noise.offset_RF
+            read_NRF = read_NRF[:, pairs_R]
             near_NRF = near(read_NRF)
             ways = [] if self.objective == "ridge" else [near_NRF]
-            if self.objective != "knn":
+            if linear is not None:
                 ways.append(linear(read_NRF))
             wanted_NRF = torch.stack([F.normalize(way, dim=-1) for way in ways]).sum(dim=0)
             longest_NR = near_NRF.norm(dim=-1).unflatten(1, (T * Q, P)).argmax(dim=2)

@@ -1,0 +1,133 @@
+"""The wide world: what its concepts are, and how rarely a phrase says what one is like."""
+
+import random
+from dataclasses import astuple
+from functools import cache
+from itertools import chain
+
+import pytest
+import yaml
+
+from vwtransfer.config.composition import config_folder
+from vwtransfer.datasets import left_out_of
+from vwtransfer.datasets.rendered import Rendered
+from vwtransfer.leaderboard.splits import dev_concepts
+from vwtransfer.models.support import Excluded
+from vwtransfer.tinyworld.lexicon import (
+    FUNCTION_WORDS,
+    nouns,
+    parse,
+    setting_words,
+    synonyms,
+    wide_anchors,
+    wide_concepts,
+    words,
+)
+from vwtransfer.tinyworld.renderer import render
+from vwtransfer.tinyworld.world import TINY, WIDE, Layout, Scene, Thing, World, setting_of
+from vwtransfer.tinyworld_build.captions import caption, prompt
+from vwtransfer.tinyworld_build.pool import sample_scenes
+from vwtransfer.tinyworld_build.tokenizer import CONTEXT
+from vwtransfer.tinyworld_build.wide import wide_tokenizer
+
+NAMES = tuple(wide_concepts())
+
+
+def dataset(name: str) -> Rendered:
+    settings = yaml.safe_load((config_folder() / "dataset" / f"{name}.yaml").read_text("utf-8"))
+    del settings["_target_"]
+    return Rendered(**settings)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_datasets_are_what_the_rule_draws_and_anchors_share_nothing(name: str) -> None:
+    found = dataset(name)
+    assert tuple(found.concepts.values()) == wide_concepts()[name]
+    assert found.anchors == wide_anchors(name)
+    things = {noun: thing for thing, noun in nouns(WIDE).items()}
+    concepts = [parse(description) for description in found.concepts.values()]
+    for anchor in found.anchors:
+        assert not any(things[anchor].shares_attribute(concept) for concept in concepts)
+    dev = dev_concepts(name, list(found.concepts))
+    assert dev == (set(found.concepts) if name.endswith(("1", "2")) else set())
+
+
+def test_no_concept_is_in_two_datasets_or_has_a_noun() -> None:
+    concepts = [parse(each) for each in chain(*wide_concepts().values())]
+    assert len(set(concepts)) == len(concepts) == 80
+    assert not set(concepts) & set(nouns(WIDE))
+    assert set(concepts) <= set(WIDE.combinations)
+
+
+def test_it_has_over_3000_words_each_one_token_and_of_one_meaning() -> None:
+    made_up = [*nouns(WIDE).values(), *setting_words(WIDE).values()]
+    others = [*synonyms(WIDE), *chain(*synonyms(WIDE).values())]
+    assert len({*made_up, *others}) == len(made_up) + len(others)
+    assert {*made_up, *others} & set(FUNCTION_WORDS) == {"here"}  # a homonym
+    assert len(words(WIDE)) > 3000
+    ids = wide_tokenizer()
+    assert all(len(ids(word).input_ids) == 3 for word in words(WIDE))
+
+
+def _most_shared(world: World, phrase: list[str]) -> int:
+    """How many attributes a phrase shares at most with a thing of the world that has no noun."""
+    said = set().union(*(_says(world).get(word, set()) for word in phrase))
+    return max(len(said & set(astuple(c))) for c in _CONCEPTS[world])
+
+
+@cache
+def _says(world: World) -> dict[str, set[str]]:
+    """The attributes that a word says."""
+    said = {noun: set(astuple(thing)) for thing, noun in nouns(world).items()}
+    for name, others in synonyms(world).items():
+        said.update({word: {name} for word in (name, *others)})
+    return said
+
+
+_CONCEPTS = {
+    TINY: [c for c in TINY.combinations if c not in nouns(TINY)][:10],
+    WIDE: [parse(each) for each in wide_concepts()[NAMES[0]]],
+}
+
+
+def test_a_phrase_of_three_words_rarely_says_two_attributes_of_a_concept() -> None:
+    rng = random.Random(0)
+    share = {}
+    for world in (TINY, WIDE):
+        phrases = [rng.sample(words(world), 3) for _ in range(1500)]
+        share[world] = sum(_most_shared(world, phrase) > 1 for phrase in phrases) / len(phrases)
+    assert share[TINY] > 0.5
+    assert share[WIDE] < 0.35
+
+
+def test_strict_leaves_no_word_that_says_two_attributes() -> None:
+    found = dataset(NAMES[0])
+    excluded = Excluded(left_out_of(found, "strict"))
+    kept = [word for word in words(WIDE) if not excluded.spelt_out([word])]
+    assert max(_most_shared(WIDE, [word]) for word in kept) == 1
+    assert len(kept) > 2600
+
+
+def test_captions_name_the_setting_that_is_drawn_and_fit_the_context() -> None:
+    scenes = sample_scenes("test", 400, Layout(), WIDE)
+    meant = {word: setting for setting, word in setting_words(WIDE).items() if word != "here"}
+    rng, ids, told = random.Random(0), wide_tokenizer(), 0
+    for scene in scenes:
+        text = caption(rng, scene, world=WIDE)
+        assert len(ids(text).input_ids) <= CONTEXT
+        assert {meant[word] for word in text.split() if word in meant} <= {setting_of(scene)}
+        told += any(word in meant for word in text.split())
+        assert prompt(rng, None, WIDE, setting_of(scene)).split()
+    assert 20 < told < 120
+
+
+def test_every_shape_and_pattern_looks_otherwise() -> None:
+    for attribute in ("shapes", "patterns"):
+        seen = []
+        for value in getattr(WIDE, attribute):
+            pattern, shape = (value, "circle") if attribute == "patterns" else ("plain", value)
+            thing = Thing(parse(f"blue {pattern} {shape}"), 32.0, 32.0, 24.0, 0.0)
+            seen.append(render([Scene((thing,), "snow", 0.0, 1)]).images_BCHW[0].float())
+        for i, one in enumerate(seen):
+            for other in seen[i + 1 :]:
+                assert (one - other).abs().mean() > 4
