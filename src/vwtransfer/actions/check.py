@@ -121,7 +121,8 @@ def _model(model: Model) -> str:
 
 def _beside(config: Config, suite: Suite) -> Iterator[Finding]:
     """The models that measure generations."""
-    for role, part in (("judge", suite.judge), ("safety", suite.safety)):
+    dino = suite.dino if "dino" in config.evaluation.metrics else None
+    for role, part in (("judge", suite.judge), ("safety", suite.safety), ("dino", dino)):
         if part is not None:
             yield _found(f"model.{role}", partial(_weights, part))
     if config.model.safety is None:

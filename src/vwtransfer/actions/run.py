@@ -20,6 +20,7 @@ from vwtransfer.models.suite import build
 from vwtransfer.progress import stages, terminal
 from vwtransfer.results.summary import WIDTH, print_summary, write_summary
 from vwtransfer.study import Study, data_loading, measure_words, measured, train_words
+from vwtransfer.tasks import measurable
 from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.words.cells import cells
 from vwtransfer.words.store import Failure, WordStore
@@ -132,7 +133,8 @@ def _without_value(study: Study, failures: Sequence[Failure]) -> list[results.Re
         for name in (cell.model, *targets):
             method = NO_TRANSFER if name == cell.model else study.config.transfer.name
             spec = EvalSpec.of_word(cell, name, method)
-            for metric in study.tasks[models[name].task].metrics:
+            task = study.tasks[models[name].task]
+            for metric in measurable(task, study.datasets[cell.dataset]):
                 row = results.Record(
                     experiment=study.config.name,
                     **asdict(spec),

@@ -17,7 +17,6 @@ from vwtransfer.config import (
     ClusterConfig,
     Config,
     DatasetConfig,
-    EvaluationConfig,
     ModelConfig,
     StatusConfig,
     SubmitConfig,
@@ -28,8 +27,9 @@ from vwtransfer.config import (
     selection,
 )
 from vwtransfer.config.datasets import SCHEMAS as DATASETS
+from vwtransfer.config.evaluation import EvaluationConfig, check_metrics
 from vwtransfer.config.models import SCHEMAS as MODELS
-from vwtransfer.config.models import TASKS, Count, Node, Training
+from vwtransfer.config.models import TASKS, Count, Node, Prompt, Training
 from vwtransfer.config.own_modules import found_module, use_own_modules
 from vwtransfer.config.schema import Bounds, build, convert, unknown_key
 from vwtransfer.config.task_values import with_task_values
@@ -55,6 +55,7 @@ _KEYS = (
     *("cluster", "submit", "status", "archive"),
 )
 _SUITE = ("name", "judge", "safety")  # what a suite has beside its models
+_MAY_HAVE = ("dino", "fidelity_prompts")
 _CHOOSE = {key: f" Choose one with {key}=NAME." for key in ("cluster", "wandb")}
 _HOME = re.compile(r"~[\w.-]*(/|$)")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -93,6 +94,8 @@ def checked(values: Mapping[str, Any]) -> Config:
             "model.judge=null: generations cannot be measured without a judge. "
             "Choose one with model/judge=NAME, or leave generation out of task and direction."
         )
+    evaluation = build(EvaluationConfig, values["evaluation"], "evaluation")
+    check_metrics(evaluation.metrics, model.fidelity_prompts, model.dino)
     return Config(
         action=convert(str, values["action"], "action"),
         name=_file_safe(values["name"], "name"),
@@ -107,7 +110,7 @@ def checked(values: Mapping[str, Any]) -> Config:
         dataset=datasets,
         model=model,
         trainer=_trainer(values["trainer"], model.models),
-        evaluation=build(EvaluationConfig, values["evaluation"], "evaluation"),
+        evaluation=evaluation,
         transfer=_transfer_config(values["transfer"]),
         benchmark=_benchmark(values["benchmark"]),
         wandb=_wandb(values["wandb"]),
@@ -189,7 +192,7 @@ def _model(value: Any) -> ModelConfig:
     for name in _SUITE:
         if name not in value:
             raise UserError(f"model.{name}: is missing. Choose a suite with model=NAME.")
-    parts = {str(k): v for k, v in value.items() if k not in _SUITE}
+    parts = {str(k): v for k, v in value.items() if k not in _SUITE + _MAY_HAVE}
     for name, node in parts.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
             if isinstance(node, Mapping) and "name" in node:
@@ -198,15 +201,18 @@ def _model(value: Any) -> ModelConfig:
                     "'defaults: [OTHER@_here_]'."
                 )
             known = [k for k, v in parts.items() if isinstance(v, Mapping) and "_target_" in v]
-            raise unknown_key(f"model.{name}", [*_SUITE, *known])
+            raise unknown_key(f"model.{name}", [*_SUITE, *_MAY_HAVE, *known])
     models = {_file_safe(name, "model"): _named(name, node) for name, node in parts.items()}
     if not models:
         raise UserError("model: none is chosen, as in model=tiny or model/generation=sd15.")
     beside = {
-        role: None if value[role] is None else _component(value[role], f"model.{role}")
-        for role in ("judge", "safety")
+        role: None if value.get(role) is None else _component(value[role], f"model.{role}")
+        for role in ("judge", "safety", "dino")
     }
-    return ModelConfig(_file_safe(value["name"], "model.name"), models, **beside)
+    key = "model.fidelity_prompts"
+    prompts = convert(tuple[Prompt, ...], value.get("fidelity_prompts", []), key)
+    name = _file_safe(value["name"], "model.name")
+    return ModelConfig(name, models, **beside, fidelity_prompts=prompts)
 
 
 def _named(name: str, node: Node) -> Node:

@@ -10,7 +10,7 @@ from vwtransfer.datasets.photos import ImageFileDataset
 from vwtransfer.errors import UserError
 from vwtransfer.models import Model
 from vwtransfer.models.suite import build_part
-from vwtransfer.tasks import Task
+from vwtransfer.tasks import Task, measurable
 
 
 def opened(config: Config) -> dict[str, Dataset]:
@@ -51,7 +51,7 @@ def trains(model: Model, dataset: Dataset) -> bool:
 
 def measures(task: Task, dataset: Dataset) -> bool:
     """Whether the dataset has what the task's metrics need."""
-    return not set(task.measured_with) & set(notes_of(dataset).lacks)
+    return bool(measurable(task, dataset))
 
 
 def left_out(
