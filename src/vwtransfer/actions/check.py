@@ -23,6 +23,7 @@ from vwtransfer.models.suite import Suite, build, build_part
 from vwtransfer.models.support import support_of
 from vwtransfer.progress import terminal
 from vwtransfer.results import NOT_CHECKED
+from vwtransfer.study.folder_anchors import check_folder_anchors
 from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.words.cells import cells
 
@@ -161,6 +162,7 @@ def _anchors(config: Config, models: Sequence[Model]) -> Iterator[Finding]:
         what, text = f"anchors {model.name}", model.text
         try:
             text.anchor_rows(anchors)
+            check_folder_anchors(config, {model.name: model}, mine)
             for cell in mine:
                 if math.isfinite(cell.delta):
                     text.check_single_token(cell.anchor)
