@@ -13,7 +13,14 @@ from PIL import Image
 from vwtransfer import results
 from vwtransfer.actions.run import run
 from vwtransfer.actions.transfer_word import transfer_word
-from vwtransfer.analysis.photo_sheets import PER_LINE, Row, draw_sheet, drawn_of, photos_of
+from vwtransfer.analysis.photo_sheets import (
+    PER_LINE,
+    Row,
+    draw_sheet,
+    drawn_of,
+    fitted,
+    photos_of,
+)
 from vwtransfer.config import Config
 from vwtransfer.datasets import Dataset
 from vwtransfer.models.devices import torch_device
@@ -65,8 +72,7 @@ def _rows(
     yield photos_of(dataset, concept)
     templates = {name: model.prompt_template for name, model in suite.models.items()}
     further = config.model.fidelity_prompts
-    there = any((config.folder / "results").glob("*.parquet"))
-    if there:
+    if any((config.folder / "results").glob("*.parquet")):
         frame = results.read(config.folder)
         yield from drawn_of(config.folder, frame, dataset.name, concept, templates, further)
     examples = [*dataset.held_out(concept), *dataset.training(concept)][:PER_LINE]
@@ -93,13 +99,13 @@ def _found(
     task = tasks[model.task]
     if model.task == "generation" or not hasattr(task, "apply"):
         return []
-    path = WordStore(config.folder / "words").path(cell)
-    word = read(path)
+    word = read(WordStore(config.folder / "words").path(cell))
     _, vectors_KD = transfer_word(config, suite, word, target)
     with torch.no_grad():
         words_NKD = vectors_KD[None].to(model.text.device)
         prompts = model.text.encode_words(model.prompt_template, words_NKD)
-    return list(task.apply(model, prompts, images, "").pictures.items())
+    pictures = task.apply(model, prompts, images, "").pictures
+    return [(name, fitted(picture)) for name, picture in pictures.items()]
 
 
 def _next_steps(config: Config, suite: Suite, trained: Sequence[Cell]) -> Iterator[str]:

@@ -46,7 +46,7 @@ def draw_sheet(rows: Sequence[Row], path: Path) -> None:
         for i, (caption, image) in enumerate(row.tiles):
             line, column = divmod(i, PER_LINE)
             place = GAP + column * (SIDE + GAP), top + line * (SIDE + CAPTION)
-            sheet.paste(_fitted(image), place)
+            sheet.paste(fitted(image), place)
             below = place[0], place[1] + SIDE
             short = shorten(caption, LETTERS[1], placeholder="...")
             pen.text(below, short, fill="dimgray", font=ImageFont.load_default(12))
@@ -59,7 +59,8 @@ def _height(row: Row) -> int:
     return len(wrap(row.title, LETTERS[0])) * TITLE + lines * (SIDE + CAPTION) + GAP
 
 
-def _fitted(image: Image.Image) -> Image.Image:
+def fitted(image: Image.Image) -> Image.Image:
+    """The image at the size at which a sheet has it."""
     scale = SIDE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
@@ -69,7 +70,7 @@ def _fitted(image: Image.Image) -> Image.Image:
 def photos_of(dataset: Dataset, concept: str) -> Row:
     """All photos of a concept, those that words are trained on first."""
     training, held_out = dataset.training(concept), dataset.held_out(concept)
-    tiles = [(each.id, each.load()) for each in (*training, *held_out)]
+    tiles = [(each.id, fitted(each.load())) for each in (*training, *held_out)]
     rest = f", then {len(held_out)} held out" if held_out else ""
     return Row(f"{concept}: {len(training)} photos to train on{rest}", tiles)
 
