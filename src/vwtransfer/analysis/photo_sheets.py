@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from textwrap import shorten, wrap
+from textwrap import wrap
 
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
@@ -22,7 +22,7 @@ from vwtransfer.results.summary import HEADLINES
 PER_LINE = 6  # images
 SIDE = 200  # pixels of an image's longer side
 GAP, CAPTION, TITLE = 8, 18, 24  # pixels
-LETTERS = 150, 31  # of a line of a title, of a caption
+LETTERS = 150, 35  # of a line of a title, of a caption
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,13 @@ def draw_sheet(rows: Sequence[Row], path: Path) -> None:
             place = GAP + column * (SIDE + GAP), top + line * (SIDE + CAPTION)
             sheet.paste(fitted(image), place)
             below = place[0], place[1] + SIDE
-            short = shorten(caption, LETTERS[1], placeholder="...")
-            pen.text(below, short, fill="dimgray", font=ImageFont.load_default(12))
+            pen.text(below, _short(caption), fill="dimgray", font=ImageFont.load_default(12))
         y += _height(row)
     write_atomically(path, partial(sheet.save, format="PNG"))
+
+
+def _short(caption: str) -> str:
+    return caption if len(caption) <= LETTERS[1] else f"{caption[: LETTERS[1] - 3]}..."
 
 
 def _height(row: Row) -> int:
@@ -111,10 +114,10 @@ def drawn_of(
         values = _values(frame, first)
         yield Row(f"{title} ({_origin(first)}){values}", [("", image) for image in _read(group)])
         if is_word and key in prompted:
-            texts = [further[n] if n < len(further) else "" for n in prompted[key]["number"]]
-            captions = [text.format(stands) for text in texts]
-            tiles = list(zip(captions, _read(prompted[key]), strict=True))
-            yield Row(f"{first['target_model']}: further prompts with <{concept}>", tiles)
+            lead = templates[first["target_model"]].partition("{}")[0]
+            captions = [text.removeprefix(lead).format("...") for text in further]
+            tiles = list(zip(captions, _read(prompted[key]), strict=False))
+            yield Row(f"{first['target_model']}: {lead}<{concept}> in further prompts", tiles)
 
 
 def _order(first: pd.Series) -> tuple[object, ...]:
