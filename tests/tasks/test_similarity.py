@@ -20,14 +20,16 @@ from transformers import (
 
 from drawn import Drawn, rectangle
 from one_gradient import WEIGHTS
+from vwtransfer.config import Config
 from vwtransfer.config import models as config
 from vwtransfer.config.composition import compose
-from vwtransfer.config.evaluation import check_metrics
 from vwtransfer.config.identity import identity
+from vwtransfer.config.validation import checked
 from vwtransfer.datasets import NEGATIVES, DatasetNotes
 from vwtransfer.errors import UserError
 from vwtransfer.models.dino import Dino
-from vwtransfer.models.suite import build
+from vwtransfer.models.suite import Suite, build
+from vwtransfer.study.early_checks import check_fidelity_prompts
 from vwtransfer.tasks import Measurement, measurable
 from vwtransfer.tasks.generation import Generation
 from vwtransfer.tasks.registry import tasks_of
@@ -66,12 +68,20 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def measured(vit: Path) -> list[Measurement]:
-    """Two words, two images each, and one in each of the templates."""
+def composed(vit: Path) -> Config:
     keys = ["model.generation.denoising_steps=2", "model.generation.images_per_word=2"]
     keys += ["model/dino=dino_vits16", f"model.dino.checkpoint={vit}", "model.dino.dtype=float32"]
-    composed = compose([*keys, "evaluation.metrics=[clip_i,clip_t,dino]"])
-    suite = build(composed, torch.device("cpu"))
+    return compose([*keys, "evaluation.metrics=[clip_i,clip_t,dino]"])
+
+
+@pytest.fixture(scope="module")
+def suite(composed: Config) -> Suite:
+    return build(composed, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def measured(composed: Config, suite: Suite) -> list[Measurement]:
+    """Two words, two images each, and one in each of the templates."""
     model: Any = suite.models["tiny_sd"]
     task: Any = tasks_of(composed, suite)["generation"]
     task.templates = tuple(TEMPLATES)
@@ -180,22 +190,39 @@ def test_without_images_of_anything_else_similarities_are_measured_alone() -> No
     assert measurable(task, Drawn()) == ("generation_accuracy", "clip_i", "clip_t")
 
 
-def test_a_metric_needs_something_to_measure_with() -> None:
-    with pytest.raises(UserError, match=r"dino needs a model.*model/dino=dino_vits16"):
-        compose(["evaluation.metrics=[dino]"])
-    with pytest.raises(UserError, match=r"clip_t needs prompts"):
-        check_metrics(["clip_t"], [], None)
-    with pytest.raises(UserError, match=r"model.fidelity_prompts\[0\]=on snow: must have {} once"):
-        compose(["model.fidelity_prompts=['on snow']"])
+def test_a_metric_needs_something_to_measure_with(composed: Config) -> None:
+    def refused(**model: Any) -> str:
+        with pytest.raises(UserError) as error:
+            checked({**composed.composed, "model": {**composed.composed["model"], **model}})
+        return str(error.value)
+
+    assert "dino needs a model, and this suite has none. Choose one with model/" in refused(
+        dino=None
+    )
+    assert "clip_t needs prompts to draw" in refused(fidelity_prompts=[])
+    assert "model.fidelity_prompts[0]=on snow: must have {} once" in refused(
+        fidelity_prompts=["on snow"]
+    )
 
 
-def test_what_a_study_measures_is_part_of_its_name() -> None:
-    plain = compose(["evaluation.save_images=true"])
+def test_a_prompt_that_is_too_long_is_refused_before_anything_is_trained(
+    composed: Config, suite: Suite
+) -> None:
+    check_fidelity_prompts(composed, suite.models)
+    longest = f"a photo of {{}} on {' '.join(['snow'] * 12)}"
+    with pytest.raises(UserError, match="this text encoder reads at most 16"):
+        check_fidelity_prompts(
+            replace(composed, model=replace(composed.model, fidelity_prompts=(longest,))),
+            suite.models,
+        )
 
+
+def test_what_a_study_measures_is_part_of_its_name(composed: Config) -> None:
     def measures(*metrics: Any) -> Any:
-        return identity(replace(plain, evaluation=replace(plain.evaluation, metrics=metrics)))
+        chosen = replace(composed.evaluation, metrics=metrics)
+        return identity(replace(composed, evaluation=chosen))["evaluation"]
 
-    assert measures()["evaluation"] == {}  # as before there were such metrics
-    assert measures("clip_i")["evaluation"] == {"metrics": ["clip_i"]}
-    prompts = list(plain.model.fidelity_prompts)
-    assert measures("clip_t")["evaluation"] == {"metrics": ["clip_t"], "fidelity_prompts": prompts}
+    assert measures() == {}  # as before there were such metrics
+    assert measures("clip_i") == {"metrics": ["clip_i"]}
+    prompts = list(composed.model.fidelity_prompts)
+    assert measures("clip_t") == {"metrics": ["clip_t"], "fidelity_prompts": prompts}

@@ -23,7 +23,7 @@ from vwtransfer.models.suite import Suite, build, build_part
 from vwtransfer.models.support import support_of
 from vwtransfer.progress import terminal
 from vwtransfer.results import NOT_CHECKED
-from vwtransfer.study.folder_anchors import check_folder_anchors
+from vwtransfer.study.early_checks import check_fidelity_prompts, check_folder_anchors
 from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.words.cells import cells
 
@@ -192,6 +192,7 @@ def _prompts(config: Config, models: Sequence[Model]) -> str:
             for dataset in config.dataset.values():
                 for name in dataset.concepts.values():
                     vocabulary.encode(model.prompt_template.format(name))
+    check_fidelity_prompts(config, {model.name: model for model in models})
     return f"words of {config.trainer.num_vectors} vectors and all concepts' names fit every model"
 
 

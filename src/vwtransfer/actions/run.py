@@ -22,7 +22,7 @@ from vwtransfer.models.suite import build
 from vwtransfer.progress import stages, terminal
 from vwtransfer.results.summary import WIDTH, print_summary, write_summary
 from vwtransfer.study import Study, data_loading, measure_words, measured, train_words
-from vwtransfer.study.folder_anchors import check_folder_anchors
+from vwtransfer.study.early_checks import check_fidelity_prompts, check_folder_anchors
 from vwtransfer.tasks import measurable
 from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.words.cells import cells
@@ -59,6 +59,7 @@ def run(config: Config) -> None:
         if data_loading.trains(suite.models[cell.model], datasets[cell.dataset])
     ]
     check_folder_anchors(config, suite.models, todo)
+    check_fidelity_prompts(config, suite.models)
     store = WordStore(config.folder / "words")
     with tracking.opened(config, todo, store) as tracker:
         with deferred() as stopping, stages(console, config.progress) as bars:

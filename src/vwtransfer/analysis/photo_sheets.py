@@ -40,8 +40,8 @@ def draw_sheet(rows: Sequence[Row], path: Path) -> None:
     pen, y = ImageDraw.Draw(sheet), GAP
     for row in rows:
         top = y
-        for line in wrap(row.title, LETTERS[0]):
-            pen.text((GAP, top), line, fill="black", font=ImageFont.load_default(15))
+        for title in wrap(row.title, LETTERS[0]):
+            pen.text((GAP, top), title, fill="black", font=ImageFont.load_default(15))
             top += TITLE
         for i, (caption, image) in enumerate(row.tiles):
             line, column = divmod(i, PER_LINE)

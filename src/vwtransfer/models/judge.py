@@ -80,7 +80,13 @@ class Judge:
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """What the text tower makes of C texts, [C, E], float32, each of length 1."""
-        tokens = self._processor.tokenizer(list(texts), padding=True, return_tensors="pt")
+        """What the text tower makes of C texts, [C, E], float32, each of length 1.
+
+        Of a text that is longer than the tower reads, the beginning counts.
+        """
+        longest = self.model.config.text_config.max_position_embeddings
+        tokens = self._processor.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        )
         text_CE = self.model.get_text_features(**tokens.to(self.device)).pooler_output
         return F.normalize(text_CE.float(), dim=-1)

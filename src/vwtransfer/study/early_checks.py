@@ -1,4 +1,4 @@
-"""Anchors that are taken from the names of folders: each must be one token, or is asked for."""
+"""What is refused before anything is trained: anchors of folders, prompts that are too long."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -46,6 +46,21 @@ def check_folder_anchors(
             f"(near in spelling or embedding: {', '.join(suggestions(text, anchor))}). "
             f"anchor={anchor} starts at the mean of these tokens."
         )
+
+
+def check_fidelity_prompts(config: Config, models: Mapping[str, Model]) -> None:
+    """Refuses a prompt of clip_t that a generator cannot read with a word in it.
+
+    Raises:
+        UserError: names the prompt.
+    """
+    if "clip_t" not in config.evaluation.metrics:
+        return
+    used = {*config.trained, *(target for _, target in config.direction)}
+    drawing = [m for name, m in models.items() if m.task == "generation" and name in used]
+    for vocabulary in (each for model in drawing for each in model.vocabularies.values()):
+        for template in config.model.fidelity_prompts:
+            vocabulary.prompt(template, config.trainer.num_vectors)
 
 
 def suggestions(text: EmbeddingSpace, word: str) -> list[str]:
