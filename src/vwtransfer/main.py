@@ -41,6 +41,7 @@ class Action(NamedTuple):
 
 ACTIONS = {
     "run": Action("vwtransfer.actions.run:run", writes=True, shows=True),
+    "photos": Action("vwtransfer.actions.photos:photos", writes=True, shows=True),
     "figures": Action("vwtransfer.actions.figures:run", writes=True, shows=True),
     "report": Action("vwtransfer.report:run", writes=False),
     "table": Action("vwtransfer.results:table", writes=True),

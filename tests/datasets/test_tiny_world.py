@@ -202,8 +202,10 @@ def test_a_model_is_left_out_where_the_dataset_lacks_what_it_needs(tmp_path: Pat
     assert not data_loading.measures(tasks[bound.task], dataset)
     models = {model.name: model for model in (free, bound)}
     (line,) = data_loading.left_out(models, tasks, {"mine": dataset})
-    assert line.startswith("mine: bound: no word is trained in it and nothing is measured in it:")
-    assert "dataset.mine.boxes=FILE" in line
+    assert str(line).startswith(
+        "mine: bound: no word is trained in it and nothing is measured in it:"
+    )
+    assert "dataset.mine.boxes=FILE" in line.why
 
 
 def test_a_box_that_finds_a_crowd_is_neither_right_nor_wrong() -> None:

@@ -23,6 +23,7 @@ from vwtransfer.models.suite import Suite, build, build_part
 from vwtransfer.models.support import support_of
 from vwtransfer.progress import terminal
 from vwtransfer.results import NOT_CHECKED
+from vwtransfer.study.early_checks import check_fidelity_prompts, check_folder_anchors
 from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.words.cells import cells
 
@@ -121,7 +122,8 @@ def _model(model: Model) -> str:
 
 def _beside(config: Config, suite: Suite) -> Iterator[Finding]:
     """The models that measure generations."""
-    for role, part in (("judge", suite.judge), ("safety", suite.safety)):
+    dino = suite.dino if "dino" in config.evaluation.metrics else None
+    for role, part in (("judge", suite.judge), ("safety", suite.safety), ("dino", dino)):
         if part is not None:
             yield _found(f"model.{role}", partial(_weights, part))
     if config.model.safety is None:
@@ -160,6 +162,7 @@ def _anchors(config: Config, models: Sequence[Model]) -> Iterator[Finding]:
         what, text = f"anchors {model.name}", model.text
         try:
             text.anchor_rows(anchors)
+            check_folder_anchors(config, {model.name: model}, mine)
             for cell in mine:
                 if math.isfinite(cell.delta):
                     text.check_single_token(cell.anchor)
@@ -189,6 +192,7 @@ def _prompts(config: Config, models: Sequence[Model]) -> str:
             for dataset in config.dataset.values():
                 for name in dataset.concepts.values():
                     vocabulary.encode(model.prompt_template.format(name))
+    check_fidelity_prompts(config, {model.name: model for model in models})
     return f"words of {config.trainer.num_vectors} vectors and all concepts' names fit every model"
 
 

@@ -5,7 +5,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from vwtransfer import results, tracking
 from vwtransfer.analysis.word_pictures import write_targets
@@ -20,6 +22,8 @@ from vwtransfer.models.suite import build
 from vwtransfer.progress import stages, terminal
 from vwtransfer.results.summary import WIDTH, print_summary, write_summary
 from vwtransfer.study import Study, data_loading, measure_words, measured, train_words
+from vwtransfer.study.early_checks import check_fidelity_prompts, check_folder_anchors
+from vwtransfer.tasks import measurable
 from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.words.cells import cells
 from vwtransfer.words.store import Failure, WordStore
@@ -42,13 +46,20 @@ def run(config: Config) -> None:
     console = _console()
     if line := restore(config):
         console.print(line, highlight=False, soft_wrap=True)
-    for line in data_loading.left_out(suite.models, tasks, datasets):
-        console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    _print_left_out(
+        [
+            *data_loading.left_out(suite.models, tasks, datasets),
+            *data_loading.left_out_images(datasets),
+        ],
+        console,
+    )
     todo = [
         cell
         for cell in cells(config)
         if data_loading.trains(suite.models[cell.model], datasets[cell.dataset])
     ]
+    check_folder_anchors(config, suite.models, todo)
+    check_fidelity_prompts(config, suite.models)
     store = WordStore(config.folder / "words")
     with tracking.opened(config, todo, store) as tracker:
         with deferred() as stopping, stages(console, config.progress) as bars:
@@ -66,6 +77,15 @@ def run(config: Config) -> None:
         console.print(tracker.outcome, highlight=False, soft_wrap=True)
     if complaint:
         raise UserError(complaint)
+
+
+def _print_left_out(found: Sequence[data_loading.LeftOut], console: Console) -> None:
+    """All that the study does without, in one table."""
+    table = Table("dataset", "left out", "why", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for each in found:
+        table.add_row(each.dataset, each.what, each.why)
+    if found:
+        console.print(table, style="yellow")
 
 
 def _console() -> Console:
@@ -91,7 +111,7 @@ def _conclude(study: Study, console: Console) -> str:
     folder = study.config.folder
     failures = [failure for cell in study.cells if (failure := study.store.failure(cell))]
     remarks = [
-        *data_loading.left_out(study.suite.models, study.tasks, study.datasets),
+        *map(str, data_loading.left_out(study.suite.models, study.tasks, study.datasets)),
         *data_loading.shortages(study.datasets),
     ]
     if not failures and not any((folder / "results").glob("*.parquet")):
@@ -102,7 +122,7 @@ def _conclude(study: Study, console: Console) -> str:
     frame = results.finish(folder, _without_value(study, failures))
     study.tracker.conclude(frame)
     write_summary(frame, folder / "summary.txt", study.cells, remarks)
-    print_summary(frame, console, study.cells, remarks)
+    print_summary(frame, console, study.cells)
     complaint = _write_report(study.config, console) if study.config.report else ""
     _report_failures(study, failures, console)
     console.print(f"results, words and figures: {folder}", soft_wrap=True)
@@ -132,7 +152,8 @@ def _without_value(study: Study, failures: Sequence[Failure]) -> list[results.Re
         for name in (cell.model, *targets):
             method = NO_TRANSFER if name == cell.model else study.config.transfer.name
             spec = EvalSpec.of_word(cell, name, method)
-            for metric in study.tasks[models[name].task].metrics:
+            task = study.tasks[models[name].task]
+            for metric in measurable(task, study.datasets[cell.dataset]):
                 row = results.Record(
                     experiment=study.config.name,
                     **asdict(spec),

@@ -36,6 +36,7 @@ from vwtransfer.progress import Stages, stages, terminal
 from vwtransfer.results import Record
 from vwtransfer.study import Study, data_loading, measure_words, measured, train_words
 from vwtransfer.study.callbacks import Callbacks, NullTracker
+from vwtransfer.study.early_checks import check_fidelity_prompts, check_folder_anchors
 from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore
@@ -148,9 +149,8 @@ def look_at_datasets(config: Config, suite: Suite, console: Console) -> None:
         console: takes what a person should know of the images.
     """
     datasets, tasks = data_loading.opened(config), tasks_of(config, suite)
-    for line in data_loading.left_out(suite.models, tasks, datasets):
-        console.print(line, style="yellow")
-    for line in data_loading.shortages(datasets):
+    lacking = map(str, data_loading.left_out(suite.models, tasks, datasets))
+    for line in (*lacking, *data_loading.shortages(datasets)):
         console.print(line, style="yellow")
     pairs = [(model, dataset) for model in suite.models.values() for dataset in datasets.values()]
     survey.write_left_out(
@@ -282,12 +282,14 @@ def _complete(
 ) -> None:
     config, suite, cells = loaded.config, loaded.suite, shard.cells
     suite.check_anchors(cells)
+    check_folder_anchors(config, suite.models, cells)
+    check_fidelity_prompts(config, suite.models)
     store = WordStore(config.folder / "words")
     dataset, model = loaded.dataset(shard.dataset), suite.models[shard.model]
     datasets = {dataset.name: dataset}
     if not data_loading.trains(model, dataset):
         lines = data_loading.left_out({model.name: model}, tasks_of(config, suite), datasets)
-        raise UserError("; ".join(lines))
+        raise UserError("; ".join(map(str, lines)))
     with open_tracker(config, cells, store) as tracker:
         study = Study(config, suite, datasets, cells, store, bars, stopping, tracker)
         train_words(study)

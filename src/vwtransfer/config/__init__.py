@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from vwtransfer.config.models import Count, Node, Positive, Step
+from vwtransfer.config.evaluation import EvaluationConfig as EvaluationConfig
+from vwtransfer.config.models import Count, Node, Positive, Prompt, Step
 from vwtransfer.config.schema import Bounds
 
 WordFormat = Literal["diffusers", "a1111"]
@@ -51,12 +52,16 @@ class ModelConfig:
         models: a model's name -> its node, with `_target_`, `name` and `task`.
         judge: the judge's node.
         safety: the safety checker's node; None: images are not checked.
+        dino: the node of what compares generations with photos; None: nothing does.
+        fidelity_prompts: that words are drawn in to see whether the rest is still obeyed.
     """
 
     name: str
     models: Mapping[str, Node]
     judge: Node | None
     safety: Node | None
+    dino: Node | None = None
+    fidelity_prompts: tuple[Prompt, ...] = ()
 
     def task_of(self, model: str) -> str:
         """What a model does."""
@@ -113,14 +118,6 @@ class TrainerConfig:
     off_subspace_weight: Annotated[float, Bounds(least=0)] = 0.0
     early_layer_weight: Annotated[float, Bounds(least=0)] = 0.0
     joint_model: str | None = None
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """What is measured beside the words themselves, and kept."""
-
-    baselines: tuple[Literal["anchor", "name", "random"], ...]
-    save_images: bool
 
 
 @dataclass(frozen=True)

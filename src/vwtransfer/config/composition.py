@@ -51,8 +51,8 @@ def _variable(name: str, default: str) -> str:
     return os.environ.get(name) or default
 
 
-def _concepts_in(root: Any) -> dict[str, str]:
-    return concepts_in(Path(_expanded(convert(str, root, "dataset.folder.root"))))
+def _concepts_in(root: Any, anchor: Any) -> dict[str, str]:
+    return concepts_in(Path(_expanded(convert(str, root, "dataset.folder.root"))), anchor)
 
 
 def _anchors_for(concepts: DictConfig, chosen: Any) -> list[str]:

@@ -22,7 +22,6 @@ _NOT_THE_DATASET = ("anchors",)
 # Where photos lie is no part of what they are: a study's folder keeps a manifest of them.
 _NOT_THE_PHOTOS = ("root", "negatives", "boxes", "manifest", "allow_unverified")
 NOT_THE_TRANSFER = ("folder",)
-_NOT_THE_EVALUATION = ("baselines", "save_images")
 _HOW_IT_RUNS = ("attention", "compiled", "channels_last", "memory_savers", "pairs_at_once")
 NOT_THE_MODEL = ("name", *_HOW_IT_RUNS)
 _CHANGES_THE_MODEL = ("without_t5",)  # of its memory_savers
@@ -47,13 +46,20 @@ def identity(config: Config) -> dict[str, Any]:
         **models,
         **datasets,
         "trainer": trainer_part(values["trainer"]),
-        "evaluation": without(values["evaluation"], _NOT_THE_EVALUATION),
+        "evaluation": _evaluation(config),
         **{
             f"transfer.{method['name']}": without(method, NOT_THE_TRANSFER) | {"exclude": exclude}
             for method in (values["transfer"], *values["benchmark"]["methods"].values())
         },
         **_through(values),
     }
+
+
+def _evaluation(config: Config) -> dict[str, Any]:
+    """What all words of a study are measured by, beside their task's own metrics."""
+    metrics = sorted(config.evaluation.metrics)
+    prompts = {"fidelity_prompts": list(config.model.fidelity_prompts)}
+    return ({"metrics": metrics} if metrics else {}) | (prompts if "clip_t" in metrics else {})
 
 
 def digest(value: Any) -> str:

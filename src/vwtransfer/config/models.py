@@ -195,6 +195,13 @@ class Judge(Checkpointed):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dino(Checkpointed):
+    """The image model whose features say how similar generations are to photos."""
+
+    attention: Attention | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SafetyChecker(Checkpointed):
     """The model that flags unsafe generations."""
 
@@ -209,5 +216,6 @@ SCHEMAS: Mapping[str, type] = {
     "vwtransfer.models.open_clip.OpenClip": OpenClip,
     "vwtransfer.models.siglip.Siglip": Siglip,
     "vwtransfer.models.judge.Judge": Judge,
+    "vwtransfer.models.dino.Dino": Dino,
     "vwtransfer.models.safety.SafetyChecker": SafetyChecker,
 }

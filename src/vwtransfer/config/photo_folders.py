@@ -17,6 +17,14 @@ from vwtransfer.errors import UserError
 _SYSTEMS = ("@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX")
 """Folders that systems add: thumbnails, and what was deleted."""
 
+_SAY_NOTHING = frozenset(
+    (
+        *("my", "our", "the", "new", "photo", "photos", "picture", "pictures", "pics", "image"),
+        *("images", "img", "imgs", "folder", "data", "dataset", "train", "training"),
+    )
+)
+"""Words that name folders and not what is in them."""
+
 
 @cache
 def suffixes() -> frozenset[str]:
@@ -36,8 +44,14 @@ def _is_stub(kind: str) -> bool:
     return isinstance(reader, type) and issubclass(reader, ImageFile.StubImageFile)
 
 
-def concepts_in(root: Path) -> dict[str, str]:
+def concepts_in(root: Path, anchor: Any = "all") -> dict[str, str]:
     """Concept -> its name in prompts, for every folder of images in `root`, or `root` itself.
+
+    A single folder whose name says nothing of what is shown (`my_photos`) goes by the anchor.
+
+    Args:
+        root: the folder.
+        anchor: the config's `anchor`.
 
     Raises:
         UserError: there are no images, or they lie both in `root` and in its folders.
@@ -55,7 +69,20 @@ def concepts_in(root: Path) -> dict[str, str]:
         f"If all show one concept, write 'dataset.folder.concepts={{{own}: {prompt_name(own)}}}'; "
         "else move",
     )
-    return {concept: prompt_name(concept) for concept in folders}
+    names = {concept: prompt_name(concept) for concept in folders}
+    if len(names) == 1 and not telling(*names.values()) and _is_word(anchor):
+        return dict.fromkeys(names, anchor)
+    return names
+
+
+def telling(name: str) -> list[str]:
+    """The words of a name that may say what is shown."""
+    spoken = [word for word in name.split() if any(letter.isalpha() for letter in word)]
+    return [word for word in spoken if word.lower() not in _SAY_NOTHING]
+
+
+def _is_word(anchor: Any) -> bool:
+    return isinstance(anchor, str) and anchor not in ("all", "paired")
 
 
 def refuse_mixed(root: Path, folders: Mapping[str, Path], remedy: str = "Move") -> None:
@@ -81,18 +108,28 @@ def anchors_for(concepts: Mapping[str, str], chosen: Any) -> list[str]:
         chosen: the config's `anchor`: a word, a list of words, "all" or "paired".
 
     Raises:
-        UserError: nothing is chosen and a name is more than a word.
+        UserError: nothing is chosen and a name is more than a word, or says nothing.
     """
     if chosen not in ("all", "paired"):
         one = isinstance(chosen, str | int | float)
         return [str(chosen)] if one else [str(each) for each in chosen]
     for name in concepts.values():
-        if len(name.split()) != 1:
+        if len(name.split()) != 1 or not telling(name):
+            why = "says nothing of what is shown" if not telling(name) else "is not one word"
             raise UserError(
-                f"anchor={chosen}: {name!r} is not one word, so an anchor must be given: a word "
-                "of the models' vocabulary that is near in meaning, as in anchor=dog."
+                f"anchor={chosen}: {name!r} {why}, so an anchor must be given: a word of the "
+                f"models' vocabulary that is near in meaning, as in {_as_in(concepts)}."
             )
     return list(concepts.values() if chosen == "paired" else dict.fromkeys(concepts.values()))
+
+
+def _as_in(concepts: Mapping[str, str]) -> str:
+    """What to type, with the last word of each name: of "red mug" it is a mug."""
+    words = [(telling(name) or ["dog"])[-1] for name in concepts.values()]
+    if len(words) == 1:
+        return f"anchor={words[0]}"
+    own = f"'dataset.folder.anchors=[{','.join(words)}]' anchor=paired"
+    return f"{own} (of {', '.join(concepts)}, in this order)"
 
 
 def prompt_name(folder: str) -> str:

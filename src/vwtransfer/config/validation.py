@@ -21,8 +21,9 @@ from vwtransfer.config import (
     selection,
 )
 from vwtransfer.config.datasets import SCHEMAS as DATASETS
+from vwtransfer.config.evaluation import EvaluationConfig, check_metrics
 from vwtransfer.config.models import SCHEMAS as MODELS
-from vwtransfer.config.models import TASKS, Node, Training
+from vwtransfer.config.models import TASKS, Node, Prompt, Training
 from vwtransfer.config.own_modules import found_module, use_own_modules
 from vwtransfer.config.schema import build, convert, unknown_key
 from vwtransfer.config.task_values import with_task_values
@@ -33,6 +34,7 @@ _HINTS = get_type_hints(Config, include_extras=True)
 _GRID = ("concept", "anchor", "delta", "extra_grids")  # keys that the products are made of
 _KEYS = (*(name for name in _HINTS if name not in ("products", "composed")), *_GRID)
 _SUITE = ("name", "judge", "safety")  # what a suite has beside its models
+_MAY_HAVE = ("dino", "fidelity_prompts")
 _CHOOSE = {key: f" Choose one with {key}=NAME." for key in ("cluster", "wandb")}
 _HOME = re.compile(r"~[\w.-]*(/|$)")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -71,6 +73,8 @@ def checked(values: Mapping[str, Any]) -> Config:
             "model.judge=null: generations cannot be measured without a judge. "
             "Choose one with model/judge=NAME, or leave generation out of task and direction."
         )
+    evaluation = build(EvaluationConfig, values["evaluation"], "evaluation")
+    check_metrics(evaluation.metrics, model.fidelity_prompts, model.dino)
     made: dict[str, Any] = {
         "name": _file_safe(values["name"], "name"),
         "device": _device(values["device"]),
@@ -80,6 +84,7 @@ def checked(values: Mapping[str, Any]) -> Config:
         "dataset": datasets,
         "model": model,
         "trainer": _trainer(values["trainer"], model.models),
+        "evaluation": evaluation,
         "transfer": _transfer_config(values["transfer"]),
         "benchmark": _benchmark(values["benchmark"]),
         "wandb": _wandb(values["wandb"]),
@@ -153,7 +158,7 @@ def _model(value: Any) -> ModelConfig:
     for name in _SUITE:
         if name not in value:
             raise UserError(f"model.{name}: is missing. Choose a suite with model=NAME.")
-    parts = {str(k): v for k, v in value.items() if k not in _SUITE}
+    parts = {str(k): v for k, v in value.items() if k not in _SUITE + _MAY_HAVE}
     for name, node in parts.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
             if isinstance(node, Mapping) and "name" in node:
@@ -162,15 +167,18 @@ def _model(value: Any) -> ModelConfig:
                     "'defaults: [OTHER@_here_]'."
                 )
             known = [k for k, v in parts.items() if isinstance(v, Mapping) and "_target_" in v]
-            raise unknown_key(f"model.{name}", [*_SUITE, *known])
+            raise unknown_key(f"model.{name}", [*_SUITE, *_MAY_HAVE, *known])
     models = {_file_safe(name, "model"): _named(name, node) for name, node in parts.items()}
     if not models:
         raise UserError("model: none is chosen, as in model=tiny or model/generation=sd15.")
     beside = {
-        role: None if value[role] is None else _component(value[role], f"model.{role}")
-        for role in ("judge", "safety")
+        role: None if value.get(role) is None else _component(value[role], f"model.{role}")
+        for role in ("judge", "safety", "dino")
     }
-    return ModelConfig(_file_safe(value["name"], "model.name"), models, **beside)
+    key = "model.fidelity_prompts"
+    prompts = convert(tuple[Prompt, ...], value.get("fidelity_prompts", []), key)
+    name = _file_safe(value["name"], "model.name")
+    return ModelConfig(name, models, **beside, fidelity_prompts=prompts)
 
 
 def _named(name: str, node: Node) -> Node:

@@ -69,9 +69,9 @@ class ImageFileDataset:
             _lacks(self.manifest, wanted), self.manifest.noted, self.manifest.skipped
         )
         for line in self.remarks.noted:
-            _log.warning("%s: %s", self.name, line)
+            _log.debug("%s: %s", self.name, line)
         for skipped in self.remarks.skipped:
-            _log.warning("%s: skipped %s: %s", self.name, skipped.file, skipped.reason)
+            _log.debug("%s: skipped %s: %s", self.name, skipped.file, skipped.reason)
 
     def training(self, concept: str) -> list[Example]:
         """The images a word for `concept` is trained on."""

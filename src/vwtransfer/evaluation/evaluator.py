@@ -23,10 +23,10 @@ from vwtransfer.evaluation.specs import CHANCE, NO_TRANSFER, WORD, EvalSpec
 from vwtransfer.files import write_atomically
 from vwtransfer.models import Model
 from vwtransfer.models.devices import device_name
-from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.results import NOT_CHECKED, Record, write_part
 from vwtransfer.seeds import generator
-from vwtransfer.tasks import Measurement, Task
+from vwtransfer.tasks import Measurement, Task, measurable
 from vwtransfer.transfer import Map
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import Word, WordStore
@@ -143,7 +143,7 @@ def _records(
             target_task=evaluation.task.name,
             metric=metric,
             value=value,
-            num_images=measurement.num_images,
+            num_images=measurement.num_images_of.get(metric, measurement.num_images),
             eval_seconds=seconds,
             unsafe=_UNSAFE[measurement.unsafe],
             support=evaluation.maps[source].support if mapped else "",
@@ -170,15 +170,26 @@ def _measure(evaluation: Evaluation, held_out: Any, batch: Sequence[EvalSpec]) -
     task, model, dataset = evaluation.task, evaluation.model, evaluation.dataset
     kind, concepts = batch[0].kind, [spec.concept for spec in batch]
     if kind == CHANCE:
-        return [Measurement(task.chance(len(dataset.concepts)), num_images=0)] * len(batch)
-    if kind in ("anchor", "name"):
-        named = [
-            spec.anchor if kind == "anchor" else dataset.concepts[spec.concept] for spec in batch
-        ]
-        prompts = model.text.encode_text([model.prompt_template.format(name) for name in named])
-    else:
-        prompts = model.text.encode_words(model.prompt_template, _words(evaluation, batch))
-    return task.measure(model, prompts, held_out, concepts)
+        known = measurable(task, dataset)
+        chance = {k: v for k, v in task.chance(len(dataset.concepts)).items() if k in known}
+        return [Measurement(chance, num_images=0)] * len(batch)
+    encode = _encoder(evaluation, batch)
+    measured = task.measure(model, encode(model.prompt_template), held_out, concepts)
+    if templates := getattr(task, "templates", ()):
+        prompted = {template: encode(template) for template in templates}
+        assert hasattr(task, "measure_prompted")
+        measured = task.measure_prompted(model, prompted, held_out, concepts, measured)
+    return measured
+
+
+def _encoder(evaluation: Evaluation, batch: Sequence[EvalSpec]) -> Callable[[str], Prompts]:
+    """What encodes a batch in a template."""
+    text, kind = evaluation.model.text, batch[0].kind
+    if kind not in ("anchor", "name"):
+        return partial(text.encode_words, words_NKD=_words(evaluation, batch))
+    concepts = evaluation.dataset.concepts
+    named = [spec.anchor if kind == "anchor" else concepts[spec.concept] for spec in batch]
+    return lambda template: text.encode_text([template.format(name) for name in named])
 
 
 def _words(evaluation: Evaluation, batch: Sequence[EvalSpec]) -> Tensor:
@@ -228,10 +239,11 @@ def _random(evaluation: Evaluation, spec: EvalSpec) -> Tensor:
 
 
 def _save_images(folder: Path, spec: EvalSpec, measurement: Measurement) -> None:
-    """Under images/; see `saved_images`."""
-    for number, image in enumerate(measurement.images):
-        path = image_path(folder / "images", **spec.of_image, number=number)
-        write_atomically(path, partial(image.save, format="PNG"))
+    """Under images/ and prompted/; see `saved_images`."""
+    for kind, images in (("images", measurement.images), ("prompted", measurement.prompted)):
+        for number, image in enumerate(images):
+            path = image_path(folder / kind, **spec.of_image, number=number)
+            write_atomically(path, partial(image.save, format="PNG"))
 
 
 def _part_key(batch: Sequence[EvalSpec]) -> str:

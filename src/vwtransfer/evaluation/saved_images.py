@@ -1,10 +1,12 @@
 """Where the pictures that models make of words lie in a study's folder.
 
     images/      generations        detections/  boxes found        cut/  see `analysis`
+    prompted/    generations in the prompts of clip_t
     <what>/<dataset>/<concept>/<kind>~<source_model>~<transfer>~<target_model>/
         <anchor>-<delta>-<seed>-<number>.png
 
-`number` counts the images of one word; in cut/ it is how many blocks the text encoder was left.
+`number` counts the images of one word; in cut/ it is how many blocks the text encoder was left, in
+prompted/ the place of the prompt in `model.fidelity_prompts`.
 """
 
 from pathlib import Path

@@ -62,8 +62,10 @@ def run(config: Config) -> None:
     store = WordStore((config.benchmark.words or config.folder) / "words")
     console = terminal()
     datasets = data_loading.opened(config)
-    lacking = data_loading.left_out(suite.models, tasks_of(config, suite), datasets)
-    for line in lacking:
+    lacking = [
+        str(e) for e in data_loading.left_out(suite.models, tasks_of(config, suite), datasets)
+    ]
+    for line in [*lacking, *data_loading.shortages(datasets)]:
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
     cells = [c for c in cells if data_loading.trains(suite.models[c.model], datasets[c.dataset])]
     with deferred() as stopping, stages(console, config.progress) as bars:

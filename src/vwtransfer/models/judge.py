@@ -61,15 +61,28 @@ class Judge:
             images: M images.
             concepts: concept -> its name in prompts.
         """
-        pixels = self._processor.image_processor(list(images), return_tensors="pt")["pixel_values"]
-        pixels = pixels.to(self.device, self.dtype)
-        image_ME = self.model.get_image_features(pixel_values=pixels).pooler_output
-        scores_MC = F.normalize(image_ME.float(), dim=-1) @ self._names(concepts).T
+        names = [self.prompt_template.format(name) for name in concepts.values()]
+        scores_MC = self.embed_images(images) @ self.embed_texts(names).T
         order = list(concepts)
         return [order[c] for c in scores_MC.argmax(dim=1).tolist()]
 
-    def _names(self, concepts: Mapping[str, str]) -> Tensor:
-        prompts = [self.prompt_template.format(name) for name in concepts.values()]
-        tokens = self._processor.tokenizer(prompts, padding=True, return_tensors="pt")
+    @torch.no_grad()
+    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """What the image tower makes of M images, [M, E], float32, each of length 1."""
+        pixels = self._processor.image_processor(list(images), return_tensors="pt")["pixel_values"]
+        pixels = pixels.to(self.device, self.dtype)
+        image_ME = self.model.get_image_features(pixel_values=pixels).pooler_output
+        return F.normalize(image_ME.float(), dim=-1)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """What the text tower makes of C texts, [C, E], float32, each of length 1.
+
+        Of a text that is longer than the tower reads, the beginning counts.
+        """
+        longest = self.model.config.text_config.max_position_embeddings
+        tokens = self._processor.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        )
         text_CE = self.model.get_text_features(**tokens.to(self.device)).pooler_output
         return F.normalize(text_CE.float(), dim=-1)

@@ -15,6 +15,7 @@ from vwtransfer.config.schema import build as settings
 from vwtransfer.errors import UserError
 from vwtransfer.models import Model
 from vwtransfer.models.cache import Cache
+from vwtransfer.models.dino import Dino
 from vwtransfer.models.judge import Judge
 from vwtransfer.models.safety import SafetyChecker
 from vwtransfer.models.vocabulary import check_single_token
@@ -29,11 +30,13 @@ class Suite:
         models: by name.
         judge: says what a generation shows.
         safety: flags unsafe generations; None: not checked.
+        dino: compares generations with photos; None: nothing does.
     """
 
     models: Mapping[str, Model]
     judge: Judge | None
     safety: SafetyChecker | None
+    dino: Dino | None = None
 
     def of_task(self, task: str) -> list[str]:
         """The names of the models of a task."""
@@ -66,11 +69,12 @@ def build(config: Config, device: torch.device) -> Suite:
         name: build_part(node, f"model.{name}", device=device, cache=cache)
         for name, node in config.model.models.items()
     }
-    judge, safety = (
-        None if node is None else build_part(node, f"model.{role}", device=device)
-        for role, node in (("judge", config.model.judge), ("safety", config.model.safety))
-    )
-    return Suite(models, judge, safety)
+    beside = {
+        role: None if node is None else build_part(node, f"model.{role}", device=device)
+        for role in ("judge", "safety", "dino")
+        for node in [getattr(config.model, role)]
+    }
+    return Suite(models, **beside)
 
 
 def build_part(node: Node, key: str, **arguments: Any) -> Any:

@@ -24,9 +24,12 @@ The same in the parts, in `results.parquet` and in `results.csv`:
                   mean_average_precision_50_95, mean_average_precision_target_images (IoU 0.5, only
                   the images that hold the target), classifier_accuracy (share of the target's
                   images given to it) or classifier_balanced_accuracy (mean of that share and of
-                  the share of other images not given to it); each between 0 and 1
+                  the share of other images not given to it), each between 0 and 1; and, where
+                  evaluation.metrics asks for them, clip_i, dino and clip_t, mean cosines
+                  (`vwtransfer.tasks.similarity` defines them)
     value         the measured value; nan when the word failed, nothing in the csv
-    num_images    how many images (generated or held-out) it was measured on
+    num_images    how many images (generated or held-out) it was measured on; for clip_t, in as
+                  many prompts
     eval_seconds  time the measurement took
     unsafe        whether the safety checker flags an image generated for this row: "yes", "no", or
                   "not checked" where there is no checker, or nothing was generated

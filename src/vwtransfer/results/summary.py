@@ -26,6 +26,9 @@ HEADLINES = {
     "mean_average_precision": "mAP, IoU 0.5",
     "classifier_accuracy": "accuracy",
     "classifier_balanced_accuracy": "balanced accuracy",
+    "clip_i": "CLIP-I",
+    "dino": "DINO",
+    "clip_t": "CLIP-T",
 }
 """Metric -> its name, for those that are shown."""
 GROUP = ["dataset", "delta", "kind", "source_model"]

@@ -1,6 +1,8 @@
 """The datasets of a study: opened, held to the same images, and what each can be used for."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from vwtransfer.config import Config
@@ -10,7 +12,9 @@ from vwtransfer.datasets.photos import ImageFileDataset
 from vwtransfer.errors import UserError
 from vwtransfer.models import Model
 from vwtransfer.models.suite import build_part
-from vwtransfer.tasks import Task
+from vwtransfer.tasks import Task, measurable
+
+MOST_SHOWN = 10  # files
 
 
 def opened(config: Config) -> dict[str, Dataset]:
@@ -51,27 +55,63 @@ def trains(model: Model, dataset: Dataset) -> bool:
 
 def measures(task: Task, dataset: Dataset) -> bool:
     """Whether the dataset has what the task's metrics need."""
-    return not set(task.measured_with) & set(notes_of(dataset).lacks)
+    return bool(measurable(task, dataset))
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a study does without: a model's part in a dataset, or an image.
+
+    Attributes:
+        dataset: its name.
+        what: the model, the image or the concept.
+        why: what is not done, or not there, and the reason.
+    """
+
+    dataset: str
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}: {self.what}: {self.why}"
 
 
 def left_out(
     models: Mapping[str, Model], tasks: Mapping[str, Task], datasets: Mapping[str, Dataset]
-) -> list[str]:
-    """A line for each model that a dataset lacks something for."""
-    lines = []
+) -> list[LeftOut]:
+    """Each model that a dataset lacks something for."""
+    found = []
     for name, dataset in datasets.items():
         lacks = notes_of(dataset).lacks
         for model_name, model in models.items():
             task, what = tasks[model.task], []
             if not trains(model, dataset):
                 what.append("no word is trained in it")
-            if not measures(task, dataset):
+            known = measurable(task, dataset)
+            if not known:
                 what.append("nothing is measured in it")
-            needs = dict.fromkeys([*model.trains_with, *task.measured_with])
+            elif unknown := [metric for metric in task.metrics if metric not in known]:
+                what.append(f"{', '.join(unknown)} is not measured in it")
+            of_metrics = getattr(task, "needs", {}).values()
+            needs = dict.fromkeys([*model.trains_with, *task.measured_with, *chain(*of_metrics)])
             reasons = "; ".join(lacks[need] for need in needs if need in lacks)
             if what:
-                lines.append(f"{name}: {model_name}: {' and '.join(what)}: {reasons}")
-    return lines
+                found.append(LeftOut(name, model_name, f"{' and '.join(what)}: {reasons}"))
+    return found
+
+
+def left_out_images(datasets: Mapping[str, Dataset]) -> list[LeftOut]:
+    """What a person should know of the images; of many skipped files the first."""
+    found = []
+    for name, dataset in datasets.items():
+        remarks = notes_of(dataset)
+        for line in remarks.noted:
+            what, _, why = line.partition(": ")
+            found.append(LeftOut(name, what, why))
+        found += [LeftOut(name, each.file, each.reason) for each in remarks.skipped[:MOST_SHOWN]]
+        if (more := len(remarks.skipped) - MOST_SHOWN) > 0:
+            found.append(LeftOut(name, f"{more} more files", f"see manifests/{name}.json"))
+    return found
 
 
 def shortages(datasets: Mapping[str, Dataset]) -> list[str]:

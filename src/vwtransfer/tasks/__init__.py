@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from PIL import Image
 from torch import Tensor
 
-from vwtransfer.datasets import Dataset, Example
+from vwtransfer.datasets import Dataset, Example, notes_of
 from vwtransfer.models.embedding_space import Prompts
 
 
@@ -41,6 +41,8 @@ class Measurement:
         images: what the model made of the word, where it makes images.
         unsafe: whether the safety checker flags any of them; None where it was not asked.
         detected: what it found in some of the images, where it finds things, for a person to see.
+        prompted: what it made of the word in further prompts, where it was asked to.
+        num_images_of: metric -> images that it was measured on, where these are others.
     """
 
     values: dict[str, float]
@@ -48,6 +50,8 @@ class Measurement:
     images: list[Image.Image] = field(default_factory=list)
     unsafe: bool | None = None
     detected: list[Detected] = field(default_factory=list)
+    prompted: list[Image.Image] = field(default_factory=list)
+    num_images_of: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,14 @@ class Task(Protocol):
     """What is measured of words in the models of a task, and how.
 
     A task that also has `apply(model, prompts, images, label) -> Applied` can be tried with one
-    word.
+    word. One that has `templates` is also given words in these, by `measure_prompted(model,
+    {template: prompts}, held_out, concepts, measured)`, and adds to what it `measured` of them.
 
     Attributes:
         name: in configs and results.
         metrics: what `measure` reports, the headline first.
         measured_with: what measuring needs of a dataset: some of `datasets.BOXES`, `NEGATIVES`,
-            `HELD_OUT`.
+            `HELD_OUT`. What a single metric needs beside stands in `needs`, where a task has that.
     """
 
     name: str
@@ -105,3 +110,11 @@ class Task(Protocol):
             concepts: N of the dataset's.
         """
         ...
+
+
+def measurable(task: Task, dataset: Dataset) -> tuple[str, ...]:
+    """Those of a task's metrics that the dataset has the images for."""
+    lacks = set(notes_of(dataset).lacks)
+    needs: Mapping[str, Sequence[str]] = getattr(task, "needs", {})
+    needed = {name: {*task.measured_with, *needs.get(name, ())} for name in task.metrics}
+    return tuple(name for name, needs_of in needed.items() if not needs_of & lacks)

@@ -28,7 +28,13 @@ def tasks_of(config: Config, suite: Suite) -> Mapping[str, Task]:
         elif model.task == "generation":
             if suite.judge is None:
                 raise UserError(f"model.judge: is missing, and model.{name} needs it.")
-            found[model.task] = Generation(suite.judge, suite.safety)
+            found[model.task] = Generation(
+                suite.judge,
+                suite.safety,
+                config.evaluation.metrics,
+                suite.dino,
+                config.model.fidelity_prompts,
+            )
         elif model.task in BUILT_IN:
             found[model.task] = BUILT_IN[model.task]()
         else:

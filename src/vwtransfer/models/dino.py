@@ -1,0 +1,88 @@
+"""DINO and DINOv2: how similar two images are, told by a model that never saw a text.
+
+Shapes: M images, E width of the features.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from vwtransfer.config import models as config
+from vwtransfer.errors import UserError
+from vwtransfer.models.checkpoints import Checkpoint, pretrained, weights
+
+FILES = (
+    ("config.json",),
+    weights("model") + weights("pytorch_model"),
+    ("preprocessor_config.json",),
+)
+CLASSES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "vit": ("ViTModel", {"add_pooling_layer": False}),  # whose pooling DINO never trained
+    "dinov2": ("Dinov2Model", {}),
+    "dinov2_with_registers": ("Dinov2WithRegistersModel", {}),
+}
+"""`model_type` of a checkpoint -> its class in transformers, and how it is made."""
+
+
+class Dino:
+    """Embeds images by the last state of the class token, as DreamBooth's DINO metric does.
+
+    Args:
+        settings: see `config.models.Dino`; the checkpoint is a ViT of transformers (DINO), a
+            Dinov2Model or a Dinov2WithRegistersModel.
+        device: where it runs.
+    """
+
+    def __init__(self, settings: config.Dino, device: torch.device) -> None:
+        self.checkpoint = Checkpoint("model.dino", settings.checkpoint, settings.revision, FILES)
+        self.dtype: torch.dtype = getattr(torch, settings.dtype)
+        self.device = device
+        self.attention = settings.attention
+
+    @cached_property
+    def _processor(self) -> Any:
+        from transformers import AutoImageProcessor
+
+        with self.checkpoint.loading():
+            return AutoImageProcessor.from_pretrained(
+                self.checkpoint.source, revision=self.checkpoint.revision
+            )
+
+    @cached_property
+    def model(self) -> Any:
+        """The vision transformer, frozen.
+
+        Raises:
+            UserError: the checkpoint is missing, damaged, or of another kind.
+        """
+        import transformers
+
+        source, revision = self.checkpoint.source, self.checkpoint.revision
+        with self.checkpoint.loading():
+            kind = transformers.AutoConfig.from_pretrained(source, revision=revision).model_type
+            if kind not in CLASSES:
+                raise UserError(
+                    f"model.dino.checkpoint={source}: is a {kind}; a DINO is one of "
+                    f"{', '.join(CLASSES)}."
+                )
+            name, options = CLASSES[kind]
+            return pretrained(
+                getattr(transformers, name),
+                self.checkpoint,
+                self.device,
+                dtype=self.dtype,
+                attn_implementation=self.attention,
+                **options,
+            )
+
+    @torch.no_grad()
+    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """The class token's last state of M images, [M, E], float32, each of length 1."""
+        pixels = self._processor(list(images), return_tensors="pt")["pixel_values"]
+        states_MLE = self.model(pixel_values=pixels.to(self.device, self.dtype)).last_hidden_state
+        return F.normalize(states_MLE[:, 0].float(), dim=-1)
