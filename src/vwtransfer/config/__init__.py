@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from vwtransfer.config.fetching import FetchConfig
 from vwtransfer.config.models import Count, Node, Positive, Step
 from vwtransfer.config.schema import Bounds
 
@@ -199,12 +200,7 @@ class SubmitConfig:
 
 @dataclass(frozen=True)
 class StatusConfig:
-    """How a study is watched.
-
-    Attributes:
-        watch: whether it stays on screen until all is done.
-        every: seconds between two looks.
-    """
+    """`watch`: whether it stays on screen until all is done; `every`: seconds between two looks."""
 
     watch: bool
     every: Positive
@@ -294,6 +290,7 @@ class Config:
         format: of the file that a word is exported to.
         cluster: where jobs run.
         submit, status, archive: of the actions of these names.
+        fetch: of action=fetch; None: a study kept by a version that had no such action.
         cache: where what frozen models see in images is kept.
         progress: whether bars are drawn; else lines tell of it.
         report, debug: whether a run ends with a report, and errors come with a traceback.
@@ -326,6 +323,7 @@ class Config:
     submit: SubmitConfig
     status: StatusConfig
     archive: ArchiveConfig
+    fetch: FetchConfig | None
     cache: CacheConfig
     progress: bool
     report: bool

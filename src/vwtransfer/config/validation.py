@@ -28,6 +28,7 @@ from vwtransfer.config import (
     selection,
 )
 from vwtransfer.config.datasets import SCHEMAS as DATASETS
+from vwtransfer.config.fetching import FetchConfig
 from vwtransfer.config.models import SCHEMAS as MODELS
 from vwtransfer.config.models import TASKS, Count, Node, Training
 from vwtransfer.config.own_modules import found_module, use_own_modules
@@ -52,10 +53,11 @@ _KEYS = (
     *("task", "direction", "concept", "anchor", "delta", "extra_grids"),
     *("dataset", "model", "trainer", "evaluation", "transfer", "benchmark", "wandb"),
     *("word", "source", "target", "images", "format", "cache"),
-    *("cluster", "submit", "status", "archive"),
+    *("cluster", "submit", "status", "archive", "fetch"),
 )
+_LATER = ("fetch",)  # which studies lack that an earlier version kept
 _SUITE = ("name", "judge", "safety")  # what a suite has beside its models
-_CHOOSE = {key: f" Choose one with {key}=NAME." for key in ("cluster", "wandb")}
+_CHOOSE = {key: f" Choose one with {key}=NAME." for key in ("cluster", "wandb", "fetch")}
 _HOME = re.compile(r"~[\w.-]*(/|$)")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -82,7 +84,7 @@ def checked(values: Mapping[str, Any]) -> Config:
         if key not in _KEYS:
             raise unknown_key(key, _KEYS)
     for key in _KEYS:
-        if key not in values:
+        if key not in values and key not in _LATER:
             raise UserError(f"{key}: is missing.{_CHOOSE.get(key, '')}")
     model = _model(values["model"])
     datasets = _datasets(values["dataset"])
@@ -120,6 +122,7 @@ def checked(values: Mapping[str, Any]) -> Config:
         submit=build(SubmitConfig, values["submit"], "submit"),
         status=build(StatusConfig, values["status"], "status"),
         archive=build(ArchiveConfig, values["archive"], "archive"),
+        fetch=build(FetchConfig, values["fetch"], "fetch") if "fetch" in values else None,
         cache=build(CacheConfig, values["cache"], "cache"),
         progress=convert(bool, values["progress"], "progress"),
         report=convert(bool, values["report"], "report"),
