@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 STALL = 1.0  # seconds; the tests' clients wait for less
+SLOW = 0.05  # seconds
 
 
 class Site:
@@ -36,7 +37,7 @@ class Site:
 
     def fault(self, path: str) -> str:
         left = self.faults.get(path) or [""]
-        return left[0] if left[0] in ("404", "damaged", "cut always") else left.pop(0)
+        return left[0] if left[0] in ("404", "damaged") else left.pop(0)
 
     def count(self, path: str) -> int:
         """How often a file was asked for."""
@@ -104,12 +105,13 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.startswith("cut"):
             self.wfile.write(part[: len(part) // 2])
             self.close_connection = True
-        elif fault == "stall":
-            self.wfile.write(part[: len(part) // 2])
+        elif fault in ("stall", "hang"):
+            self.wfile.write(part[: len(part) // 2] if fault == "stall" else b"")
             self.wfile.flush()
             time.sleep(STALL)
             self.close_connection = True
         else:
+            time.sleep(SLOW if fault == "slow" else 0)
             self.wfile.write(part)
 
     def _first(self, data: bytes, tag: str) -> int:

@@ -110,7 +110,7 @@ class Downloads:
 
     def _bring(self, item: Item, advance: Callable[[int], None]) -> Arrived:
         part = _part(item.path)
-        failures, furthest, wrong, told = 0, _held(part), "", 0
+        failures, furthest, told, wrong = 0, _held(part), 0, list[str]()
 
         def reach(byte: int) -> None:
             nonlocal told
@@ -130,9 +130,10 @@ class Downloads:
                         _notes(part).unlink(missing_ok=True)
                         return found
                     part.unlink()
-                    if found.sha256 == wrong:
+                    if found.sha256 in wrong:
                         raise self._hopeless(item, fault)
-                    wrong = found.sha256
+                    wrong.append(found.sha256)
+                    failures, furthest = len(wrong) - 1, 0
                     raise AgainError(fault)
                 except (AgainError, httpx2.TransportError) as error:
                     reached = _held(part)

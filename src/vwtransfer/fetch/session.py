@@ -15,7 +15,7 @@ from vwtransfer.datasets.images import LARGEST_FILE, examine
 from vwtransfer.datasets.manifest import Photo, read_manifest
 from vwtransfer.datasets.selection import DatasetSpec, absent, choose
 from vwtransfer.errors import UserError
-from vwtransfer.fetch.checksums import Digest
+from vwtransfer.fetch.checksums import Digest, digest_of
 from vwtransfer.fetch.download import Downloads
 from vwtransfer.fetch.items import Arrived, Item
 from vwtransfer.fetch.record import Record
@@ -71,6 +71,7 @@ class Session:
         """Brings an archive, which `name` is said of; False where it only is to be said."""
         address = self.downloads.mirrored(item.address)
         if item.path.is_file():
+            _refuse_other(item)
             return True
         size = self.downloads.size(item.address)
         if not self.agreed(f"{name}: 1 archive, {address}", size, item.path.parent):
@@ -111,6 +112,16 @@ class Session:
         if not sizes:
             return None, False
         return round(sum(sizes) / len(sizes) * len(items)), len(sizes) < len(items)
+
+
+def _refuse_other(item: Item) -> None:
+    """An archive that lies there already may be cut off, or another one."""
+    found = digest_of(item.path, item.digest.kind) if item.digest else None
+    if item.digest and found != item.digest.value:
+        raise UserError(
+            f"{item.path} is not the archive that is published: its {item.digest.kind} is {found}, "
+            f"not {item.digest.value}. Move it away: the same command fetches it."
+        )
 
 
 def photo_item(address: str, path: Path, digest: Digest | None, size: int | None = None) -> Item:
