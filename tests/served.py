@@ -22,6 +22,8 @@ class Site:
         faults: path -> what its next requests meet, one after the other; the last stays if it is
             "404" or "damaged".
         asked: (method, path, Range header or "") of each request.
+        pages: path -> the file that is sent for it, where that is not the path's own.
+        headers: that each answer has.
         ranges: whether parts of files are sent.
         most_at_once: requests that were answered at the same time, at most.
     """
@@ -30,6 +32,8 @@ class Site:
         self.root, self.address = root, address
         self.faults: dict[str, list[str]] = {}
         self.asked: list[tuple[str, str, str]] = []
+        self.pages: dict[str, Path] = {}
+        self.headers: dict[str, str] = {}
         self.ranges = True
         self.most_at_once = 0
         self.now = 0
@@ -66,12 +70,12 @@ class _Handler(BaseHTTPRequestHandler):
             site.most_at_once = max(site.most_at_once, site.now)
             fault = site.fault(path) if body else ""
         try:
-            self._file(site.root / path, path, fault, body)
+            self._file(site.pages.get(path, site.root / path), fault, body)
         finally:
             with site.lock:
                 site.now -= 1
 
-    def _file(self, file: Path, path: str, fault: str, body: bool) -> None:
+    def _file(self, file: Path, fault: str, body: bool) -> None:
         code, *rest = fault.split(" ", 1)
         if fault.startswith("to "):
             self._refuse(302, {"Location": rest[0]})
@@ -84,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, code: int, headers: dict[str, str]) -> None:
         self.send_response(code)
-        for name, value in {**headers, "Content-Length": "0"}.items():
+        for name, value in {**self.site.headers, **headers, "Content-Length": "0"}.items():
             self.send_header(name, value)
         self.end_headers()
 
@@ -97,7 +101,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206 if first else 200)
         if first:
             self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
-        self.send_header("ETag", tag)
+        for name, value in {**self.site.headers, "ETag": tag}.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
         if not body:
@@ -124,10 +129,13 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def served(root: Path) -> Iterator[Site]:
     """Serves a folder while it is used."""
-    handler = type("Handler", (_Handler,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+
+    class Handler(_Handler):
+        pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    handler.site = site = Site(root, f"http://127.0.0.1:{server.server_port}/")
+    Handler.site = site = Site(root, f"http://127.0.0.1:{server.server_port}/")
     thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02), daemon=True)
     thread.start()
     try:

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from vwtransfer.actions.check import check
 from vwtransfer.config import Config
 from vwtransfer.errors import UserError
-from vwtransfer.fetch import checkpoints, coco, dreambooth, imagenet, pascal
+from vwtransfer.fetch import coco, dreambooth, imagenet, pascal
 from vwtransfer.fetch.download import Downloads
 from vwtransfer.fetch.session import Session
 from vwtransfer.progress import stages, terminal
@@ -42,6 +41,8 @@ def fetch(config: Config) -> None:
     if refused:
         raise UserError(f"action=fetch: {len(refused)} parts cannot be had; they are named above.")
     if not settings.dry_run:
+        from vwtransfer.actions.check import check  # which imports torch, for seconds
+
         check(config, models="checkpoints" in settings.parts, datasets="datasets" in settings.parts)
 
 
@@ -54,4 +55,6 @@ def _parts(config: Config, session: Session) -> Iterator[Callable[[], None]]:
             elif node is dataset.node:
                 session.console.print(f"{dataset.name}: nothing of it is to be fetched")
     if "checkpoints" in parts:
+        from vwtransfer.fetch import checkpoints
+
         yield lambda: checkpoints.fetch(config, session)

@@ -51,16 +51,10 @@ class DreamBoothAddresses:
 
 
 @dataclass(frozen=True)
-class ImageNetSources:
-    """Where ImageNet is taken from.
-
-    Attributes:
-        copy: a folder that holds it; None: there is none.
-        hub: the id of the hub's dataset of its photos; None: it is not asked.
-    """
+class ImageNetSource:
+    """Where ImageNet is taken from: `copy` is a folder that holds it; None: there is none."""
 
     copy: Path | None
-    hub: str | None
 
 
 @dataclass(frozen=True)
@@ -91,4 +85,4 @@ class FetchConfig:
     coco: CocoAddresses
     pascal: PascalAddresses
     dreambooth: DreamBoothAddresses
-    imagenet: ImageNetSources
+    imagenet: ImageNetSource

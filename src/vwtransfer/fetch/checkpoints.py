@@ -57,7 +57,7 @@ def _bring(checkpoint: Checkpoint, session: Session) -> None:
         if session.agreed(f"{source}: {len(names)} files", size, Path(HF_HUB_CACHE)):
             snapshot_download(
                 source,
-                revision=info.sha,
+                revision=revision,
                 allow_patterns=names,
                 max_workers=session.settings.parallel,
             )

@@ -1,6 +1,5 @@
 """Files over HTTP, several at once: whole, checked and under their names, or not there at all."""
 
-import errno
 import json
 import random
 import threading
@@ -18,10 +17,9 @@ from vwtransfer.config.fetching import FetchConfig
 from vwtransfer.errors import UserError, quoted
 from vwtransfer.fetch.answers import first_byte, refuse_status, validator
 from vwtransfer.fetch.items import AgainError, Arrived, Gone, GoneError, Item, inspected
-from vwtransfer.files import explained, put_in_place
+from vwtransfer.files import put_in_place
 
 REDIRECTS = 5  # in a row, at most
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _StoppedError(Exception):
@@ -94,6 +92,7 @@ class Downloads:
 
         Raises:
             UserError: a file cannot be brought now; what was received is kept for the next time.
+            OSError: it cannot be written.
         """
         self._stop.clear()
         pool = ThreadPoolExecutor(self.settings.parallel, thread_name_prefix="fetch")
@@ -142,12 +141,6 @@ class Downloads:
                     self._wait(item, error, failures)
         except (httpx2.TooManyRedirects, httpx2.InvalidURL) as error:
             raise UserError(f"{item.address}: {quoted(error)}.") from error
-        except OSError as error:
-            known = explained(error, item.path) if error.errno in _OF_THE_DISK else None
-            raise known or UserError(
-                f"{item.path} cannot be written ({error.strerror}). Choose another place with "
-                "dataset.NAME.root=FOLDER."
-            ) from error
 
     def _hopeless(self, item: Item, fault: str) -> Exception:
         """The same wrong bytes came twice."""

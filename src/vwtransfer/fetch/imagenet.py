@@ -1,4 +1,4 @@
-"""ImageNet, which nobody may hand on: out of a copy, or the hub where a person is logged in."""
+"""ImageNet, which nobody may hand on: what is needed of it, out of a copy."""
 
 import os
 import shutil
@@ -37,8 +37,7 @@ def fetch(node: Mapping[str, Any], session: Session) -> None:
         raise UserError(f"fetch.imagenet.copy={copy}: there is no such folder.")
     with alone_in(root) as record:
         bare = any((root / each).is_dir() for each in ("Data", "Annotations"))
-        folder = root if bare else root / "ILSVRC"
-        (folder / "Data" / layout).mkdir(parents=True, exist_ok=True)
+        folder = root if bare and folder_in(root) == root else root / "ILSVRC"
         annotated = all(
             any((folder / "Annotations" / training_folder(layout, wnid)).glob("*.xml"))
             for wnid in labels
@@ -49,14 +48,15 @@ def fetch(node: Mapping[str, Any], session: Session) -> None:
             bring_listed(listed, folder, bring, spec.name)
             return
         if copy is None and not annotated:
-            raise _refusal(spec.name, folder)
+            raise _refusal(spec.name)
+        (folder / "Data" / layout).mkdir(parents=True, exist_ok=True)
         found = candidates(copy or root, layout, labels)
         if copy is not None and not session.settings.dry_run:
             _copy_annotations(copy, root, folder, layout, labels, found)
         bring_choice(spec, folder, found, bring, record, session)
 
 
-def _refusal(name: str, folder: Path) -> UserError:
+def _refusal(name: str) -> UserError:
     return UserError(
         f"dataset.{name}: ImageNet is not to be had without an account. Where it lies already: "
         "fetch.imagenet.copy=FOLDER (it holds ILSVRC/) takes what is needed from there. Else get "
@@ -73,7 +73,7 @@ def _from_copy(
 
     def bring(wanted: Mapping[str, Digest | None]) -> dict[str, str]:
         if copy is None:
-            raise _refusal(name, folder)
+            raise _refusal(name)
         sources = {file: path_inside(folder_in(copy), file) for file in wanted}
         size = sum(path.stat().st_size for path in sources.values() if path.is_file())
         if not session.agreed(f"{name}: {len(wanted)} photos out of {copy}", size, folder):

@@ -1,5 +1,6 @@
 """fetched.json in a dataset's folder: where each file came from, and its hash as first seen."""
 
+import errno
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from typing import Any
 
 from vwtransfer.errors import UserError
 from vwtransfer.fetch.items import Arrived
-from vwtransfer.files import read_json, write_json
+from vwtransfer.files import explained, read_json, write_json
 
 NAME = "fetched.json"
 FORMAT = "vwtransfer fetched 1"
@@ -79,24 +80,24 @@ def alone_in(root: Path) -> Iterator[Record]:
     """The record of a folder that no other process fetches into; it is written at the end.
 
     Raises:
-        UserError: another process does, or the folder cannot be made.
+        UserError: another process does, or the folder cannot be made or written to.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = (root / ".fetch.lock").open("w")
+        with (root / ".fetch.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"{root}: another process fetches into this folder.") from error
+            record = Record(root)
+            try:
+                yield record
+            finally:
+                if record.files:
+                    record.save()
     except OSError as error:
-        raise UserError(
-            f"{root} cannot be written to ({error.strerror}). Choose another place with "
-            "dataset.NAME.root=FOLDER."
+        place = Path(error.filename or root)
+        full = explained(error, place) if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+        raise full or UserError(
+            f"{place}: {error.strerror or error}. Another place: dataset.NAME.root=FOLDER."
         ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"{root}: another process fetches into this folder; wait.") from error
-        record = Record(root)
-        try:
-            yield record
-        finally:
-            if record.files:
-                record.save()
