@@ -234,6 +234,10 @@ def test_a_manifest_has_its_own_photos_fetched_without_annotations(
     manifest.write_text(json.dumps(stated))
     with pytest.raises(UserError, match=r"its sha256 is .*, not 0000.* as published, twice"):
         coco.fetch(node("coco", tmp_path / "again", **given), session)
+    stated["images"][0]["file"] = "../../evil.jpg"
+    manifest.write_text(json.dumps(stated))
+    with pytest.raises(UserError, match=r"manifest: the path leaves the dataset's folder"):
+        coco.fetch(node("coco", tmp_path / "again", **given), session)
 
 
 def test_a_photo_that_was_changed_since_is_refused(
@@ -275,6 +279,10 @@ def test_archives_that_are_damaged_or_others_are_refused(
         tarred.add(full / "tree.json", "tree.json")
     with pytest.raises(UserError, match=r"holds no folder VOC2012"):
         pascal.fetch(node("pascal", tmp_path), any_archive)
+    shutil.copyfile(full / "voc.tar", archive)
+    pascal.fetch(node("pascal", tmp_path), session)
+    assert chosen("pascal", tmp_path) == chosen("pascal", full / "pascal")
+    assert archive.exists()  # whoever put it there may need it
 
 
 def test_one_process_at_a_time_fetches_into_a_folder(session: Session, tmp_path: Path) -> None:

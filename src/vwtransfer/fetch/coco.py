@@ -16,9 +16,11 @@ from vwtransfer.fetch.items import Item
 from vwtransfer.fetch.record import Record, alone_in
 from vwtransfer.fetch.session import (
     Session,
+    archive_path,
     bring_choice,
     bring_listed,
     chosen_before,
+    number_of,
     photo_item,
     spec_of,
 )
@@ -52,7 +54,7 @@ def fetch(node: Mapping[str, Any], session: Session) -> None:
                 for file, digest in wanted.items()
             }
             size, about = session.size_of_all(list(items.values()))
-            if not session.agreed(f"{spec.name}: {len(items)} photos", size, root, about):
+            if not session.agreed(f"{spec.name}: {number_of(len(items))}", size, root, about):
                 return {}
             return session.photos(spec.name, items, record)
 
@@ -81,11 +83,12 @@ def _annotations(
 ) -> bool:
     """Brings the JSON files; False where that only was to be said."""
     source = session.settings.coco
-    address = source.archive.format(edition=edition)
+    address = source.archive.replace("{edition}", str(edition))
     md5 = (source.md5 or {}).get(str(edition))
     digest = Digest("md5", md5) if md5 else None
-    archive = root / address.rpartition("/")[2]
-    if not session.archive(name, Item(address, archive, LARGEST_ARCHIVE, None, digest), record):
+    archive = archive_path(root, address)
+    item = Item(address, archive, LARGEST_ARCHIVE, None, digest)
+    if not session.archive(name, item, record):
         return False
     with members(archive) as inside:
         by_name = {path.rpartition("/")[2]: member for path, member in inside.items()}
@@ -93,6 +96,5 @@ def _annotations(
             if file not in by_name:
                 raise UserError(f"{archive}: holds no {file}. Is it of edition {edition}?")
             write_atomically(path, partial(by_name[file].write, most=LARGEST_FILE))
-    if not session.settings.keep_archives:
-        archive.unlink()
+    session.drop(item, record)
     return True

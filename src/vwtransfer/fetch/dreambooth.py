@@ -15,6 +15,7 @@ from vwtransfer.fetch.session import (
     Session,
     bring_listed,
     chosen_before,
+    number_of,
     photo_item,
     spec_of,
 )
@@ -47,7 +48,7 @@ def fetch(node: Mapping[str, Any], session: Session) -> None:
                 address = f"{session.settings.dreambooth.photos}{INSIDE}/{file}"
                 items[file] = photo_item(address, path_inside(folder, file), known, size)
             total, about = session.size_of_all(list(items.values()))
-            if not session.agreed(f"{spec.name}: {len(items)} photos", total, folder, about):
+            if not session.agreed(f"{spec.name}: {number_of(len(items))}", total, folder, about):
                 return {}
             return session.photos(spec.name, items, record)
 

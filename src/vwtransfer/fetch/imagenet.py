@@ -19,6 +19,7 @@ from vwtransfer.fetch.session import (
     bring_choice,
     bring_listed,
     chosen_before,
+    number_of,
     place_photo,
     spec_of,
 )
@@ -76,7 +77,7 @@ def _from_copy(
             raise _refusal(name)
         sources = {file: path_inside(folder_in(copy), file) for file in wanted}
         size = sum(path.stat().st_size for path in sources.values() if path.is_file())
-        if not session.agreed(f"{name}: {len(wanted)} photos out of {copy}", size, folder):
+        if not session.agreed(f"{name}: {number_of(len(wanted))} out of {copy}", size, folder):
             return {}
         gone = {}
         with session.stages.stage(f"{name}: photos", len(wanted)) as advance:

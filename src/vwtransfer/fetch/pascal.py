@@ -21,6 +21,7 @@ from vwtransfer.fetch.items import Item
 from vwtransfer.fetch.record import Record, alone_in
 from vwtransfer.fetch.session import (
     Session,
+    archive_path,
     bring_choice,
     bring_listed,
     chosen_before,
@@ -54,8 +55,7 @@ def fetch(node: Mapping[str, Any], session: Session) -> None:
         elif archive.bring_annotations():
             found = candidates(folder, labels, spec.name)
             bring_choice(spec, folder, found, archive.bring, record, session)
-    if not session.settings.keep_archives and not session.settings.dry_run:
-        item.path.unlink(missing_ok=True)
+        session.drop(item, record)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _published(edition: int, root: Path, session: Session) -> Item:
 
         published = DATASET_YEAR_DICT[str(edition)]
         address, md5 = published["url"], published["md5"]
-    path = root / address.rpartition("/")[2]
+    path = archive_path(root, address)
     return Item(address, path, LARGEST_ARCHIVE, None, Digest("md5", md5) if md5 else None)
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from vwtransfer.files import explained, read_json, write_json
 
 NAME = "fetched.json"
 FORMAT = "vwtransfer fetched 1"
+SAVE_EVERY = 5.0  # seconds
 
 
 class Record:
@@ -29,6 +31,7 @@ class Record:
         self.root = root
         self.path = root / NAME
         self.files: dict[str, dict[str, Any]] = {}
+        self.saved = time.monotonic()
         if self.path.is_file():
             found = read_json(self.path)
             files = found.get("files") if isinstance(found, dict) else None
@@ -43,7 +46,7 @@ class Record:
             UserError: another file came from there before.
         """
         name = path.relative_to(self.root).as_posix()
-        former = self.files.get(name, {}).get("sha256", arrived.sha256)
+        former = str(self.files.get(name, {}).get("sha256", arrived.sha256))
         if former != arrived.sha256:
             raise UserError(
                 f"{path}: {address} gave another file than the first time (sha256 "
@@ -55,24 +58,28 @@ class Record:
             "bytes": arrived.size,
             "sha256": arrived.sha256,
         }
+        if time.monotonic() - self.saved > SAVE_EVERY:
+            self.save()
 
-    def compare(self, path: Path, sha256: str) -> None:
-        """Refuses a file that is not what was fetched under its name.
+    def confirm(self, path: Path, sha256: str) -> None:
+        """Refuses a file that is not what was fetched; notes one that was there, as it is now.
 
         Raises:
             UserError: it was changed.
         """
-        former = self.files.get(path.relative_to(self.root).as_posix(), {}).get("sha256", sha256)
+        now = {"address": None, "bytes": path.stat().st_size, "sha256": sha256}
+        former = self.files.setdefault(path.relative_to(self.root).as_posix(), now).get("sha256")
         if former != sha256:
             raise UserError(
                 f"{path} was changed since it was fetched (its sha256 is {sha256[:12]}..., it was "
-                f"{former[:12]}...). Delete it: the same command fetches it again."
+                f"{str(former)[:12]}...). Delete it: the same command fetches it again."
             )
 
     def save(self) -> None:
         """Writes it down."""
         ordered = dict(sorted(self.files.items()))
         write_json(self.path, {"format": FORMAT, "files": ordered})
+        self.saved = time.monotonic()
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 
@@ -19,7 +20,7 @@ from vwtransfer.fetch.checksums import Digest, digest_of
 from vwtransfer.fetch.download import Downloads
 from vwtransfer.fetch.items import Arrived, Item
 from vwtransfer.fetch.record import Record
-from vwtransfer.files import put_in_place
+from vwtransfer.files import file_safe, put_in_place
 from vwtransfer.progress import Stages
 
 SAMPLE = 16  # photos whose sizes are asked for, to tell that of all
@@ -78,17 +79,28 @@ class Session:
             return False
         total = max(1, round((size or 0) / MEGA))
         with self.stages.stage(f"{name}: archive, MB", total) as advance:
-            received = 0
+            received = told = 0
 
             def tell(count: int) -> None:
-                nonlocal received
-                before, received = int(received / MEGA), received + count
-                advance(int(received / MEGA) - before)
+                nonlocal received, told
+                received += count
+                now = min(int(received / MEGA), total - 1)
+                told, step = now, now - told
+                advance(step)
 
             for _, result in self.downloads.get([item], tell):
                 if isinstance(result, Arrived):
                     record.add(item.path, address, result)
+                advance(total - told)
         return True
+
+    def drop(self, item: Item, record: Record) -> None:
+        """Deletes an archive that was fetched, unless it is to be kept; nobody else's."""
+        name = item.path.relative_to(record.root).as_posix()
+        settings = self.settings
+        if not settings.keep_archives and not settings.dry_run and name in record.files:
+            item.path.unlink(missing_ok=True)
+            del record.files[name]
 
     def photos(self, name: str, items: Mapping[str, Item], record: Record) -> dict[str, str]:
         """Brings photos, each by its address; those that cannot be had -> the reason."""
@@ -122,6 +134,16 @@ def _refuse_other(item: Item) -> None:
             f"{item.path} is not the archive that is published: its {item.digest.kind} is {found}, "
             f"not {item.digest.value}. Move it away: the same command fetches it."
         )
+
+
+def archive_path(root: Path, address: str) -> Path:
+    """Where an archive lies while it is needed."""
+    return root / file_safe(PurePosixPath(urlsplit(address).path).name)
+
+
+def number_of(photos: int) -> str:
+    """The number of photos, as it is read."""
+    return f"{photos} photo{'s' * (photos != 1)}"
 
 
 def photo_item(address: str, path: Path, digest: Digest | None, size: int | None = None) -> Item:
@@ -167,11 +189,11 @@ def bring_listed(photos: Sequence[Photo], folder: Path, bring: Bring, name: str)
     Raises:
         UserError: one cannot be had.
     """
-    wanted = {
-        each.file: Digest("sha256", each.sha256)
-        for each in photos
-        if not path_inside(folder, each.file).exists()
-    }
+    try:
+        missing = [each for each in photos if not path_inside(folder, each.file).exists()]
+    except UnusableError as error:
+        raise UserError(f"dataset.{name}.manifest: {error}.") from error
+    wanted = {each.file: Digest("sha256", each.sha256) for each in missing}
     gone = bring(wanted) if wanted else {}
     if gone:
         file, reason = next(iter(gone.items()))
@@ -212,7 +234,7 @@ def bring_choice(
     except UserError as error:
         raise UserError(f"{error} {_shown(gone)}." if gone else str(error)) from error
     for photo in manifest.images:
-        record.compare(folder / photo.file, photo.sha256)
+        record.confirm(folder / photo.file, photo.sha256)
     if gone:
         session.console.print(
             f"{spec.name}: {_shown(gone)}; others took their places", soft_wrap=True
@@ -220,6 +242,5 @@ def bring_choice(
 
 
 def _shown(gone: Mapping[str, str]) -> str:
-    several = "photos" if len(gone) > 1 else "photo"
     reasons = [f"{file} ({reason})" for file, reason in list(gone.items())[:3]]
-    return f"{len(gone)} {several} cannot be had, such as {', '.join(reasons)}"
+    return f"{number_of(len(gone))} cannot be had, such as {', '.join(reasons)}"
