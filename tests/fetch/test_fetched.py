@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from command_line import vwtransfer
@@ -238,6 +239,30 @@ def test_a_manifest_has_its_own_photos_fetched_without_annotations(
     manifest.write_text(json.dumps(stated))
     with pytest.raises(UserError, match=r"manifest: the path leaves the dataset's folder"):
         coco.fetch(node("coco", tmp_path / "again", **given), session)
+
+
+def test_a_photo_that_decides_how_boxes_are_read_comes_too(
+    full: Path, site: Site, session: Session, tmp_path: Path
+) -> None:
+    turned = full / "turned"
+    write_coco(Drawn(), turned, address=f"{site.address}turned/")
+    taken = [each.file for each in chosen("coco", turned) if each.concept == "red"]
+    red = [f"train2017/{number:012}.jpg" for number in range(4)]
+    decides = next(file for file in red if file not in taken)
+    path = turned / "annotations" / "instances_train2017.json"
+    stated = json.loads(path.read_text())
+    for file, box in ((decides, [10, 50, 8, 10]), (taken[0], [10, 12, 20, 8])):
+        exif = Image.Exif()
+        exif[0x0112] = 6  # 64 x 48 pixels are stored, and 48 x 64 shown
+        Image.open(turned / file).save(turned / file, exif=exif)
+        stated["annotations"][red.index(file)]["bbox"] = box
+    path.write_text(json.dumps(stated))
+    shutil.copytree(turned / "annotations", tmp_path / "annotations")
+    coco.fetch(node("coco", tmp_path), session)
+    assert chosen("coco", tmp_path) == chosen("coco", turned)
+    assert (tmp_path / decides).exists()
+    (tmp_path / decides).unlink()
+    assert chosen("coco", tmp_path) != chosen("coco", turned)
 
 
 def test_a_photo_that_was_changed_since_is_refused(
