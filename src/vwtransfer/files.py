@@ -119,6 +119,16 @@ def write_once(path: Path, write: Callable[[Path], None]) -> bool:
     return _write_temporary(path, write, place)
 
 
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Gives a whole file, or a folder of such, its name, in the same folder, on disk.
+
+    Readers see what was there before, or all of it.
+    """
+    _synchronise(temporary)
+    temporary.replace(path)
+    _synchronise(path.parent)
+
+
 def _write_temporary(path: Path, write: Callable[[Path], None], place: Callable[[Path], T]) -> T:
     """What `place` returns once it was given a whole file, on disk, to be put at `path`."""
     check_place(path)

@@ -48,6 +48,7 @@ ACTIONS = {
     "apply": Action("vwtransfer.actions.apply:apply", writes=False),
     "export": Action("vwtransfer.actions.export:export", writes=False),
     "check": Action("vwtransfer.actions.check:check", writes=False),
+    "fetch": Action("vwtransfer.actions.fetch:fetch", writes=False),
     "benchmark": Action("vwtransfer.leaderboard.benchmark:run", writes=True, shows=True),
     "plan": Action("vwtransfer.cluster.plan:plan", writes=True),
     "submit": Action("vwtransfer.actions.jobs:submit", writes=True),

@@ -43,13 +43,18 @@ class Finding:
     detail: str
 
 
-def check(config: Config) -> None:
+def check(config: Config, models: bool = True, datasets: bool = True) -> None:
     """Prints a table of all that a run of this config will need.
+
+    Args:
+        config: the study's.
+        models: whether to look at the models, and at what a run needs beside datasets.
+        datasets: whether to look at the datasets.
 
     Raises:
         UserError: something of it is not there; the table says what.
     """
-    found = list(findings(config))
+    found = list(findings(config, models, datasets))
     table = Table("what", "", "detail")
     for each in found:
         table.add_row(each.what, Text(each.state, STYLE[each.state]), each.detail)
@@ -66,8 +71,17 @@ def _lines(found: Sequence[Finding]) -> str:
     return "\n".join(f"{each.what:{width}}  {each.state:6}  {each.detail}" for each in found)
 
 
-def findings(config: Config) -> Iterator[Finding]:
+def findings(config: Config, models: bool = True, datasets: bool = True) -> Iterator[Finding]:
     """Looks at one thing after the other; see `check`."""
+    if models:
+        yield from _study(config)
+    for name, dataset in config.dataset.items() if datasets else ():
+        yield from _dataset(f"dataset.{name}", dataset)
+    if models:
+        yield _found("disk", lambda: _disk(config))
+
+
+def _study(config: Config) -> Iterator[Finding]:
     use_threads(config.threads)
     device = _found("device", lambda: _device(config))
     yield device
@@ -90,9 +104,6 @@ def findings(config: Config) -> Iterator[Finding]:
     yield _found("prompts", lambda: _prompts(config, [suite.models[name] for name in loaded]))
     if len(loaded) == len(suite.models):
         yield _found("memory", lambda: _memory(config))
-    for name, dataset in config.dataset.items():
-        yield from _dataset(f"dataset.{name}", dataset)
-    yield _found("disk", lambda: _disk(config))
 
 
 def _found(what: str, examine: Callable[[], str]) -> Finding:

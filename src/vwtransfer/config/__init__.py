@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from vwtransfer.config.evaluation import EvaluationConfig as EvaluationConfig
+from vwtransfer.config.fetching import FetchConfig
 from vwtransfer.config.models import Count, Node, Positive, Prompt, Step
 from vwtransfer.config.schema import Bounds
 
@@ -196,12 +197,7 @@ class SubmitConfig:
 
 @dataclass(frozen=True)
 class StatusConfig:
-    """How a study is watched.
-
-    Attributes:
-        watch: whether it stays on screen until all is done.
-        every: seconds between two looks.
-    """
+    """`watch`: whether it stays on screen until all is done; `every`: seconds between two looks."""
 
     watch: bool
     every: Positive
@@ -291,6 +287,7 @@ class Config:
         format: of the file that a word is exported to.
         cluster: where jobs run.
         submit, status, archive: of the actions of these names.
+        fetch: of action=fetch; None: a study kept by a version that had no such action.
         cache: where what frozen models see in images is kept.
         progress: whether bars are drawn; else lines tell of it.
         report, debug: whether a run ends with a report, and errors come with a traceback.
@@ -328,6 +325,7 @@ class Config:
     report: bool
     debug: bool
     composed: Mapping[str, Any]
+    fetch: FetchConfig | None = None
 
     @property
     def trained(self) -> tuple[str, ...]:

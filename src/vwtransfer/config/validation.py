@@ -35,7 +35,7 @@ _GRID = ("concept", "anchor", "delta", "extra_grids")  # keys that the products 
 _KEYS = (*(name for name in _HINTS if name not in ("products", "composed")), *_GRID)
 _SUITE = ("name", "judge", "safety")  # what a suite has beside its models
 _MAY_HAVE = ("dino", "fidelity_prompts")
-_CHOOSE = {key: f" Choose one with {key}=NAME." for key in ("cluster", "wandb")}
+_CHOOSE = {key: f" Choose one with {key}=NAME." for key in ("cluster", "wandb", "fetch")}
 _HOME = re.compile(r"~[\w.-]*(/|$)")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 

@@ -13,6 +13,8 @@ from vwtransfer.datasets.photos import ImageFileDataset
 from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.errors import UserError, nearest
 
+ANNOTATIONS = "annotations"  # the folder of the JSON files
+
 
 class Coco(ImageFileDataset):
     """An image's concept is the category of its largest box; crowds are ignored.
@@ -41,15 +43,23 @@ class Coco(ImageFileDataset):
         super().__init__(
             asked,
             {"root": folder},
-            lambda: _candidates(folder, edition, labels, asked),
+            lambda: candidates(folder, edition, labels, asked)[0],
             manifest,
             also=[categories[concept] for concept in asked.concepts],
         )
 
 
-def _candidates(
+def candidates(
     folder: Path, edition: int, labels: Mapping[str, str], wanted: DatasetSpec
-) -> Candidates:
+) -> tuple[Candidates, dict[str, str]]:
+    """All images of the concepts, and file -> the address of each image that has one.
+
+    Args:
+        folder: holds annotations/.
+        edition: 2017 or 2014.
+        labels: category -> concept.
+        wanted: the dataset's concepts and sizes.
+    """
     training, held_out = (_instances(folder, f"{split}{edition}") for split in ("train", "val"))
     for category in labels:
         if category not in training.categories:
@@ -57,21 +67,23 @@ def _candidates(
                 f"dataset.{wanted.name}.categories: {category} is no category of "
                 f"{folder / 'annotations'}. {nearest(category, training.categories)}"
             )
-    return Candidates(
+    found = Candidates(
         by_category(training.images, labels),
         by_category(held_out.images, labels),
         labels,
         skipped=training.skipped + held_out.skipped,
     )
+    return found, {**training.addresses, **held_out.addresses}
 
 
 def _instances(folder: Path, split: str) -> Instances:
     """The split's instances, by path in the dataset's folder."""
-    found = read_instances(folder / "annotations" / f"instances_{split}.json")
+    found = read_instances(folder / ANNOTATIONS / f"instances_{split}.json")
     names = {name: f"{split}/{name}".replace("\\", "/") for name in found.images}
     first = next(iter(names.values()), None)
     if first and not is_inside(folder, first):  # all are as an exporter spelled them
         files = [path.relative_to(folder).as_posix() for path in images_in(folder / split)]
         names |= {name: file for file, name in photos_named(names, files).items()}
     images = {names[name]: annotation for name, annotation in found.images.items()}
-    return Instances(images, found.categories, found.skipped)
+    addresses = {names[name]: address for name, address in found.addresses.items()}
+    return Instances(images, found.categories, found.skipped, addresses)

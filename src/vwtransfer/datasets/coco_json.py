@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ class Instances:
         images: file name -> what is annotated in it, in the order of the file.
         categories: their names.
         skipped: annotations of images that the file does not list.
+        addresses: file name -> where the image is published (`coco_url`), where that is stated.
     """
 
     images: Mapping[str, Annotation]
     categories: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_instances(path: Path) -> Instances:
@@ -62,7 +64,12 @@ def read_instances(path: Path) -> Instances:
         name: annotation(_size(each), objects[number])
         for each, (number, name) in zip(top["images"], files, strict=True)
     }
-    return Instances(images, tuple(names.values()), tuple(skipped))
+    addresses = {
+        name: each["coco_url"]
+        for each, (_, name) in zip(top["images"], files, strict=True)
+        if isinstance(each.get("coco_url"), str)
+    }
+    return Instances(images, tuple(names.values()), tuple(skipped), addresses)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -17,18 +17,27 @@ from vwtransfer.files import write_atomically, write_json, write_text
 _SPLITS = ("train", "val")
 
 
-def write_coco(dataset: Dataset, root: Path, edition: int = 2017) -> None:
-    """COCO's layout; concepts are categories under their names in prompts."""
+def write_coco(
+    dataset: Dataset, root: Path, edition: int = 2017, address: str | None = None
+) -> None:
+    """COCO's layout; concepts are categories under their names in prompts.
+
+    Args:
+        dataset: what is written.
+        root: gets train2017/, val2017/ and annotations/.
+        edition: 2017 or 2014.
+        address: where `root` will be served, for each image's `coco_url`; None: it has none.
+    """
     for split in _SPLITS:
         name = f"{split}{edition}"
         examples = {
             f"{number:012}.jpg": each for number, each in enumerate(_examples(dataset, split))
         }
         sizes = {file: _save(each, root / name / file) for file, each in examples.items()}
-        write_json(
-            root / "annotations" / f"instances_{name}.json",
-            instances(examples, sizes, dataset.concepts),
-        )
+        stated = instances(examples, sizes, dataset.concepts)
+        for image in stated["images"] if address else ():
+            image["coco_url"] = f"{address}{name}/{image['file_name']}"
+        write_json(root / "annotations" / f"instances_{name}.json", stated)
 
 
 def write_pascal(dataset: Dataset, root: Path, edition: int = 2012) -> None:

@@ -16,6 +16,7 @@ from vwtransfer.files import decoded, read_regular
 
 Layout = Literal["CLS-LOC", "DET"]
 LARGEST_LIST = 1 << 28  # bytes
+SOLUTION = "LOC_val_solution.csv"
 _IMAGE, _PREDICTION = "ImageId", "PredictionString"
 _TRAINING = {"CLS-LOC": "train", "DET": "train/ILSVRC2013_train"}
 
@@ -43,25 +44,43 @@ class ImageNet(ImageFileDataset):
         **wanted: Any,
     ) -> None:
         asked, given = DatasetSpec(**wanted), Path(root).expanduser()
-        folder = given / "ILSVRC" if (given / "ILSVRC").is_dir() else given
+        folder = folder_in(given)
         labels = labels_of(wnids, asked.concepts, f"dataset.{asked.name}.wnids")
         super().__init__(
-            asked, {"root": folder}, lambda: _candidates(folder, given, layout, labels), manifest
+            asked, {"root": folder}, lambda: candidates(given, layout, labels), manifest
         )
 
 
-def _candidates(folder: Path, given: Path, layout: str, labels: Mapping[str, str]) -> Candidates:
+def folder_in(root: Path) -> Path:
+    """The folder that holds Data/ and Annotations/: `root`, or ILSVRC/ in it."""
+    return root / "ILSVRC" if (root / "ILSVRC").is_dir() else root
+
+
+def training_folder(layout: str, wnid: str) -> str:
+    """Where a class's training images are in Data/, and their annotations in Annotations/."""
+    return f"{layout}/{_TRAINING[layout]}/{wnid}"
+
+
+def solution_in(root: Path, layout: str) -> Path | None:
+    """The list of the classes of validation images; None where there is none."""
+    places = (folder_in(root), root) if layout == "CLS-LOC" else ()
+    found = (place / SOLUTION for place in places)
+    return next((path for path in found if path.is_file()), None)
+
+
+def candidates(root: Path, layout: str, labels: Mapping[str, str]) -> Candidates:
+    """All images of the concepts that have boxes.
+
+    Args:
+        root: the folder that holds Data/ and Annotations/, or ILSVRC/ with them.
+        layout: CLS-LOC or DET.
+        labels: WordNet id -> concept.
+    """
+    folder = folder_in(root)
     if not (folder / "Data" / layout).is_dir():
         raise UserError(f"{folder / 'Data' / layout}: there is no such folder.")
     training = {concept: _training(folder, layout, wnid) for wnid, concept in labels.items()}
-    solution = next(
-        (
-            place / "LOC_val_solution.csv"
-            for place in (folder, given)
-            if layout == "CLS-LOC" and (place / "LOC_val_solution.csv").is_file()
-        ),
-        None,
-    )
+    solution = solution_in(root, layout)
     skipped: list[Skipped] = []
     if solution:
         held_out = _by_solution(folder, solution, labels)
@@ -72,7 +91,7 @@ def _candidates(folder: Path, given: Path, layout: str, labels: Mapping[str, str
 
 def _training(folder: Path, layout: str, wnid: str) -> list[Candidate]:
     """The annotated images of a class; most images of CLS-LOC have no boxes."""
-    inside = f"{layout}/{_TRAINING[layout]}/{wnid}"
+    inside = training_folder(layout, wnid)
     annotations = sorted((folder / "Annotations" / inside).glob("*.xml"))
     if not annotations:
         raise UserError(

@@ -39,20 +39,31 @@ class PascalVOC(ImageFileDataset):
         manifest: str | None = None,
         **wanted: Any,
     ) -> None:
-        asked, folder = DatasetSpec(**wanted), Path(root).expanduser()
-        inner = (folder / "VOCdevkit" / f"VOC{edition}", folder / f"VOC{edition}")
-        folder = next((each for each in inner if each.is_dir()), folder)
+        asked, folder = DatasetSpec(**wanted), folder_in(Path(root).expanduser(), edition)
         labels = labels_of(categories, asked.concepts, f"dataset.{asked.name}.categories")
         super().__init__(
             asked,
             {"root": folder},
-            lambda: _candidates(folder, labels, asked.name),
+            lambda: candidates(folder, labels, asked.name),
             manifest,
             also=[categories[concept] for concept in asked.concepts],
         )
 
 
-def _candidates(folder: Path, labels: Mapping[str, str], name: str) -> Candidates:
+def folder_in(root: Path, edition: int) -> Path:
+    """The folder that holds JPEGImages/: `root`, or one inside it."""
+    inner = (root / "VOCdevkit" / f"VOC{edition}", root / f"VOC{edition}")
+    return next((each for each in inner if each.is_dir()), root)
+
+
+def candidates(folder: Path, labels: Mapping[str, str], name: str) -> Candidates:
+    """All images of the concepts.
+
+    Args:
+        folder: holds JPEGImages/.
+        labels: category -> concept.
+        name: the dataset's.
+    """
     (training, skipped_training), (held_out, skipped_held_out) = (
         _annotated(folder, split) for split in ("train", "val")
     )

@@ -1,14 +1,14 @@
 """Chooses images by seed: so many to train on, others to measure on, and none that is broken."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vwtransfer.datasets import Box
 from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates
 from vwtransfer.datasets.bad_data import Skipped, UnusableError, escaped, path_inside
-from vwtransfer.datasets.boxes import Size, fitted, turned
+from vwtransfer.datasets.boxes import fitted, turned
+from vwtransfer.datasets.frames import are_upright, is_upright, of_one_frame
 from vwtransfer.datasets.images import Stored, examine
 from vwtransfer.datasets.manifest import FORMAT, LabelledBox, Manifest, Photo, Split
 from vwtransfer.datasets.voc_xml import read_xml
@@ -44,19 +44,8 @@ def choose(wanted: DatasetSpec, folders: Mapping[str, Path], candidates: Candida
     Raises:
         UserError: a concept has no image or too few.
     """
-    concepts = {**wanted.concepts, **candidates.others}
     state = _Choice(wanted, folders, candidates)
-    images: list[Photo] = []
-    if candidates.held_out is None:
-        for concept in concepts:
-            images += state.split(concept, alone=len(concepts) == 1)
-    else:
-        for concept in concepts:
-            pool = candidates.training.get(concept, [])
-            images += state.take(concept, "training", pool, wanted.training_images)
-        for concept in concepts:
-            pool = candidates.held_out.get(concept, [])
-            images += state.take(concept, "held_out", pool, wanted.held_out_images)
+    concepts, images = state.concepts, state.images()
     noted = [escaped(line) for line in candidates.noted]
     for concept in concepts:
         for split in ("training", "held_out"):
@@ -65,6 +54,29 @@ def choose(wanted: DatasetSpec, folders: Mapping[str, Path], candidates: Candida
     return Manifest(
         FORMAT, wanted.name, concepts, tuple(images), tuple(noted), tuple(state.skipped)
     )
+
+
+def absent(
+    wanted: DatasetSpec,
+    folders: Mapping[str, Path],
+    candidates: Candidates,
+    given_up: Collection[str] = (),
+) -> list[str]:
+    """The files that `choose` looks at where all are there, and that are not there.
+
+    Whoever brings them and asks again, until there are none, has what `choose` takes of a full
+    copy, without the rest of it.
+
+    Args:
+        wanted: the dataset's concepts and sizes.
+        folders: where the files are.
+        candidates: all that there is to choose from.
+        given_up: files that cannot be had; the next ones take their places.
+    """
+    state = _Foresight(wanted, folders, candidates, given_up)
+    if not state.missing:  # else it is not known yet how boxes are read
+        state.images()
+    return list(state.missing)
 
 
 class _Choice:
@@ -78,7 +90,24 @@ class _Choice:
         self.candidates = candidates
         self.skipped = list(candidates.skipped)
         self.taken: dict[str, str] = {}  # sha256 -> file
-        self.upright = _are_upright(wanted, folders, candidates)
+        self.concepts = {**wanted.concepts, **candidates.others}
+        self.upright = are_upright(wanted.name, folders, candidates)
+
+    def images(self) -> list[Photo]:
+        """All that are chosen, in their order."""
+        wanted, held_out = self.wanted, self.candidates.held_out
+        found: list[Photo] = []
+        if held_out is None:
+            for concept in self.concepts:
+                found += self.split(concept, alone=len(self.concepts) == 1)
+            return found
+        for concept in self.concepts:
+            pool = self.candidates.training.get(concept, [])
+            found += self.take(concept, "training", pool, wanted.training_images)
+        for concept in self.concepts:
+            pool = held_out.get(concept, [])
+            found += self.take(concept, "held_out", pool, wanted.held_out_images)
+        return found
 
     def take(
         self, concept: str, split: Split, pool: Sequence[Candidate], count: int
@@ -182,7 +211,7 @@ class _Choice:
     def _boxes(self, annotation: Annotation, stored: Stored) -> tuple[LabelledBox, ...]:
         labels = self.candidates.labels
         _refuse_fractions(annotation)
-        upright = _is_upright(annotation, stored, self.candidates.displayed) or self.upright
+        upright = is_upright(annotation, stored, self.candidates.displayed) or self.upright
         frame = stored.upright_size if upright else stored.size
         orientation = 1 if upright else stored.orientation
         return tuple(
@@ -196,6 +225,39 @@ class _Choice:
         )
 
 
+class _Foresight(_Choice):
+    """A choice in which a file that is not there counts as one that can be used.
+
+    Attributes:
+        missing: those files, in the order they were met.
+    """
+
+    def __init__(
+        self,
+        wanted: DatasetSpec,
+        folders: Mapping[str, Path],
+        candidates: Candidates,
+        given_up: Collection[str],
+    ) -> None:
+        self.given_up = given_up
+        super().__init__(wanted, folders, candidates)
+        deciding = (each for way in (1, -1) for each in of_one_frame(candidates, way))
+        self.missing = {each.file: True for each in deciding if self._is_missing(each)}
+
+    def _photo(self, candidate: Candidate, concept: str, split: Split) -> Photo:
+        if not self._is_missing(candidate):
+            return super()._photo(candidate, concept, split)
+        self.missing[candidate.file] = True
+        return Photo(candidate.file, candidate.folder, candidate.file, concept, split, True, ())
+
+    def _is_missing(self, candidate: Candidate) -> bool:
+        try:
+            path = path_inside(self.folders[candidate.folder], candidate.file)
+        except UnusableError:  # nor is it looked for
+            return False
+        return candidate.file not in self.given_up and not path.exists()
+
+
 def _instead(annotation: Annotation, boxless: Sequence[str]) -> str:
     """What is annotated where the concept is not."""
     if boxless:
@@ -206,19 +268,6 @@ def _instead(annotation: Annotation, boxless: Sequence[str]) -> str:
     return f", but of {others}" if others else ""
 
 
-def _is_upright(annotation: Annotation, stored: Stored, displayed: bool) -> bool:
-    """Whether boxes are of the image as a viewer turns it, rather than of the stored pixels."""
-    if annotation.size is None:
-        return displayed
-    fits_stored = annotation.size == stored.size
-    fits_upright = annotation.size == stored.upright_size
-    if not fits_stored and not fits_upright:
-        stated = " x ".join(map(str, annotation.size))
-        real = " x ".join(map(str, stored.size))
-        raise UnusableError(f"annotated at {stated} pixels, but the image has {real}")
-    return displayed if fits_stored and fits_upright else fits_upright
-
-
 def _refuse_fractions(annotation: Annotation) -> None:
     """Refuses boxes that some exporters state in fractions of the image."""
     if annotation.objects and all(max(each.box) <= 1 for each in annotation.objects):
@@ -226,57 +275,3 @@ def _refuse_fractions(annotation: Annotation) -> None:
         raise UnusableError(
             f"box ({shown}) is within a pixel: export the boxes in pixels, not in fractions"
         )
-
-
-def _are_upright(wanted: DatasetSpec, folders: Mapping[str, Path], candidates: Candidates) -> bool:
-    """Whether the boxes are of upright photos, although the stored size is stated beside them.
-
-    So some exporters write. Where some of the boxes fit nothing else, all are read so.
-
-    Raises:
-        UserError: others fit nothing but the stored photo.
-    """
-    pools = (candidates.training, candidates.held_out or {})
-    every = [each for pool in pools for same in pool.values() for each in same]
-    upright = next(_turned_photos(every, folders, 1), None)
-    stored = next(_turned_photos(every, folders, -1), None) if upright else None
-    if upright and stored:
-        raise UserError(
-            f"dataset.{wanted.name}: the boxes of {upright} only fit the upright photo, those of "
-            f"{stored} only the stored one. State the width and height that each has boxes of."
-        )
-    return upright is not None
-
-
-def _turned_photos(
-    candidates: Sequence[Candidate], folders: Mapping[str, Path], way: int
-) -> Iterator[str]:
-    """Turned photos, annotated at their stored size, of which a box only fits one frame.
-
-    Args:
-        candidates: all images.
-        folders: where they are.
-        way: 1 for a box that only fits the upright photo, -1 for one that only fits the stored.
-    """
-    for each in candidates:
-        found = each.annotation
-        if not isinstance(found, Annotation) or found.size is None:
-            continue
-        frames = (found.size, found.size[::-1])[::way]
-        if any(
-            not _fits(one.box, frames[0]) and _fits(one.box, frames[1]) for one in found.objects
-        ):
-            try:
-                stored = examine(path_inside(folders[each.folder], each.file))
-            except UnusableError:
-                continue
-            if stored.orientation >= 5 and stored.size == found.size:
-                yield each.file
-
-
-def _fits(box: Box, size: Size) -> bool:
-    try:
-        fitted(box, size)
-    except UnusableError:
-        return False
-    return True

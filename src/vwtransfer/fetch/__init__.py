@@ -1,0 +1,1 @@
+"""Brings what a study needs: photos, each by its address, and checkpoints; see `actions.fetch`."""
