@@ -30,7 +30,7 @@ B phrases, J neighbours, S support.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -40,8 +40,9 @@ from torch import Tensor
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.support import Support
+from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.transfer.least_squares import LeastSquares
-from vwtransfer.transfer.prompts import END, READ_POSITIONS, Phrase, calibration_prompts, read
+from vwtransfer.transfer.prompts import END, READ_POSITIONS, Bank, Phrase, calibration_prompts
 from vwtransfer.transfer.ridge import ridge
 from vwtransfer.transfer.tables import explained
 
@@ -63,6 +64,7 @@ class MatchingMap:
         tokens_SD: rows of the target's vocabulary, which `vocabulary_penalty` pulls to.
         vocabulary_penalty: weight of the distance to them.
         steps, learning_rate: of Adam.
+        source, target: what the two models read of the calibration prompts.
     """
 
     init: Reader
@@ -73,11 +75,25 @@ class MatchingMap:
     steps: int
     learning_rate: float
     report: Mapping[str, Any]
+    source: Bank
+    target: Bank
 
     def __call__(self, words_NKD: Tensor, anchors: Sequence[str] | None = None) -> Tensor:
         """Words [N, K, D_source] as [N, K, D_target], each searched for on its own."""
         found = [self._search(part_NKD) for part_NKD in words_NKD.split(AT_ONCE)]
         return torch.cat(found).to(words_NKD)
+
+    @torch.no_grad()
+    def agreement(self, words_NKD: Tensor, found_NKD: Tensor) -> Tensor:
+        """How far the target reads words as is wanted: mean cosine [N], 1 at best.
+
+        Args:
+            words_NKD: words of the source.
+            found_NKD: what they were mapped to.
+        """
+        wanted_NRF = self.wanted(words_NKD.to(self.tokens_SD))
+        read_NRF = self.read(found_NKD.to(self.tokens_SD))
+        return F.cosine_similarity(read_NRF, wanted_NRF, dim=-1).mean(dim=1)
 
     def _search(self, words_NKD: Tensor) -> Tensor:
         words_NKD = words_NKD.to(self.tokens_SD)
@@ -124,6 +140,7 @@ class OutputMatching:
             target's vocabulary, from where it goes no further than it must.
         vocabulary_penalty: weight of the distance to the nearest vocabulary tokens.
         steps, learning_rate: of Adam.
+        readings: keeps what the models read of calibration prompts.
     """
 
     name: str
@@ -140,6 +157,7 @@ class OutputMatching:
     vocabulary_penalty: float = 0.0
     steps: int = 200
     learning_rate: float = 0.01
+    readings: KeptReadings = field(default_factory=KeptReadings)
 
     def __post_init__(self) -> None:
         positions = {
@@ -178,8 +196,14 @@ class OutputMatching:
             UserError: see `tables.tables`.
         """
         phrases = calibration_prompts(support, self.calibration_prompts, self.max_words, excluded)
-        here, y_BRF = read(source, self.templates, phrases, self.read_positions)
-        there, x_BRF = read(target, self.templates, phrases, self.target_read_positions)
+        banks = [
+            self.readings.bank(space, self.templates, phrases, positions)
+            for space, positions in (
+                (source, self.read_positions),
+                (target, self.target_read_positions),
+            )
+        ]
+        (here, y_BRF), (there, x_BRF) = ((bank.reading, bank.read_BRF) for bank in banks)
         report: dict[str, Any] = {
             "calibration_prompts": len(phrases),
             "templates": len(self.templates),
@@ -205,6 +229,7 @@ class OutputMatching:
             self.steps,
             self.learning_rate,
             report,
+            *banks,
         )
 
     def _mapped(self, here: Reader, y_BRF: Tensor, x_BRF: Tensor, report: dict[str, Any]) -> Reader:
