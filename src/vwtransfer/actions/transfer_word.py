@@ -19,9 +19,9 @@ def word_of(config: Config) -> LoadedWord:
     Raises:
         UserError: none is named, or see `words.formats.read`.
     """
-    if config.word is None:
+    if len(config.word) != 1:
         raise UserError(f"action={config.action}: name the file of a word with word=PATH.")
-    return read(config.word)
+    return read(config.word[0])
 
 
 def chosen_model(config: Config, key: str, usual: Sequence[str], all_models: Sequence[str]) -> str:
@@ -86,7 +86,7 @@ def source_of(config: Config, suite: Suite, word: LoadedWord) -> str:
     width, own = word.vectors_KD.shape[1], suite.models[name].text.width
     if width != own:
         raise UserError(
-            f"word={config.word}: its vectors have width {width}, and model.{name} reads {own}. "
+            f"word={config.word[0]}: its vectors have width {width}, and model.{name} reads {own}. "
             "Name the model that it was trained in with source=NAME."
         )
     return name
@@ -110,6 +110,6 @@ def _by_table(config: Config, suite: Suite, word: LoadedWord, table: str) -> str
             return name
     others = ", ".join(f"that of model.{name} is {own}" for name, own in tables.items())
     raise UserError(
-        f"word={config.word}: was trained in {word.model} beside the embedding table {table}; "
+        f"word={config.word[0]}: was trained in {word.model} beside the embedding table {table}; "
         f"{others or 'the study has no such model'}. Choose its own with model/{word.task}=NAME."
     )

@@ -287,11 +287,11 @@ class Config:
         dataset: by name.
         transfer: how words are mapped.
         benchmark: what action=benchmark compares.
-        word: the file of a word to apply or export.
+        word: the file of a word to apply or export; files and folders of words to convert.
         source: the model that the word is of; None: as its file says, or the only generator.
         target: the model it is applied in or exported for; None: the only one to choose.
         images: files and folders of images that a word is applied to.
-        format: of the file that a word is exported to.
+        format: of the files that words are exported or converted to; None: the usual one.
         cluster: where jobs run.
         submit, status, archive: of the actions of these names.
         cache: where what frozen models see in images is kept.
@@ -317,11 +317,11 @@ class Config:
     transfer: TransferConfig
     benchmark: BenchmarkConfig
     wandb: WandbConfig
-    word: Path | None
+    word: tuple[Path, ...]
     source: str | None
     target: str | None
     images: tuple[Path, ...]
-    format: WordFormat
+    format: WordFormat | None
     cluster: ClusterConfig
     submit: SubmitConfig
     status: StatusConfig

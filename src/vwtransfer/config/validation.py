@@ -30,6 +30,7 @@ from vwtransfer.config import (
 from vwtransfer.config.datasets import SCHEMAS as DATASETS
 from vwtransfer.config.models import SCHEMAS as MODELS
 from vwtransfer.config.models import TASKS, Count, Node, Training
+from vwtransfer.config.named_models import with_copies
 from vwtransfer.config.own_modules import found_module, use_own_modules
 from vwtransfer.config.schema import Bounds, build, convert, unknown_key
 from vwtransfer.config.task_values import with_task_values
@@ -67,7 +68,7 @@ def validated(composed: DictConfig) -> Config:
         UserError: names the first key that is unknown or missing, has the wrong type, or asks for
             something impossible, with its value and the nearest valid ones.
     """
-    config = checked(_plain(composed))
+    config = checked(with_copies(_plain(composed)))
     use_own_modules(config)
     return config
 
@@ -111,11 +112,11 @@ def checked(values: Mapping[str, Any]) -> Config:
         transfer=_transfer_config(values["transfer"]),
         benchmark=_benchmark(values["benchmark"]),
         wandb=_wandb(values["wandb"]),
-        word=convert(Path | None, values["word"], "word"),
+        word=_paths(values["word"], "word"),
         source=_model_name(values["source"], "source", model.models),
         target=_model_name(values["target"], "target", model.models),
-        images=_paths(values["images"]),
-        format=convert(WordFormat, values["format"], "format"),
+        images=_paths(values["images"], "images"),
+        format=convert(WordFormat | None, values["format"], "format"),
         cluster=build(ClusterConfig, values["cluster"], "cluster"),
         submit=build(SubmitConfig, values["submit"], "submit"),
         status=build(StatusConfig, values["status"], "status"),
@@ -160,10 +161,10 @@ def _model_name(value: Any, key: str, models: Collection[str]) -> str | None:
     return name
 
 
-def _paths(value: Any) -> tuple[Path, ...]:
+def _paths(value: Any, key: str) -> tuple[Path, ...]:
     """One path, a list of them, or none."""
     given = [] if value is None else value if isinstance(value, list) else [value]
-    return tuple(convert(Path, path, "images") for path in given)
+    return tuple(convert(Path, path, key) for path in given)
 
 
 def _device(value: Any) -> str:

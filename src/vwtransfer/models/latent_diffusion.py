@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from vwtransfer.config import models as config
 from vwtransfer.datasets import Dataset, training_examples
+from vwtransfer.models import single_file
 from vwtransfer.models.cache import Cache, ImageEncoder
 from vwtransfer.models.checkpoints import pretrained
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
@@ -101,6 +103,9 @@ class LatentDiffusion(Frozen):
         """The library's text encoders by their folders, frozen; nothing else is loaded for them."""
         options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
         with self.text_checkpoint.loading():
+            if self.text_checkpoint.single_file:
+                path = Path(self.text_checkpoint.source)
+                return single_file.text_encoders(path, self.text_classes(), self.dtype, self.device)
             refuse_others(self.text_checkpoint, self.kind)
             return {
                 name: pretrained(part, self.text_checkpoint, self.device, subfolder=name, **options)

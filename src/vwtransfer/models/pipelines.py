@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from vwtransfer.errors import UserError
+from vwtransfer.models import single_file
 from vwtransfer.models.checkpoints import Alternatives, Checkpoint, pretrained, weights
 
 SUPPORTED: Mapping[str, str] = {
@@ -65,6 +66,8 @@ def load_tokenizer(
     """
     import transformers
 
+    if checkpoint.single_file:
+        return single_file.clip_tokenizer()
     with checkpoint.loading():
         refuse_others(checkpoint, kind)
         return getattr(transformers, of).from_pretrained(
@@ -95,6 +98,11 @@ def load_pipeline(
     Raises:
         UserError: as `load_tokenizer`.
     """
+    if checkpoint.single_file:
+        raise UserError(
+            f"{checkpoint.key}.checkpoint={checkpoint.source}: is one file, of which text encoders "
+            "alone are read, as action=convert does. Take the model's folder or hub id."
+        )
     with checkpoint.loading():
         refuse_others(checkpoint, kind.__name__)
         loaded = dict(text_encoders)
