@@ -291,6 +291,7 @@ class Config:
         source: the model that the word is of; None: as its file says, or the only generator.
         target: the model it is applied in or exported for; None: the only one to choose.
         images: files and folders of images that a word is applied to.
+        into: the folder that converted words go to; None: one beside them.
         format: of the files that words are exported or converted to; None: the usual one.
         cluster: where jobs run.
         submit, status, archive: of the actions of these names.
@@ -321,6 +322,7 @@ class Config:
     source: str | None
     target: str | None
     images: tuple[Path, ...]
+    into: Path | None
     format: WordFormat | None
     cluster: ClusterConfig
     submit: SubmitConfig

@@ -52,7 +52,7 @@ _KEYS = (
     ),
     *("task", "direction", "concept", "anchor", "delta", "extra_grids"),
     *("dataset", "model", "trainer", "evaluation", "transfer", "benchmark", "wandb"),
-    *("word", "source", "target", "images", "format", "cache"),
+    *("word", "source", "target", "images", "into", "format", "cache"),
     *("cluster", "submit", "status", "archive"),
 )
 _SUITE = ("name", "judge", "safety")  # what a suite has beside its models
@@ -116,6 +116,7 @@ def checked(values: Mapping[str, Any]) -> Config:
         source=_model_name(values["source"], "source", model.models),
         target=_model_name(values["target"], "target", model.models),
         images=_paths(values["images"], "images"),
+        into=convert(Path | None, values["into"], "into"),
         format=convert(WordFormat | None, values["format"], "format"),
         cluster=build(ClusterConfig, values["cluster"], "cluster"),
         submit=build(SubmitConfig, values["submit"], "submit"),

@@ -1,7 +1,8 @@
 """What a model reads of calibration prompts, kept in files: at published sizes it takes minutes.
 
 A file is found again by the hash of the encoders' weights, of the prompts and of where they are
-read, so that a map between two models that were read before is made at once.
+read, so that a map between two models that were read before is made at once. Prompts are read in
+parts, a file each, so that a reading that was interrupted goes on.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from vwtransfer.files import write_atomically
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.transfer.prompts import Bank, Phrase, bank, encoded_phrases
 
+PART = 2000  # prompts of a file
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 log = logging.getLogger(__name__)
@@ -46,37 +48,65 @@ class KeptReadings:
         read_positions: Sequence[str],
     ) -> Bank:
         """What a model reads of phrases in each of the templates, at the positions."""
+        size = len(phrases) if self.folder is None else PART
+        parts = [phrases[start : start + size] for start in range(0, len(phrases), size)]
+        how = list(templates), list(read_positions)
+        paths = [self._path(space, *how, part) for part in parts]
+        kept = [None if path is None else _kept(path) for path in paths]
+        lacking = sum(len(part) for part, own in zip(parts, kept, strict=True) if own is None)
+        name = f"{space.model} reads prompts"
+        shown = self.stage is not None and lacking
+        stage = self.stage(name, lacking * len(templates)) if shown else nullcontext(_unseen)
+        with stage as advance:
+            for number, (path, part) in enumerate(zip(paths, parts, strict=True)):
+                if kept[number] is None:
+                    kept[number] = _read(space, *how, part, advance)
+                    if path is not None:
+                        _keep(path, kept[number])
+        states_BRF = torch.cat([part.to(space.device) for part in kept])
+        return bank(space, templates, phrases, read_positions, states_BRF)
 
-        def states() -> Tensor:
-            name, total = f"{space.model} reads prompts", len(phrases) * len(templates)
-            stage = nullcontext(_unseen) if self.stage is None else self.stage(name, total)
-            with stage as advance:
-                parts = [
-                    encoded_phrases(space, template, phrases, read_positions, advance)
-                    for template in templates
-                ]
-            return torch.cat(parts, dim=1)
-
+    def _path(
+        self,
+        space: EmbeddingSpace,
+        templates: Sequence[str],
+        read_positions: Sequence[str],
+        phrases: Sequence[Phrase],
+    ) -> Path | None:
         if self.folder is None:
-            return bank(space, templates, phrases, read_positions, states())
-        what = [space.weights_identity, list(templates), list(read_positions), list(phrases)]
+            return None
+        what = [space.weights_identity, templates, read_positions, list(phrases)]
         key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
-        states_BRF = _kept(self.folder / f"readings-{key}.safetensors", states)
-        return bank(space, templates, phrases, read_positions, states_BRF.to(space.device))
+        return self.folder / f"readings-{key}.safetensors"
+
+
+def _read(
+    space: EmbeddingSpace,
+    templates: Sequence[str],
+    read_positions: Sequence[str],
+    phrases: Sequence[Phrase],
+    advance: Callable[[int], None],
+) -> Tensor:
+    """States [B, T P, F] of phrases."""
+    parts = [encoded_phrases(space, t, phrases, read_positions, advance) for t in templates]
+    return torch.cat(parts, dim=1)
 
 
 def _unseen(_done: int) -> None:
     """Where nobody watches."""
 
 
-def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
-    """The tensor that is kept at `path`, or made and kept there."""
-    if path.exists():
-        try:
-            return load_file(path)["states"]
-        except (SafetensorError, KeyError):
-            log.warning("transfer: %s is damaged; the prompts are read again.", path)
-    states_BRF = make()
+def _kept(path: Path) -> Tensor | None:
+    """What is kept at `path`; None where there is nothing, or it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return load_file(path)["states"]
+    except (SafetensorError, KeyError):
+        log.warning("transfer: %s is damaged; the prompts are read again.", path)
+        return None
+
+
+def _keep(path: Path, states_BRF: Tensor) -> None:
     tensors = {"states": states_BRF.cpu().contiguous()}
     write_atomically(path, lambda temporary: save_file(tensors, temporary))
-    return states_BRF

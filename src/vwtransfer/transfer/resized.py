@@ -1,4 +1,4 @@
-"""What is tried first: the source's vectors brought to the target's width, as if they were pictures.
+"""What is tried first: the source's vectors brought to the target's width, as pictures are.
 
 Nothing relates the dimensions of two models' tables, so that this keeps nothing but by luck.
 """
