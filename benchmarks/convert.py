@@ -1,7 +1,7 @@
 """What is kept of a word that is converted from tiny_sd to the other miniature generators.
 
     python benchmarks/convert.py concepts            # how many a comparison needs, from kept rows
-    python benchmarks/convert.py draw --concepts 10  # go on drawing and judging; what is done stands
+    python benchmarks/convert.py draw --concepts 10  # goes on drawing and judging
     python benchmarks/convert.py table               # what was measured so far
     python benchmarks/convert.py figure              # generations side by side
 
@@ -79,21 +79,20 @@ def draw(folder: Path, concepts: int, images: int) -> None:
     with safe_open(KEPT / "tiny_sd.safetensors", "pt") as file:
         words_NKD = torch.stack([file.get_tensor(cell.key) for cell in cells])
     for target in TARGETS:
-        todo = [
-            (method, number)
-            for method in (*BASELINES, *METHODS)
-            for number in range(images)
-            if any(
-                (target, c.dataset, c.concept, c.anchor, method, number) not in done for c in cells
-            )
-        ]
-        mapped: dict[str, tuple[torch.Tensor, pd.DataFrame]] = {}
-        for method, number in todo:
-            new = [
+
+        def missing(method: str, number: int, target: str = target) -> list[int]:
+            """Which words have no row yet."""
+            return [
                 n
                 for n, c in enumerate(cells)
                 if (target, c.dataset, c.concept, c.anchor, method, number) not in done
             ]
+
+        units = [(m, number) for m in (*BASELINES, *METHODS) for number in range(images)]
+        mapped: dict[str, tuple[torch.Tensor, pd.DataFrame]] = {}
+        for method, number in units:
+            if not (new := missing(method, number)):
+                continue
             part = [cells[n] for n in new]
             signals = pd.DataFrame(index=range(len(part)))
             if method in BASELINES:

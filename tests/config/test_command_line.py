@@ -275,7 +275,7 @@ def test_every_path_may_begin_with_the_home_folder(
     monkeypatch.setenv("HOME", str(tmp_path))
     config = validated(changed(tiny, outputs="~/runs", kept="~", word="~/a.pt", images=["~/b"]))
     assert (config.outputs, config.kept) == (tmp_path / "runs", tmp_path)
-    assert (config.word, config.images) == (tmp_path / "a.pt", (tmp_path / "b",))
+    assert (config.word, config.images) == ((tmp_path / "a.pt",), (tmp_path / "b",))
     assert config.cache.folder == tmp_path / "runs/.cache"
     assert "~" not in str(config.composed)
 

@@ -29,7 +29,7 @@ from vwtransfer.conversion.outputs import (
     remark,
     write_table,
 )
-from vwtransfer.conversion.page import shown, write_page
+from vwtransfer.conversion.page import PAGE, shown, write_page
 from vwtransfer.errors import UserError
 from vwtransfer.interrupts import deferred
 from vwtransfer.models import Model
@@ -149,7 +149,7 @@ def _convert(
         groups: dict[tuple[str, int], list[Job]] = {}
         for job in jobs:
             if job.converted_KD is None:
-                key = job.provenance["prompt"], len(job.word.vectors_KD)
+                key = job.row.prompt, len(job.word.vectors_KD)
                 groups.setdefault(key, []).append(job)
         seconds = _announce(console, converter, groups)
         if todo := sum(map(len, groups.values())):
@@ -159,14 +159,21 @@ def _convert(
     if config.report:
         for folder in dict.fromkeys(job.place.folder for job in jobs):
             own = [job for job in jobs if job.place.folder == folder]
-            parts = [
-                (job.row, job.word.vectors_KD, job.converted_KD)
-                for job in own
-                if job.converted_KD is not None
-            ]
-            names = source.name, target.name
-            path = write_page(folder, names, shown(converter, parts))
-            console.print(f"page: {path}", soft_wrap=True)
+            _page(console, converter, folder, own)
+
+
+def _page(console: Console, converter: Converter, folder: Path, jobs: Sequence[Job]) -> None:
+    """Writes the page of a folder, unless all its words were there already and so is the page."""
+    path = folder / PAGE
+    if not (path.exists() and all(job.row.state == THERE for job in jobs)):
+        parts = [
+            (job.row, job.word.vectors_KD, job.converted_KD)
+            for job in jobs
+            if job.converted_KD is not None
+        ]
+        names = converter.source.model, converter.target.model
+        write_page(path, names, shown(converter, parts))
+    console.print(f"page: {path}", soft_wrap=True)
 
 
 def _model(config: Config, name: str | None) -> Model:
@@ -235,18 +242,18 @@ def _jobs(
     for (row, given, word, _), place in zip(words, chosen, strict=True):
         try:
             _check_source(word, source, target)
+            row.prompt = converter.template_for(len(word.vectors_KD))
             provenance = {
                 **shared,
                 "source_file": given.file.name,
                 "source_sha256": given.digest,
                 "word": word.name,
-                "prompt": converter.template_for(len(word.vectors_KD)),
+                "prompt": row.prompt,
             }
             there = place.holds(provenance)
         except UserError as error:
             row.note = str(error)
             continue
-        row.prompt = provenance["prompt"]
         row.note = remark(word, f"{given.shown} {word.name}")
         job = Job(row, given, word, place, provenance)
         if there is not None:

@@ -63,11 +63,9 @@ def shown(converter: Converter, words: Sequence[tuple[Row, Tensor, Tensor]]) -> 
     return found
 
 
-def write_page(folder: Path, models: tuple[str, str], words: Sequence[Shown]) -> Path:
-    """Writes the page of the words below a folder."""
-    path = folder / PAGE
+def write_page(path: Path, models: tuple[str, str], words: Sequence[Shown]) -> None:
+    """Writes the page of words that were converted from the first model to the second."""
     write_text(path, _template().render(models=models, words=words, version=__version__))
-    return path
 
 
 @cache

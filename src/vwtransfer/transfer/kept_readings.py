@@ -54,17 +54,21 @@ class KeptReadings:
         paths = [self._path(space, *how, part) for part in parts]
         kept = [None if path is None else _kept(path) for path in paths]
         lacking = sum(len(part) for part, own in zip(parts, kept, strict=True) if own is None)
-        name = f"{space.model} reads prompts"
-        shown = self.stage is not None and lacking
-        stage = self.stage(name, lacking * len(templates)) if shown else nullcontext(_unseen)
-        with stage as advance:
-            for number, (path, part) in enumerate(zip(paths, parts, strict=True)):
-                if kept[number] is None:
-                    kept[number] = _read(space, *how, part, advance)
-                    if path is not None:
-                        _keep(path, kept[number])
-        states_BRF = torch.cat([part.to(space.device) for part in kept])
-        return bank(space, templates, phrases, read_positions, states_BRF)
+        states = []
+        with self._stage(space, lacking * len(templates)) as advance:
+            for path, part, found in zip(paths, parts, kept, strict=True):
+                states_BRF = _read(space, *how, part, advance) if found is None else found
+                if path is not None and found is None:
+                    _keep(path, states_BRF)
+                states.append(states_BRF.to(space.device))
+        return bank(space, templates, phrases, read_positions, torch.cat(states))
+
+    def _stage(
+        self, space: EmbeddingSpace, lacking: int
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        if self.stage is None or not lacking:
+            return nullcontext(_unseen)
+        return self.stage(f"{space.model} reads prompts", lacking)
 
     def _path(
         self,

@@ -217,8 +217,11 @@ def _of_safetensors(path: Path, name: str) -> list[LoadedWord]:
             f"word={path}: is not a whole safetensors file ({quoted(error)})."
         ) from error
     word = load_word(path)
-    said = (quoted(text, 80) for text in (word.task, word.cell.model, word.table, word.cell.anchor))
-    return [LoadedWord(file_safe(word.cell.concept), word.vectors_KD, *said)]
+    cell = word.cell
+    task, model, table, anchor = (
+        quoted(text, 80) for text in (word.task, cell.model, word.table, cell.anchor)
+    )
+    return [LoadedWord(file_safe(cell.concept), word.vectors_KD, task, model, table, anchor)]
 
 
 def _with_provenance(word: LoadedWord, text: str | None) -> LoadedWord:
