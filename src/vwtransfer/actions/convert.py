@@ -5,28 +5,22 @@ Tokenizers and text encoders of the two models are loaded, and nothing else of t
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-from vwtransfer import __version__
 from vwtransfer.config import Config
 from vwtransfer.conversion.converter import Converter, at_once, stacked
 from vwtransfer.conversion.inputs import Input, found
+from vwtransfer.conversion.jobs import Job, jobs
 from vwtransfer.conversion.outputs import (
     CONVERTED,
     FAILED,
     THERE,
-    Place,
     Row,
-    places,
-    remark,
     write_table,
 )
 from vwtransfer.conversion.page import PAGE, shown, write_page
@@ -40,31 +34,8 @@ from vwtransfer.transfer import Transfer
 from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.words.formats import LoadedWord, read_words
 
-USUAL = "a1111"  # what ComfyUI, AUTOMATIC1111 and SD.Next read, and diffusers too
 PRINTED = 40  # rows of the table
 PIPED = 120  # columns of it where there is no terminal
-OF_WIDTH = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL"}
-
-
-@dataclass
-class Job:
-    """A word that is to be converted.
-
-    Attributes:
-        row: of the table.
-        given: its file.
-        word: itself.
-        place: where it goes.
-        provenance: what is written beside it.
-        converted_KD: its vectors in the target's space, once they are there.
-    """
-
-    row: Row
-    given: Input
-    word: LoadedWord
-    place: Place
-    provenance: dict[str, Any]
-    converted_KD: Tensor | None = None
 
 
 def convert(config: Config) -> None:
@@ -145,21 +116,20 @@ def _convert(
         method: Transfer = build_part(config.transfer.node, "transfer", readings=kept)
         console.print(f"loading the text encoders of {source.name} and {target.name}")
         converter = Converter(source.text, target.text, method, config.transfer.node)
-        jobs = _jobs(config, converter, (source, target), words)
+        known = jobs(config, converter, (source, target), words)
         groups: dict[tuple[str, int], list[Job]] = {}
-        for job in jobs:
+        for job in known:
             if job.converted_KD is None:
                 key = job.row.prompt, len(job.word.vectors_KD)
                 groups.setdefault(key, []).append(job)
         seconds = _announce(console, converter, groups)
-        if todo := sum(map(len, groups.values())):
-            with bars.stage("convert", todo) as advance:
+        if count := sum(map(len, groups.values())):
+            with bars.stage("convert", count) as advance:
                 for key, group in groups.items():
                     _batches(converter, key[0], group, at_once(seconds[key]), advance, stopping)
     if config.report:
-        for folder in dict.fromkeys(job.place.folder for job in jobs):
-            own = [job for job in jobs if job.place.folder == folder]
-            _page(console, converter, folder, own)
+        for folder in dict.fromkeys(job.place.folder for job in known):
+            _page(console, converter, folder, [job for job in known if job.place.folder == folder])
 
 
 def _page(console: Console, converter: Converter, folder: Path, jobs: Sequence[Job]) -> None:
@@ -208,76 +178,6 @@ def _stop_where_asked(stopping: Callable[[], bool]) -> None:
     if stopping():
         raise KeyboardInterrupt(
             "interrupted. What was done is kept; the same command goes on from there."
-        )
-
-
-def _jobs(
-    config: Config,
-    converter: Converter,
-    models: tuple[Model, Model],
-    words: Sequence[tuple[Row, Input, LoadedWord, bool]],
-) -> list[Job]:
-    """The words that can be converted, or are there already; of others their rows say why not."""
-    source, target = models
-    form = config.format or USUAL
-    chosen = places(
-        [(given, word, several) for _, given, word, several in words],
-        target.name,
-        config.into,
-        form,
-    )
-    shared = {
-        "model": target.name,
-        "task": target.task,
-        "table": target.text.identity,
-        "source_model": source.name,
-        "source_table": source.text.identity,
-        "checkpoint": config.model.models[target.name].get("checkpoint"),
-        "source_checkpoint": config.model.models[source.name].get("checkpoint"),
-        "conversion": converter.identity,
-        "transfer": dict(config.transfer.node),
-        "version": __version__,
-    }
-    jobs = []
-    for (row, given, word, _), place in zip(words, chosen, strict=True):
-        try:
-            _check_source(word, source, target)
-            row.prompt = converter.template_for(len(word.vectors_KD))
-            provenance = {
-                **shared,
-                "source_file": given.file.name,
-                "source_sha256": given.digest,
-                "word": word.name,
-                "prompt": row.prompt,
-            }
-            there = place.holds(provenance)
-        except UserError as error:
-            row.note = str(error)
-            continue
-        row.note = remark(word, f"{given.shown} {word.name}")
-        job = Job(row, given, word, place, provenance)
-        if there is not None:
-            told = there.provenance or {}
-            _finish(job, there.vectors_KD, told.get("agreement", ""), THERE)
-        jobs.append(job)
-    return jobs
-
-
-def _check_source(word: LoadedWord, source: Model, target: Model) -> None:
-    """Refuses a word that is none of the source's."""
-    if word.table is not None and word.table != source.text.identity:
-        if word.table == target.text.identity:
-            raise UserError(f"is a word of {target.name} already")
-        raise UserError(
-            f"was trained in {word.model} beside the embedding table {word.table}; that of "
-            f"{source.name} is {source.text.identity}"
-        )
-    width, own = word.vectors_KD.shape[1], source.text.width
-    if width != own:
-        guess = f", as those of {OF_WIDTH[width]}" if width in OF_WIDTH else ""
-        raise UserError(
-            f"its vectors have width {width}{guess}, and {source.name} reads {own}: name its own "
-            "model with source="
         )
 
 
@@ -332,16 +232,8 @@ def _batches(
             if not job.place.write(vectors_KD, widths, job.provenance | told):
                 job.row.note = f"{job.place.path} is there already, and is not written over"
                 continue
-            _finish(job, vectors_KD, agreement, CONVERTED)
+            job.finish(vectors_KD, agreement, CONVERTED)
         advance(len(part))
-
-
-def _finish(job: Job, vectors_KD: Tensor, agreement: Any, state: str) -> None:
-    job.converted_KD = vectors_KD
-    job.row.vectors_out = len(vectors_KD)
-    job.row.agreement = agreement
-    job.row.output = str(job.place.path)
-    job.row.state = state
 
 
 def _conclude(console: Console, rows: Sequence[Row], tables: Sequence[Path]) -> None:
