@@ -39,11 +39,7 @@ def models() -> Mapping[str, Model]:
 def vectors(models: Mapping[str, Model]) -> Tensor:
     """What words are made of: 20 tokens' vectors [20, 96] of tiny_sd."""
     space = models["tiny_sd"].text
-    return space.anchor_rows(space.vocabularies["text"].tokens and sorted(_known(space))[:20])
-
-
-def _known(space: Any) -> list[str]:
-    return [word for word in space.vocabularies["text"].words if space.is_single_token(word)]
+    return space.anchor_rows(sorted(space.vocabularies["text"].words)[:20])
 
 
 def convert(words: Path, *overrides: str, source: str = "tiny_sd") -> None:
@@ -54,6 +50,11 @@ def convert(words: Path, *overrides: str, source: str = "tiny_sd") -> None:
 
 def rows(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "converted.csv", keep_default_na=False).set_index("file")
+
+
+def _times(folder: Path) -> dict[Path, int]:
+    """When each kept reading was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("readings-*")}
 
 
 def png(path: Path, held: Mapping[str, Any] | None) -> None:
@@ -150,15 +151,13 @@ def test_a_converted_word_says_what_it_is_of_and_is_found_again(
     page = (folder / "tiny_sdxl" / "converted.html").read_text()
     assert page.count("<h2>cat</h2>") == 2
     assert page.count("<th>tiny_sdxl</th>") == 2
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("readings-*")}
+    kept = _times(tmp_path / "out")
     assert len(kept) == 2
     capsys.readouterr()
     convert(folder, *SEARCH)
     assert rows(folder / "tiny_sdxl")["state"].tolist() == ["there already"] * 2
     assert first.read_bytes() == written
-    assert kept == {
-        path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("readings-*")
-    }
+    assert _times(tmp_path / "out") == kept
     # what lies there is of another word now: it stands, and is named
     torch.save({"<cat>": vectors[:1]}, folder / "cat.pt")
     with pytest.raises(UserError, match="1 of 2 were not converted"):
@@ -191,9 +190,8 @@ def test_the_librarys_loader_reads_a_converted_file_as_we_do(
     ids = pipeline.tokenizer(prompt, padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
         theirs = pipeline.text_encoder(ids).last_hidden_state
-        ours = models["tiny_sd"].text.encode_words(
-            "a photo of {}", read(converted).vectors_KD[None]
-        )
+        word_1KD = read(converted).vectors_KD[None]
+        ours = models["tiny_sd"].text.encode_words("a photo of {}", word_1KD)
     torch.testing.assert_close(ours.states_NLD, theirs)
 
 

@@ -1,5 +1,6 @@
 """Text encoders out of files with a whole model, beside what their own libraries compute."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -36,21 +37,12 @@ def open_clips(layers: int) -> open_clip.CLIP:
 
 
 def named(model: torch.nn.Module, start: str) -> dict[str, Tensor]:
-    wanted = (
-        "transformer",
-        "token_embedding",
-        "positional",
-        "ln_final",
-        "text_projection",
-        "text_model",
-        "embeddings",
-        "encoder",
-        "final_layer_norm",
-    )
+    """The tensors of a text encoder, as a whole model's file calls them."""
+    others = ("visual", "logit", "attn_mask")
     return {
         f"{start}{name}": tensor.clone()
         for name, tensor in model.state_dict().items()
-        if name.startswith(wanted)
+        if not name.startswith(others)
     }
 
 
@@ -60,8 +52,6 @@ def model_of(path: Path) -> Model:
     name = config.source
     assert name is not None
     nodes = {name: {**config.model.models[name], **node}}
-    from dataclasses import replace
-
     own = replace(config, model=replace(config.model, models=nodes, judge=None, safety=None))
     return build(own, torch.device("cpu")).models[name]
 
