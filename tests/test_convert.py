@@ -117,7 +117,7 @@ def test_two_hundred_files_of_every_format_go_through(
     assert set(notes) == {"code.pt", "cut.safetensors", "xl.pt", "long.pt"}
     assert "never run" in notes["code.pt"]
     assert "width 2048, as those of SDXL, and tiny_sd reads 96" in notes["xl.pt"]
-    assert "it has 15 vectors, and tiny_sd and tiny_sdxl both read at most 14" in notes["long.pt"]
+    assert "15 vectors is too long: tiny_sd and tiny_sdxl both read at most 14" in notes["long.pt"]
     assert "negative prompts; none was measured" in table.loc["bad_hands.pt", "note"]
     assert table.loc["bad_hands.pt", "prompt"] == "{}"
     width = models["tiny_sdxl"].text.width

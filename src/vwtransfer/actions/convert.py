@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from vwtransfer.config import Config
-from vwtransfer.conversion.converter import Converter, at_once, stacked
+from vwtransfer.conversion.converter import Converter, at_once
 from vwtransfer.conversion.inputs import Input, found
 from vwtransfer.conversion.jobs import Job, jobs
 from vwtransfer.conversion.outputs import (
@@ -116,6 +117,11 @@ def _convert(
         method: Transfer = build_part(config.transfer.node, "transfer", readings=kept)
         console.print(f"loading the text encoders of {source.name} and {target.name}")
         converter = Converter(source.text, target.text, method, config.transfer.node)
+        if source.text.weights_identity == target.text.weights_identity:
+            raise UserError(
+                f"source={config.source} target={config.target}: have the same text encoders, so "
+                "that words of one are words of the other as they are."
+            )
         known = jobs(config, converter, (source, target), words)
         groups: dict[tuple[str, int], list[Job]] = {}
         for job in known:
@@ -186,7 +192,7 @@ def _announce(
 ) -> dict[tuple[str, int], float]:
     """Seconds that a word of each group takes, about; printed before they are spent."""
     seconds = {
-        key: converter.seconds_per_word(stacked([job.word.vectors_KD for job in group]), key[0])
+        key: converter.seconds_per_word(torch.stack([job.word.vectors_KD for job in group]), key[0])
         for key, group in groups.items()
     }
     if seconds:
@@ -217,7 +223,8 @@ def _batches(
     for start in range(0, len(group), size):
         _stop_where_asked(stopping)
         part = group[start : start + size]
-        done = converter.convert(stacked([job.word.vectors_KD for job in part]), prompt)
+        words_NKD = torch.stack([job.word.vectors_KD for job in part])
+        done = converter.convert(words_NKD, prompt, [job.word.anchor for job in part])
         for number, job in enumerate(part):
             agreement: float | str = ""
             if done.agreement_N is not None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from vwtransfer.config import Config
+from vwtransfer.conversion.converter import Converter
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.models.checkpoints import MissingCheckpointError
 from vwtransfer.models.suite import Suite, build_part
-from vwtransfer.models.support import support_of
 from vwtransfer.transfer import Transfer
 from vwtransfer.words.formats import LoadedWord, read
 
@@ -63,10 +63,9 @@ def transfer_word(
         return source, word.vectors_KD
     here, there = suite.models[source].text, suite.models[target].text
     method: Transfer = build_part(config.transfer.node, "transfer")
-    # no description is left out of the fit: a word is used here, and nothing is measured of it
-    fitted = method.fit(here, there, support_of(here, there))
-    anchors = None if word.anchor is None else [word.anchor]
-    return source, fitted(word.vectors_KD[None], anchors)[0]
+    converter = Converter(here, there, method, config.transfer.node)
+    template = converter.template_for(len(word.vectors_KD))
+    return source, converter.convert(word.vectors_KD[None], template, [word.anchor]).vectors_NKD[0]
 
 
 def source_of(config: Config, suite: Suite, word: LoadedWord) -> str:

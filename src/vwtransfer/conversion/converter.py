@@ -6,11 +6,11 @@ Shapes: N words, K vectors per word, D embedding width.
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vwtransfer.errors import UserError
@@ -51,9 +51,6 @@ class Converter:
         target: those that they are taken to.
         method: how.
         settings: of the method, as plain values.
-
-    Raises:
-        UserError: the two models read prompts alike, so that there is nothing to convert.
     """
 
     def __init__(
@@ -63,15 +60,15 @@ class Converter:
         method: Transfer,
         settings: Mapping[str, Any],
     ) -> None:
-        self.source, self.target, self.method = source, target, method
-        if source.weights_identity == target.weights_identity:
-            raise UserError(
-                f"source={source.model} target={target.model}: have the same text encoders: words "
-                "of one are words of the other as they are."
-            )
-        what = [dict(settings), source.weights_identity, target.weights_identity]
-        self.identity = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+        self.source, self.target, self.method, self.settings = source, target, method, settings
         self._maps: dict[str, Map] = {}
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of the method and of both models' text encoders."""
+        weights = [space.weights_identity for space in (self.source, self.target)]
+        what = json.dumps([dict(self.settings), *weights], sort_keys=True)
+        return hashlib.sha256(what.encode()).hexdigest()[:16]
 
     def template_for(self, num_vectors: int) -> str:
         """The prompt in which words are related: the method's own, or the bare one.
@@ -85,8 +82,8 @@ class Converter:
         if num_vectors <= self.room(BARE):
             return BARE
         raise UserError(
-            f"it has {num_vectors} vectors, and {self.source.model} and {self.target.model} both "
-            f"read at most {self.room(BARE)} in one prompt"
+            f"a word of {num_vectors} vectors is too long: {self.source.model} and "
+            f"{self.target.model} both read at most {self.room(BARE)} in one prompt"
         )
 
     def room(self, template: str) -> int:
@@ -109,10 +106,17 @@ class Converter:
             self._maps[template] = method.fit(self.source, self.target, support)
         return self._maps[template]
 
-    def convert(self, words_NKD: Tensor, template: str) -> Converted:
-        """Words [N, K, D_source] in the target's space; each as if it were alone."""
+    def convert(self, words_NKD: Tensor, template: str, anchors: Sequence[str | None]) -> Converted:
+        """Words [N, K, D_source] in the target's space; each as if it were alone.
+
+        Args:
+            words_NKD: the words.
+            template: see `template_for`.
+            anchors: the word that each began at; None where that is not known.
+        """
         fitted = self.map_for(template)
-        found_NKD = fitted(words_NKD)
+        known = [anchor for anchor in anchors if anchor is not None]
+        found_NKD = fitted(words_NKD, known if len(known) == len(words_NKD) else None)
         agreement_N = None
         if isinstance(fitted, MatchingMap):
             agreement_N = fitted.agreement(words_NKD, found_NKD).cpu()
@@ -144,8 +148,3 @@ def _room(vocabulary: Vocabulary, template: str) -> int:
 def at_once(seconds_per_word: float) -> int:
     """How many words are converted before they are written."""
     return max(1, min(MOST_AT_ONCE, int(BATCH_SECONDS / max(seconds_per_word, 1e-6))))
-
-
-def stacked(words: list[Tensor]) -> Tensor:
-    """Words [K, D] of one number of vectors as [N, K, D]."""
-    return torch.stack(words)
