@@ -67,7 +67,7 @@ def chosen(config: Config, count: int) -> list[Cell]:
     return [cell for together in zip(*queues, strict=True) for cell in together][:count]
 
 
-def draw(folder: Path, concepts: int, images: int) -> None:
+def draw(folder: Path, concepts: int, images: int, kinds: Sequence[str]) -> None:
     """Draws and judges what has no row yet."""
     config = configured()
     torch.set_num_threads(1)
@@ -88,7 +88,7 @@ def draw(folder: Path, concepts: int, images: int) -> None:
                 if (target, c.dataset, c.concept, c.anchor, method, number) not in done
             ]
 
-        units = [(m, number) for m in (*BASELINES, *METHODS) for number in range(images)]
+        units = [(kind, number) for kind in kinds for number in range(images)]
         mapped: dict[str, tuple[torch.Tensor, pd.DataFrame]] = {}
         for method, number in units:
             if not (new := missing(method, number)):
@@ -314,12 +314,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("outputs/convert_measured"))
     parser.add_argument("--concepts", type=int, default=40)
     parser.add_argument("--images", type=int, default=1, help="of each word")
+    parser.add_argument("--methods", nargs="+", default=[*BASELINES, *METHODS])
     parser.add_argument("--out", type=Path, default=Path("docs/convert.png"))
     asked = parser.parse_args()
     if asked.what == "concepts":
         concepts_needed()
     elif asked.what == "draw":
-        draw(asked.folder, asked.concepts, asked.images)
+        draw(asked.folder, asked.concepts, asked.images, asked.methods)
     elif asked.what == "table":
         table(asked.folder)
     else:
