@@ -3,6 +3,7 @@
     python benchmarks/convert.py concepts            # how many a comparison needs, from kept rows
     python benchmarks/convert.py draw --concepts 10  # goes on drawing and judging
     python benchmarks/convert.py table               # what was measured so far
+    python benchmarks/convert.py signals             # what foretells a word's score without images
     python benchmarks/convert.py figure              # generations side by side
 
 `draw` takes the words of kept/tiny_section4 and trains none: a word's score is placed between that
@@ -22,6 +23,7 @@ from safetensors import safe_open
 
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
+from vwtransfer.conversion.converter import shared_phrases
 from vwtransfer.leaderboard.splits import dev_concepts
 from vwtransfer.models.embedding_space import Prompts
 from vwtransfer.models.suite import Suite, build, build_part
@@ -160,19 +162,8 @@ def map_words(
         nearest = fitted.source.nearest(words_NKD, 1), fitted.target.nearest(found_NKD, 1)
         signals["nearest_before"] = [near[0][1] for near in nearest[0]]
         signals["nearest_after"] = [near[0][1] for near in nearest[1]]
-        signals["same_phrases"] = same_phrases(fitted, words_NKD, found_NKD)
+        signals["shared"] = shared_phrases(fitted, words_NKD, found_NKD)
     return found_NKD, signals
-
-
-def same_phrases(
-    fitted: MatchingMap, words_NKD: torch.Tensor, found_NKD: torch.Tensor, most: int = 50
-) -> list[float]:
-    """Share of the nearest phrases of a word that are also the converted word's."""
-    sides = fitted.source.nearest(words_NKD, most), fitted.target.nearest(found_NKD, most)
-    return [
-        len({text for text, _ in before} & {text for text, _ in after}) / most
-        for before, after in zip(*sides, strict=True)
-    ]
 
 
 def judged(
@@ -229,6 +220,43 @@ def place(wide: pd.DataFrame, method: str, resamples: int = 2000) -> str:
     ratio = pd.Series((means[method] - means["anchor"]) / below)[below > 0.1]
     low, high = ratio[1:].quantile([0.025, 0.975])
     return f"{ratio.iloc[0]:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def signals(folder: Path) -> None:
+    """What is seen of a converted word without images, beside whether it draws what it should.
+
+    The signal is chosen on the concepts of the dev split, and looked at on the others.
+    """
+    frame = pd.read_csv(folder / "rows.csv")
+    mine = frame[frame["method"] == OURS].copy()
+    config = configured()
+    dev = {(d, c) for d in DATASETS for c in dev_concepts(d, list(config.dataset[d].concepts))}
+    in_dev = [pair in dev for pair in zip(mine["dataset"], mine["concept"], strict=True)]
+    mine["split"] = pd.Series(in_dev, index=mine.index).map({True: "dev", False: "test"})
+    for split, part in mine.groupby("split"):
+        score, draws = part["correct"].mean(), part["concept"].nunique()
+        print(f"{split}: {len(part)} words of {draws} concepts, {score:.2f} draw what they should")
+        for name in ("agreement", "nearest_before", "nearest_after", "shared"):
+            print(f"  {name:16} rank correlation {rank_correlation(part, name)}")
+    test = mine[mine["split"] == "test"]
+    for name in ("nearest_before", "shared"):
+        ordered = test.sort_values(name, ascending=False)["correct"].to_numpy()
+        shares = [
+            (share, ordered[: round(share * len(ordered))].mean()) for share in (1, 0.75, 0.5)
+        ]
+        print(f"{name}: " + ", ".join(f"best {s:.0%}: {mean:.2f}" for s, mean in shares))
+
+
+def rank_correlation(frame: pd.DataFrame, name: str, resamples: int = 2000) -> str:
+    """Spearman's, with a 95 % interval that resamples concepts."""
+    groups = [group for _, group in frame.groupby(["dataset", "concept"])]
+    stream = torch.Generator().manual_seed(0)
+    picks = torch.randint(len(groups), (resamples, len(groups)), generator=stream).tolist()
+    whole = frame[name].corr(frame["correct"], method="spearman")
+    drawn = [pd.concat([groups[g] for g in pick]) for pick in picks]
+    found = pd.Series([each[name].corr(each["correct"], method="spearman") for each in drawn])
+    low, high = found.dropna().quantile([0.025, 0.975])
+    return f"{whole:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def concepts_needed() -> None:
@@ -310,7 +338,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", choices=["concepts", "draw", "table", "figure"])
+    parser.add_argument("what", choices=["concepts", "draw", "table", "signals", "figure"])
     parser.add_argument("--folder", type=Path, default=Path("outputs/convert_measured"))
     parser.add_argument("--concepts", type=int, default=40)
     parser.add_argument("--images", type=int, default=1, help="of each word")
@@ -323,6 +351,8 @@ def main() -> None:
         draw(asked.folder, asked.concepts, asked.images, asked.methods)
     elif asked.what == "table":
         table(asked.folder)
+    elif asked.what == "signals":
+        signals(asked.folder)
     else:
         figure(asked.folder, asked.out)
 

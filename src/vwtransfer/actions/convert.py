@@ -226,20 +226,21 @@ def _batches(
         words_NKD = torch.stack([job.word.vectors_KD for job in part])
         done = converter.convert(words_NKD, prompt, [job.word.anchor for job in part])
         for number, job in enumerate(part):
-            agreement: float | str = ""
-            if done.agreement_N is not None:
-                agreement = round(done.agreement_N[number].item(), 4)
+            signals: dict[str, float | str] = {
+                name: "" if values is None else round(values[number], 4)
+                for name, values in (("agreement", done.agreement), ("shared", done.shared))
+            }
             vectors_KD = done.vectors_NKD[number]
             told = {
                 "vectors_in": len(job.word.vectors_KD),
-                "agreement": agreement,
+                **signals,
                 "remark": job.row.note,
                 "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             if not job.place.write(vectors_KD, widths, job.provenance | told):
                 job.row.note = f"{job.place.path} is there already, and is not written over"
                 continue
-            job.finish(vectors_KD, agreement, CONVERTED)
+            job.finish(vectors_KD, signals, CONVERTED)
         advance(len(part))
 
 
@@ -249,11 +250,12 @@ def _conclude(console: Console, rows: Sequence[Row], tables: Sequence[Path]) -> 
     Raises:
         UserError: a word was not converted.
     """
-    table = Table("file", "word", "vectors", "agreement", "state")
+    table = Table("file", "word", "vectors", "agreement", "shared", "state")
     done = [row for row in rows if row.state != FAILED]
     for row in done[:PRINTED]:
         vectors = f"{row.vectors_in} -> {row.vectors_out}"
-        table.add_row(row.file, row.word, vectors, f"{row.agreement}", row.state)
+        signals = f"{row.agreement}", f"{row.shared}"
+        table.add_row(row.file, row.word, vectors, *signals, row.state)
     if done:
         console.print(table)
     if len(done) > PRINTED:

@@ -27,6 +27,7 @@ MOST_AT_ONCE = 64  # words
 BATCH_SECONDS = 30.0  # after which what was done is written
 PROBE_STEPS = 2  # of a search that is timed
 PROBE_WORDS = 4
+NEAREST = 50  # phrases that are compared
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,14 @@ class Converted:
 
     Attributes:
         vectors_NKD: the words.
-        agreement_N: how far the target reads them as is wanted, 1 at best; None where the method
-            does not say.
+        agreement: of each, how far the target reads it as is wanted, 1 at best; None where the
+            method does not say.
+        shared: see `shared_phrases`; None likewise.
     """
 
     vectors_NKD: Tensor
-    agreement_N: Tensor | None
+    agreement: Sequence[float] | None
+    shared: Sequence[float] | None
 
 
 class Converter:
@@ -117,10 +120,11 @@ class Converter:
         fitted = self.map_for(template)
         known = [anchor for anchor in anchors if anchor is not None]
         found_NKD = fitted(words_NKD, known if len(known) == len(words_NKD) else None)
-        agreement_N = None
-        if isinstance(fitted, MatchingMap):
-            agreement_N = fitted.agreement(words_NKD, found_NKD).cpu()
-        return Converted(found_NKD.cpu(), agreement_N)
+        if not isinstance(fitted, MatchingMap):
+            return Converted(found_NKD.cpu(), None, None)
+        agreement = fitted.agreement(words_NKD, found_NKD).tolist()
+        shared = shared_phrases(fitted, words_NKD, found_NKD)
+        return Converted(found_NKD.cpu(), agreement, shared)
 
     def seconds_per_word(self, words_NKD: Tensor, template: str) -> float:
         """About how long a word takes, from a few steps of the search for a few words."""
@@ -134,6 +138,22 @@ class Converter:
         fitted(part_NKD)
         wait_for(self.target.device)
         return (time.perf_counter() - began) * steps / len(part_NKD)
+
+
+def shared_phrases(fitted: MatchingMap, words_NKD: Tensor, found_NKD: Tensor) -> list[float]:
+    """Share of the NEAREST phrases that a word is read like, before and after a conversion.
+
+    Args:
+        fitted: that converted the words.
+        words_NKD: in the source.
+        found_NKD: in the target.
+    """
+    before = fitted.source.nearest(words_NKD, NEAREST)
+    after = fitted.target.nearest(found_NKD, NEAREST)
+    return [
+        len({text for text, _ in here} & {text for text, _ in there}) / len(here)
+        for here, there in zip(before, after, strict=True)
+    ]
 
 
 def _room(vocabulary: Vocabulary, template: str) -> int:

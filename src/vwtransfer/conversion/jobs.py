@@ -1,6 +1,6 @@
 """The words that can be converted, and what is written beside each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,11 +39,12 @@ class Job:
     provenance: dict[str, Any]
     converted_KD: Tensor | None = None
 
-    def finish(self, vectors_KD: Tensor, agreement: Any, state: str) -> None:
+    def finish(self, vectors_KD: Tensor, signals: Mapping[str, Any], state: str) -> None:
         """Notes that the converted word is there."""
         self.converted_KD = vectors_KD
         self.row.vectors_out = len(vectors_KD)
-        self.row.agreement = agreement
+        self.row.agreement = signals.get("agreement", "")
+        self.row.shared = signals.get("shared", "")
         self.row.output = str(self.place.path)
         self.row.state = state
 
@@ -94,8 +95,7 @@ def jobs(
         row.note = remark(word, f"{given.shown} {word.name}")
         job = Job(row, given, word, place, provenance)
         if there is not None:
-            told = there.provenance or {}
-            job.finish(there.vectors_KD, told.get("agreement", ""), THERE)
+            job.finish(there.vectors_KD, there.provenance or {}, THERE)
         found.append(job)
     return found
 

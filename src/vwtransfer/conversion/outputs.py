@@ -29,6 +29,7 @@ class Row:
         vectors_in, vectors_out: how many there were, and are.
         prompt: in which the two models were compared.
         agreement: cosine of what the target reads and what it was to read, a mean.
+        shared: share of the phrases that it is read like that are the same before and after.
         output: file of the converted word.
         state: CONVERTED, THERE or FAILED.
         note: why not, or what is to be said.
@@ -40,6 +41,7 @@ class Row:
     vectors_out: int | str = ""
     prompt: str = ""
     agreement: float | str = ""
+    shared: float | str = ""
     output: str = ""
     state: str = FAILED
     note: str = ""
