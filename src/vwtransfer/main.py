@@ -16,9 +16,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from vwtransfer.config import Config, provenance
-from vwtransfer.config.command_line import as_typed
+from vwtransfer.config.command_line import as_typed, own_folders
 from vwtransfer.config.composition import config_folder, prepare
 from vwtransfer.config.error_messages import Refused, explained, report, traceback_wanted
+from vwtransfer.config.named_models import with_named_models
 from vwtransfer.config.renamed import new_choice
 from vwtransfer.config.validation import validated
 from vwtransfer.errors import UserError, nearest
@@ -47,6 +48,7 @@ ACTIONS = {
     "table": Action("vwtransfer.results:table", writes=True),
     "apply": Action("vwtransfer.actions.apply:apply", writes=False),
     "export": Action("vwtransfer.actions.export:export", writes=False),
+    "convert": Action("vwtransfer.actions.convert:convert", writes=False),
     "check": Action("vwtransfer.actions.check:check", writes=False),
     "fetch": Action("vwtransfer.actions.fetch:fetch", writes=False),
     "benchmark": Action("vwtransfer.leaderboard.benchmark:run", writes=True, shows=True),
@@ -78,7 +80,8 @@ def main() -> None:
     os.environ["PYTHONSAFEPATH"] = "1"  # processes started from here put no folder first, either
     prepare()
     try:
-        sys.argv[1:] = as_typed(arguments, config_folder())
+        folders = [*own_folders(arguments), config_folder()]
+        sys.argv[1:] = as_typed(with_named_models(arguments, folders), config_folder())
         hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(
             _composed
         )()

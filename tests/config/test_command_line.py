@@ -167,9 +167,9 @@ REMEDIES = [
     (["cluster.sbatch.exclude=node7"], r"is called (.*) now"),
     (["cluster.additional_parameters.exclude=node7"], "as in (.*=)VALUE"),
     (["+seed=3"], "as (seed=)VALUE"),
-    (["word=a,b.pt"], "type (.*)\\.$"),
+    (["word=a,b.pt"], r"list, type (.*?)\. If"),
     (["word={a}"], "type (.*)\\.$"),
-    (["word=[a]"], "type (.*)\\.$"),
+    (["outputs=[a]"], "type (.*)\\.$"),
     (["images=a,b"], r"list, type (.*?)\. If"),
     (["cluster.setup=a,b"], "stand, type (.*)\\.$"),
     (["cluster.additional_parameters.exclude=n[1-3]"], "type (.*)\\.$"),
@@ -275,7 +275,7 @@ def test_every_path_may_begin_with_the_home_folder(
     monkeypatch.setenv("HOME", str(tmp_path))
     config = validated(changed(tiny, outputs="~/runs", kept="~", word="~/a.pt", images=["~/b"]))
     assert (config.outputs, config.kept) == (tmp_path / "runs", tmp_path)
-    assert (config.word, config.images) == (tmp_path / "a.pt", (tmp_path / "b",))
+    assert (config.word, config.images) == ((tmp_path / "a.pt",), (tmp_path / "b",))
     assert config.cache.folder == tmp_path / "runs/.cache"
     assert "~" not in str(config.composed)
 

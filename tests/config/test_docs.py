@@ -38,8 +38,15 @@ TEXTS = (
     *("name", "word", "images", "benchmark.page", "benchmark.words", "cluster.partition"),
     *("action", "format", "wandb.entity", "status.watch"),
 )
-ALL = {frozenset(a for a in each if a.partition("=")[0] not in TEXTS) for each in COMMANDS}
-SHOWN = [tuple(a for a in each if a.partition("=")[0] not in TEXTS) for each in COMMANDS]
+
+
+def is_composed(argument: str) -> bool:
+    """Whether an argument makes a difference to composing; convert composes models by name."""
+    return argument == "action=convert" or argument.partition("=")[0] not in TEXTS
+
+
+ALL = {frozenset(filter(is_composed, each)) for each in COMMANDS}
+SHOWN = [tuple(filter(is_composed, each)) for each in COMMANDS]
 SHOWN = [each for each in dict.fromkeys(SHOWN) if not any(set(each) < other for other in ALL)]
 
 

@@ -17,9 +17,10 @@ TINY = {"tiny_sd": "generation", "tiny_owlv2": "detection", "tiny_clip": "classi
 
 
 def load(name: str, folder: Path) -> None:
-    """Loads a model from `folder`."""
+    """Loads a model from `folder`, all of it."""
     suite = build(compose([f"model.{name}.checkpoint={folder}"]), torch.device("cpu"))
     _ = suite.models[name].text
+    _ = getattr(suite.models[name], "pipeline", None)
 
 
 def copy(name: str, to: Path) -> Path:

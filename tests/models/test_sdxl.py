@@ -19,7 +19,8 @@ from vwtransfer.main import dispatch
 from vwtransfer.models.activations import cut
 from vwtransfer.models.stable_diffusion_xl import read_off
 from vwtransfer.models.suite import build, build_part
-from vwtransfer.transfer.prompts import read, states
+from vwtransfer.transfer.kept_readings import KeptReadings
+from vwtransfer.transfer.prompts import states
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import Word, WordStore
 
@@ -155,7 +156,8 @@ def test_cut_encoders_give_what_their_first_blocks_do() -> None:
 def test_states_and_pooled_output_are_read_together_and_count_alike() -> None:
     space = model().text
     phrases = [("red",), ("blue",), ("star",), ("moon",), ("dotted",), ("sand",)]
-    reading, phrases_BRF = read(space, ["a photo of {}"], phrases, ["end", "words"])
+    bank = KeptReadings().bank(space, ["a photo of {}"], phrases, ["end", "words"])
+    reading, phrases_BRF = bank.reading, bank.read_BRF
     assert phrases_BRF.shape == (6, 2, 64 + 96 + 96)
     words = space.anchor_rows(["red"])[None]
     with torch.no_grad():

@@ -1,26 +1,30 @@
 """Matching what words do: related encoders, known answers, and words that do not see each other."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from toy import NAMES, WORDS, encoder, rows, shared, table, text, two_places
+from torch import Tensor, nn
+from toy import NAMES, WORDS, encoder, rows, shared, space, table, text, two_places
 
 from small_encoders import small_encoder, small_space
 from tiny_text import space as tiny_space
 from vwtransfer.errors import UserError
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.support import support_of
+from vwtransfer.models.text_encoder import TextEncoder
+from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.transfer.least_squares import LeastSquares
 from vwtransfer.transfer.output_matching import MatchingMap, OutputMatching
 from vwtransfer.transfer.prompts import (
+    END,
     READ_POSITIONS,
     calibration_prompts,
     encoded_phrases,
-    read,
     states,
 )
 
@@ -82,8 +86,9 @@ def test_neighbours_carry_a_phrase_to_itself() -> None:
     fitted = OutputMatching("m", **settings).fit(source, target, shared(source, target))
     chosen = [3, 9, 17]
     vectors_NKD = rows(source, chosen)[:, None]
-    there, _ = read(target, [TEMPLATE], calibration_prompts(shared(source, target), 600, 2, ()))
-    expected_NTF = there(rows(target, chosen)[:, None])
+    phrases = calibration_prompts(shared(source, target), 600, 2, ())
+    there = KeptReadings().bank(target, [TEMPLATE], phrases, END)
+    expected_NTF = there.reading(rows(target, chosen)[:, None])
     found_NTF = fitted.wanted(vectors_NKD)
     assert F.cosine_similarity(found_NTF, expected_NTF, dim=-1).min() > 0.999
 
@@ -326,6 +331,45 @@ def test_a_phrase_is_read_as_the_same_text_by_each_tokenizer() -> None:
 def test_features_of_several_encoders_are_brought_to_one_scale() -> None:
     space = small_space("clip", "t5")
     phrases = [("red",), ("star",), ("big", "ring"), ("a", "moon"), ("teal",), ("zepu", "love")]
-    _, features_BRF = read(space, [TEMPLATE], phrases)
+    features_BRF = KeptReadings().bank(space, [TEMPLATE], phrases, END).read_BRF
     for part in space.slices.values():
         torch.testing.assert_close(features_BRF[..., part].square().mean(), torch.tensor(1.0))
+
+
+def test_readings_are_kept_by_the_encoders_weights_and_damaged_ones_made_anew(
+    tmp_path: Path,
+) -> None:
+    kept = KeptReadings(tmp_path)
+    source, target = encoder(table(8, 0)), encoder(table(6, 1), seed=1)
+    method = OutputMatching("m", **SMALL)
+    words_NKD = rows(source, [3, 9])[:, None]
+    expected = method.fit(source, target, shared(source, target))(words_NKD)
+    again = replace(method, readings=kept)
+    for _ in range(2):
+        found = again.fit(source, target, shared(source, target))(words_NKD)
+        assert torch.equal(found, expected)
+    first, second = sorted(tmp_path.iterdir())
+    time = second.stat().st_mtime_ns
+    first.write_bytes(first.read_bytes()[:-100])
+    assert torch.equal(again.fit(source, target, shared(source, target))(words_NKD), expected)
+    assert second.stat().st_mtime_ns == time
+    again.fit(source, encoder(table(6, 2), seed=1), shared(source, target))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_encoders_of_one_table_and_other_blocks_are_told_apart() -> None:
+    plain = text(encoder(table(8, 0)))
+
+    def built(weight: float) -> EmbeddingSpace:
+        block = nn.Linear(1, 1)
+        nn.init.constant_(block.weight, weight)
+        nn.init.zeros_(block.bias)
+        blocks = nn.ModuleList([block])
+        own = TextEncoder(
+            plain.vocabulary, plain.embedding, plain.forward, only_pooled=True, blocks=blocks
+        )
+        return space(own)
+
+    assert built(1.0).identity == built(2.0).identity
+    assert built(1.0).weights_identity == built(1.0).weights_identity
+    assert built(1.0).weights_identity != built(2.0).weights_identity

@@ -123,6 +123,7 @@ def _device(config: Config) -> str:
 
 def _model(model: Model) -> str:
     text = model.text
+    _ = getattr(model, "pipeline", None)  # of a generator `text` loads the text encoders alone
     encoders = [
         f"{len(encoder.vocabulary.ids):,} tokens of width {encoder.width}, prompts of up to "
         f"{encoder.vocabulary.context_length}"

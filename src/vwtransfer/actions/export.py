@@ -23,11 +23,11 @@ def export(config: Config) -> None:
     source, vectors_KD = transfer_word(config, suite, word, target)
     encoders = suite.models[target].text.encoders
     widths = {name: encoder.width for name, encoder in encoders.items()}
-    assert config.word is not None
+    form = config.format or "diffusers"
     origin = target if source == target else f"{source}_to_{target}"
-    name = file_safe(f"{word.name}-{config.word.stem}")
-    folder = config.folder / "exported" / config.format / origin / name
-    path = WRITERS[config.format](vectors_KD, word.name, folder, widths)
+    name = file_safe(f"{word.name}-{config.word[0].stem}")
+    folder = config.folder / "exported" / form / origin / name
+    path = WRITERS[form](vectors_KD, word.name, folder, widths)
     terminal().print(
         f"{len(vectors_KD)} vectors of width {vectors_KD.shape[1]}: {path}", soft_wrap=True
     )

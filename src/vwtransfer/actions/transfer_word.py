@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from vwtransfer.config import Config
+from vwtransfer.conversion.converter import Converter
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.models.checkpoints import MissingCheckpointError
 from vwtransfer.models.suite import Suite, build_part
-from vwtransfer.models.support import support_of
 from vwtransfer.transfer import Transfer
 from vwtransfer.words.formats import LoadedWord, read
 
@@ -19,9 +19,9 @@ def word_of(config: Config) -> LoadedWord:
     Raises:
         UserError: none is named, or see `words.formats.read`.
     """
-    if config.word is None:
+    if len(config.word) != 1:
         raise UserError(f"action={config.action}: name the file of a word with word=PATH.")
-    return read(config.word)
+    return read(config.word[0])
 
 
 def chosen_model(config: Config, key: str, usual: Sequence[str], all_models: Sequence[str]) -> str:
@@ -63,10 +63,9 @@ def transfer_word(
         return source, word.vectors_KD
     here, there = suite.models[source].text, suite.models[target].text
     method: Transfer = build_part(config.transfer.node, "transfer")
-    # no description is left out of the fit: a word is used here, and nothing is measured of it
-    fitted = method.fit(here, there, support_of(here, there))
-    anchors = None if word.anchor is None else [word.anchor]
-    return source, fitted(word.vectors_KD[None], anchors)[0]
+    converter = Converter(here, there, method, config.transfer.node)
+    template = converter.template_for(len(word.vectors_KD))
+    return source, converter.convert(word.vectors_KD[None], template, [word.anchor]).vectors_NKD[0]
 
 
 def source_of(config: Config, suite: Suite, word: LoadedWord) -> str:
@@ -86,7 +85,7 @@ def source_of(config: Config, suite: Suite, word: LoadedWord) -> str:
     width, own = word.vectors_KD.shape[1], suite.models[name].text.width
     if width != own:
         raise UserError(
-            f"word={config.word}: its vectors have width {width}, and model.{name} reads {own}. "
+            f"word={config.word[0]}: its vectors have width {width}, and model.{name} reads {own}. "
             "Name the model that it was trained in with source=NAME."
         )
     return name
@@ -110,6 +109,6 @@ def _by_table(config: Config, suite: Suite, word: LoadedWord, table: str) -> str
             return name
     others = ", ".join(f"that of model.{name} is {own}" for name, own in tables.items())
     raise UserError(
-        f"word={config.word}: was trained in {word.model} beside the embedding table {table}; "
+        f"word={config.word[0]}: was trained in {word.model} beside the embedding table {table}; "
         f"{others or 'the study has no such model'}. Choose its own with model/{word.task}=NAME."
     )

@@ -280,11 +280,12 @@ class Config:
         dataset: by name.
         transfer: how words are mapped.
         benchmark: what action=benchmark compares.
-        word: the file of a word to apply or export.
+        word: the file of a word to apply or export; files and folders of words to convert.
         source: the model that the word is of; None: as its file says, or the only generator.
         target: the model it is applied in or exported for; None: the only one to choose.
         images: files and folders of images that a word is applied to.
-        format: of the file that a word is exported to.
+        into: the folder that converted words go to; None: one beside them.
+        format: of the files that words are exported or converted to; None: the usual one.
         cluster: where jobs run.
         submit, status, archive: of the actions of these names.
         fetch: of action=fetch; None: a study kept by a version that had no such action.
@@ -311,11 +312,12 @@ class Config:
     transfer: TransferConfig
     benchmark: BenchmarkConfig
     wandb: WandbConfig
-    word: Path | None
+    word: tuple[Path, ...]
     source: str | None
     target: str | None
     images: tuple[Path, ...]
-    format: WordFormat
+    into: Path | None
+    format: WordFormat | None
     cluster: ClusterConfig
     submit: SubmitConfig
     status: StatusConfig

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -54,6 +55,14 @@ def as_typed(arguments: Sequence[str], groups: Path) -> list[str]:
         if _SURROGATE.search(argument):
             raise UserError(not_utf8(argument))
     return [_as_typed(argument, groups) for argument in arguments]
+
+
+def own_folders(arguments: Sequence[str]) -> list[Path]:
+    """The folders with groups of a user's own that --config-dir names."""
+    flags = ("--config-dir", "-cd")
+    named = [value for flag, _, value in (a.partition("=") for a in arguments) if flag in flags]
+    behind = [b for a, b in pairwise(arguments) if a in flags]
+    return [Path(folder) for folder in [*named, *behind] if folder]
 
 
 def _as_typed(argument: str, groups: Path) -> str:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vwtransfer.config import Config
 from vwtransfer.config.command_line import as_typed
+from vwtransfer.config.named_models import with_named_models
 from vwtransfer.config.own_modules import use_own_modules
 from vwtransfer.config.photo_folders import anchors_for, concepts_in
 from vwtransfer.config.schema import convert
@@ -108,7 +109,8 @@ def composed(overrides: Sequence[str] = (), config_dir: Path | None = None) -> D
     own = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        typed = as_typed(overrides, config_folder())
+        folders = [*([config_dir] if config_dir else []), config_folder()]
+        typed = as_typed(with_named_models(overrides, folders), config_folder())
         return hydra_compose("config", overrides=[*own, *typed])
 
 

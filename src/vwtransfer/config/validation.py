@@ -24,6 +24,7 @@ from vwtransfer.config.datasets import SCHEMAS as DATASETS
 from vwtransfer.config.evaluation import EvaluationConfig, check_metrics
 from vwtransfer.config.models import SCHEMAS as MODELS
 from vwtransfer.config.models import TASKS, Node, Prompt, Training
+from vwtransfer.config.named_models import with_copies
 from vwtransfer.config.own_modules import found_module, use_own_modules
 from vwtransfer.config.schema import build, convert, unknown_key
 from vwtransfer.config.task_values import with_task_values
@@ -47,7 +48,7 @@ def validated(composed: DictConfig) -> Config:
         UserError: names the first key that is unknown or missing, has the wrong type, or asks for
             something impossible, with its value and the nearest valid ones.
     """
-    config = checked(_plain(composed))
+    config = checked(with_copies(_plain(composed)))
     use_own_modules(config)
     return config
 
@@ -90,7 +91,8 @@ def checked(values: Mapping[str, Any]) -> Config:
         "wandb": _wandb(values["wandb"]),
         "source": _model_name(values["source"], "source", model.models),
         "target": _model_name(values["target"], "target", model.models),
-        "images": _paths(values["images"]),
+        "word": _paths(values["word"], "word"),
+        "images": _paths(values["images"], "images"),
         "composed": dict(values),
     }
     rest = [name for name in _HINTS if name in values and name not in made]
@@ -129,10 +131,10 @@ def _model_name(value: Any, key: str, models: Collection[str]) -> str | None:
     return name
 
 
-def _paths(value: Any) -> tuple[Path, ...]:
+def _paths(value: Any, key: str) -> tuple[Path, ...]:
     """One path, a list of them, or none."""
     given = [] if value is None else value if isinstance(value, list) else [value]
-    return tuple(convert(Path, path, "images") for path in given)
+    return tuple(convert(Path, path, key) for path in given)
 
 
 def _device(value: Any) -> str:

@@ -31,7 +31,7 @@ class Checkpoint:
 
     Attributes:
         key: where it stands in the config, such as "model.generation".
-        source: folder, or hub id.
+        source: folder, hub id, or one file with a whole model, of which text encoders are read.
         revision: branch, tag or commit of the hub's repository; None for its main branch.
         files: what loading it reads, each by its usual names.
     """
@@ -40,6 +40,11 @@ class Checkpoint:
     source: str
     revision: str | None
     files: Sequence[Alternatives]
+
+    @property
+    def single_file(self) -> bool:
+        """Whether it is one file with a whole model."""
+        return Path(self.source).is_file()
 
     def folder(self) -> Path | None:
         """Where it lies on this machine; None if nothing of it does."""
@@ -58,6 +63,8 @@ class Checkpoint:
 
     def missing(self) -> list[str]:
         """The files that are not on this machine, by the first of their usual names."""
+        if self.single_file:
+            return []
         folder = self.folder()
         return [
             names[0]
@@ -75,7 +82,7 @@ class Checkpoint:
         """
         _hush()
         where = f"{self.key}.checkpoint={self.source}"
-        if _is_path(self.source) and not Path(self.source).is_dir():
+        if _is_path(self.source) and not Path(self.source).exists():
             raise MissingCheckpointError(f"{where}: there is no such folder")
         if (Path(self.source).is_dir() or offline()) and self.missing():
             raise MissingCheckpointError(self._lacks())

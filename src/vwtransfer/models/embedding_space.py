@@ -118,6 +118,12 @@ class EmbeddingSpace:
         return hashlib.sha256(" ".join(identities).encode()).hexdigest()[:16]
 
     @cached_property
+    def weights_identity(self) -> str:
+        """Hash of the encoders' weights; see `TextEncoder.weights_identity`."""
+        hashes = " ".join(encoder.weights_identity for encoder in self.encoders.values())
+        return hashlib.sha256(hashes.encode()).hexdigest()[:16]
+
+    @cached_property
     def eligible(self) -> dict[str, list[str]]:
         """Token strings that count, by the names of the encoders.
 

@@ -20,12 +20,13 @@ from vwtransfer.models.flow_matching import (
     t5_encoder,
     t5_vocabulary,
 )
-from vwtransfer.models.pipelines import files, load_pipeline, load_tokenizer
+from vwtransfer.models.pipelines import load_pipeline, load_tokenizer
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 from vwtransfer.words.formats import FLUX
 
 CLIP, T5 = FLUX
+ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 class Flux(FlowMatching):
@@ -38,18 +39,18 @@ class Flux(FlowMatching):
     """
 
     settings: config.Flux
+    kind = "FluxPipeline"
 
     def __init__(
         self, settings: config.Flux, device: torch.device, cache: Cache | None = None
     ) -> None:
-        read = files("transformer", ["text_encoder", "text_encoder_2"])
-        super().__init__(settings, device, cache, read)
+        super().__init__(settings, device, cache, ENCODERS)
 
     @cached_property
     def vocabularies(self) -> Mapping[str, Vocabulary]:
         """The tokenizers of CLIP and T5."""
-        clip = load_tokenizer(self.checkpoint, "FluxPipeline")
-        t5 = load_tokenizer(self.checkpoint, "FluxPipeline", "tokenizer_2", "T5TokenizerFast")
+        clip = load_tokenizer(self.text_checkpoint, self.kind)
+        t5 = load_tokenizer(self.text_checkpoint, self.kind, "tokenizer_2", "T5TokenizerFast")
         return {
             CLIP: of_transformers(clip, clip.model_max_length),
             T5: t5_vocabulary(t5, self.settings.prompt_tokens),
@@ -58,22 +59,24 @@ class Flux(FlowMatching):
     def load(self) -> Any:
         """See `LatentDiffusion`."""
         from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+
+        parts = {"transformer": FluxTransformer2DModel, "vae": AutoencoderKL}
+        dtypes = dict.fromkeys(parts, self.dtype)
+        return load_pipeline(
+            self.checkpoint, FluxPipeline, parts, dtypes, self.device, self.text_encoders
+        )
+
+    def text_classes(self) -> Mapping[str, type]:
+        """See `LatentDiffusion`."""
         from transformers import CLIPTextModel, T5EncoderModel
 
-        parts = {
-            "transformer": FluxTransformer2DModel,
-            "vae": AutoencoderKL,
-            "text_encoder": CLIPTextModel,
-            "text_encoder_2": T5EncoderModel,
-        }
-        dtypes = dict.fromkeys(parts, self.dtype)
-        attention = self.settings.attention
-        return load_pipeline(self.checkpoint, FluxPipeline, parts, dtypes, self.device, attention)
+        return dict(zip(ENCODERS, (CLIPTextModel, T5EncoderModel), strict=True))
 
     @cached_property
     def text(self) -> EmbeddingSpace:
         """CLIP, of which the pooled feature is read, and T5, of which all states are."""
-        clip, vocabularies = self.pipeline.text_encoder, self.vocabularies
+        clip, t5 = (self.text_encoders[name] for name in ENCODERS)
+        vocabularies = self.vocabularies
 
         def forward(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:
             return Encoded(pooled_NE=clip(input_ids=ids_NL).pooler_output)
@@ -85,7 +88,7 @@ class Flux(FlowMatching):
             only_pooled=True,
             blocks=clip.encoder.layers,
         )
-        second = t5_encoder(vocabularies[T5], self.pipeline.text_encoder_2)
+        second = t5_encoder(vocabularies[T5], t5)
         return EmbeddingSpace({CLIP: first, T5: second}, self.support, self.name)
 
     @property

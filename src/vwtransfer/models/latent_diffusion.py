@@ -8,8 +8,9 @@ sides of a latent.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,11 +19,12 @@ from torch import Tensor
 
 from vwtransfer.config import models as config
 from vwtransfer.datasets import Dataset, training_examples
+from vwtransfer.models import single_file
 from vwtransfer.models.cache import Cache, ImageEncoder
-from vwtransfer.models.checkpoints import Alternatives
+from vwtransfer.models.checkpoints import pretrained
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
-from vwtransfer.models.pipelines import save_memory
+from vwtransfer.models.pipelines import files, refuse_others, save_memory, text_files
 from vwtransfer.seeds import generator
 from vwtransfer.words.cells import Cell
 
@@ -68,32 +70,53 @@ class LatentDiffusion(Frozen):
         settings: see `config.models.LatentDiffusion`.
         device: where it runs.
         cache: keeps the latents of images; None: every process computes them.
-        files: what loading it reads.
+        encoders: folders of its text encoders.
     """
 
     settings: config.LatentDiffusion
     denoiser_name = "unet"
     """The part of the pipeline that denoises."""
+    kind: str
+    """The pipeline's class."""
 
     def __init__(
         self,
         settings: config.LatentDiffusion,
         device: torch.device,
         cache: Cache | None,
-        files: Sequence[Alternatives],
+        encoders: Sequence[str],
     ) -> None:
-        self.files = files
+        self.files = files(self.denoiser_name, encoders)
         super().__init__(settings, device, cache)
+        self.text_checkpoint = replace(self.checkpoint, files=text_files(encoders))
         self.images_per_word = settings.images_per_word
 
     @abstractmethod
     def load(self) -> Any:
         """The pipeline of the checkpoint, frozen."""
 
+    @abstractmethod
+    def text_classes(self) -> Mapping[str, type]:
+        """Class of each text encoder, by its folder."""
+
+    @cached_property
+    def text_encoders(self) -> dict[str, Any]:
+        """The library's text encoders by their folders, frozen; nothing else is loaded for them."""
+        options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
+        with self.text_checkpoint.loading():
+            if self.text_checkpoint.single_file:
+                path = Path(self.text_checkpoint.source)
+                return single_file.text_encoders(path, self.text_classes(), self.dtype, self.device)
+            refuse_others(self.text_checkpoint, self.kind)
+            return {
+                name: pretrained(part, self.text_checkpoint, self.device, subfolder=name, **options)
+                for name, part in self.text_classes().items()
+            }
+
     @property
     @abstractmethod
     def text(self) -> EmbeddingSpace:
-        """The text encoders; reading it loads the model."""
+        """The text encoders; reading it loads them alone."""
 
     @abstractmethod
     def times(self, count: int, stream: torch.Generator) -> Tensor:

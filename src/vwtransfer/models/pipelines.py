@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from vwtransfer.errors import UserError
+from vwtransfer.models import single_file
 from vwtransfer.models.checkpoints import Alternatives, Checkpoint, pretrained, weights
 
 SUPPORTED: Mapping[str, str] = {
@@ -28,7 +29,15 @@ def files(denoiser: str, encoders: Sequence[str]) -> tuple[Alternatives, ...]:
         denoiser: folder of the network that denoises, such as "unet".
         encoders: folders of the text encoders, such as "text_encoder_2".
     """
-    read: list[Alternatives] = [(INDEX,), ("scheduler/scheduler_config.json",)]
+    read = [*text_files(encoders), ("scheduler/scheduler_config.json",)]
+    for part in (denoiser, "vae"):
+        read += [(f"{part}/config.json",), weights(f"{part}/diffusion_pytorch_model")]
+    return tuple(read)
+
+
+def text_files(encoders: Sequence[str]) -> tuple[Alternatives, ...]:
+    """What loading the text encoders of a pipeline reads, with their tokenizers."""
+    read: list[Alternatives] = [(INDEX,)]
     for encoder in encoders:
         tokenizer = encoder.replace("text_encoder", "tokenizer")
         read += [
@@ -38,8 +47,6 @@ def files(denoiser: str, encoders: Sequence[str]) -> tuple[Alternatives, ...]:
             (f"{encoder}/config.json",),
             weights(f"{encoder}/model") + weights(f"{encoder}/pytorch_model"),
         ]
-    for part in (denoiser, "vae"):
-        read += [(f"{part}/config.json",), weights(f"{part}/diffusion_pytorch_model")]
     return tuple(read)
 
 
@@ -59,6 +66,8 @@ def load_tokenizer(
     """
     import transformers
 
+    if checkpoint.single_file:
+        return single_file.clip_tokenizer()
     with checkpoint.loading():
         refuse_others(checkpoint, kind)
         return getattr(transformers, of).from_pretrained(
@@ -72,7 +81,7 @@ def load_pipeline(
     parts: Mapping[str, type],
     dtypes: Mapping[str, torch.dtype],
     device: torch.device,
-    attention: str | None,
+    text_encoders: Mapping[str, Any],
     **options: Any,
 ) -> Any:
     """The pipeline of a checkpoint, frozen, with the scheduler it states.
@@ -80,25 +89,26 @@ def load_pipeline(
     Args:
         checkpoint: where it is.
         kind: its class.
-        parts: class of each part that has weights, by its folder.
+        parts: class of each part of diffusers that has weights, by its folder.
         dtypes: their precision.
         device: where it runs.
-        attention: "sdpa" or "eager"; None for the libraries' choice.
+        text_encoders: those that were loaded before, by their folders.
         options: of the pipeline's `from_pretrained`.
 
     Raises:
         UserError: as `load_tokenizer`.
     """
-    from diffusers import ModelMixin
-
+    if checkpoint.single_file:
+        raise UserError(
+            f"{checkpoint.key}.checkpoint={checkpoint.source}: is one file, of which text encoders "
+            "alone are read, as action=convert does. Take the model's folder or hub id."
+        )
     with checkpoint.loading():
         refuse_others(checkpoint, kind.__name__)
-        loaded = {}
+        loaded = dict(text_encoders)
         for name, part in parts.items():
-            chosen = {"dtype": dtypes[name], "attn_implementation": attention}
-            if issubclass(part, ModelMixin):
-                chosen = {"torch_dtype": dtypes[name]}
-            loaded[name] = pretrained(part, checkpoint, device, subfolder=name, **chosen)
+            dtype = dtypes[name]
+            loaded[name] = pretrained(part, checkpoint, device, subfolder=name, torch_dtype=dtype)
         pipeline = kind.from_pretrained(  # type: ignore[attr-defined]
             checkpoint.source, revision=checkpoint.revision, **loaded, **options
         )

@@ -14,7 +14,7 @@ from vwtransfer.config import models as config
 from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.latent_diffusion import LatentDiffusion
-from vwtransfer.models.pipelines import files, load_pipeline, load_tokenizer
+from vwtransfer.models.pipelines import load_pipeline, load_tokenizer
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 
@@ -82,10 +82,12 @@ class StableDiffusion(UnetDiffusion):
         cache: keeps the latents of images; None: every process computes them.
     """
 
+    kind = "StableDiffusionPipeline"
+
     def __init__(
         self, settings: config.LatentDiffusion, device: torch.device, cache: Cache | None = None
     ) -> None:
-        super().__init__(settings, device, cache, files("unet", ["text_encoder"]))
+        super().__init__(settings, device, cache, ["text_encoder"])
 
     @property
     def vocabularies(self) -> Mapping[str, Vocabulary]:
@@ -94,36 +96,37 @@ class StableDiffusion(UnetDiffusion):
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
-        tokenizer = load_tokenizer(self.checkpoint, "StableDiffusionPipeline")
+        tokenizer = load_tokenizer(self.text_checkpoint, self.kind)
         return of_transformers(tokenizer, tokenizer.model_max_length)
 
     def load(self) -> Any:
         """See `LatentDiffusion`."""
         from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
-        from transformers import CLIPTextModel
 
-        parts = {
-            "unet": UNet2DConditionModel,
-            "vae": AutoencoderKL,
-            "text_encoder": CLIPTextModel,
-        }
+        parts = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
         pipeline = load_pipeline(
             self.checkpoint,
             StableDiffusionPipeline,
             parts,
             dict.fromkeys(parts, self.dtype),
             self.device,
-            self.settings.attention,
+            self.text_encoders,
             safety_checker=None,  # ours flags images, and hides none
             requires_safety_checker=False,
             feature_extractor=None,
         )
         return self.attend(pipeline)
 
+    def text_classes(self) -> Mapping[str, type]:
+        """See `LatentDiffusion`."""
+        from transformers import CLIPTextModel
+
+        return {"text_encoder": CLIPTextModel}
+
     @cached_property
     def text(self) -> EmbeddingSpace:
         """The CLIP text encoder; all its states are read."""
-        encoder = self.pipeline.text_encoder
+        encoder = self.text_encoders["text_encoder"]
 
         def forward(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:
             return Encoded(encoder(input_ids=ids_NL).last_hidden_state, None)

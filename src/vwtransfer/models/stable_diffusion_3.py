@@ -22,14 +22,13 @@ from vwtransfer.models.flow_matching import (
     t5_encoder,
     t5_vocabulary,
 )
-from vwtransfer.models.pipelines import files, load_pipeline, load_tokenizer
+from vwtransfer.models.pipelines import load_pipeline, load_tokenizer
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 from vwtransfer.words.formats import SD3, SDXL
 
 T5 = SD3[-1]
 CLIPS = dict(zip(SDXL, ("text_encoder", "text_encoder_2"), strict=True))
-KIND = "StableDiffusion3Pipeline"
 
 
 class StableDiffusion3(FlowMatching):
@@ -41,12 +40,14 @@ class StableDiffusion3(FlowMatching):
         cache: keeps the latents of images; None: every process computes them.
     """
 
+    kind = "StableDiffusion3Pipeline"
+
     def __init__(
         self, settings: config.FlowMatching, device: torch.device, cache: Cache | None = None
     ) -> None:
         self.with_t5 = "without_t5" not in settings.memory_savers
         encoders = [*CLIPS.values(), *(["text_encoder_3"] if self.with_t5 else [])]
-        super().__init__(settings, device, cache, files("transformer", encoders))
+        super().__init__(settings, device, cache, encoders)
 
     @cached_property
     def vocabularies(self) -> Mapping[str, Vocabulary]:
@@ -54,45 +55,47 @@ class StableDiffusion3(FlowMatching):
         found = {}
         for name, folder in CLIPS.items():
             tokenizer = load_tokenizer(
-                self.checkpoint, KIND, folder.replace("text_encoder", "tokenizer")
+                self.text_checkpoint, self.kind, folder.replace("text_encoder", "tokenizer")
             )
             found[name] = of_transformers(tokenizer, tokenizer.model_max_length)
         if self.with_t5:
-            tokenizer = load_tokenizer(self.checkpoint, KIND, "tokenizer_3", "T5TokenizerFast")
+            checkpoint = self.text_checkpoint
+            tokenizer = load_tokenizer(checkpoint, self.kind, "tokenizer_3", "T5TokenizerFast")
             found[T5] = t5_vocabulary(tokenizer, self.settings.prompt_tokens)
         return found
 
     def load(self) -> Any:
         """See `LatentDiffusion`."""
         from diffusers import AutoencoderKL, SD3Transformer2DModel, StableDiffusion3Pipeline
-        from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
-        parts: dict[str, type] = {"transformer": SD3Transformer2DModel, "vae": AutoencoderKL}
-        parts |= dict.fromkeys(CLIPS.values(), CLIPTextModelWithProjection)
-        left_out = {}
-        if self.with_t5:
-            parts["text_encoder_3"] = T5EncoderModel
-        else:
-            left_out = {"text_encoder_3": None, "tokenizer_3": None}
+        parts = {"transformer": SD3Transformer2DModel, "vae": AutoencoderKL}
+        left_out = {} if self.with_t5 else {"text_encoder_3": None, "tokenizer_3": None}
         return load_pipeline(
             self.checkpoint,
             StableDiffusion3Pipeline,
             parts,
             dict.fromkeys(parts, self.dtype),
             self.device,
-            self.settings.attention,
+            self.text_encoders,
             **left_out,
         )
+
+    def text_classes(self) -> Mapping[str, type]:
+        """See `LatentDiffusion`."""
+        from transformers import CLIPTextModelWithProjection, T5EncoderModel
+
+        classes: dict[str, type] = dict.fromkeys(CLIPS.values(), CLIPTextModelWithProjection)
+        return classes | ({"text_encoder_3": T5EncoderModel} if self.with_t5 else {})
 
     @cached_property
     def text(self) -> EmbeddingSpace:
         """The CLIPs' states before their last block and pooled features, and T5's states."""
         encoders = {
-            name: clip_encoder(self.vocabularies[name], getattr(self.pipeline, part))
+            name: clip_encoder(self.vocabularies[name], self.text_encoders[part])
             for name, part in CLIPS.items()
         }
         if self.with_t5:
-            encoders[T5] = t5_encoder(self.vocabularies[T5], self.pipeline.text_encoder_3)
+            encoders[T5] = t5_encoder(self.vocabularies[T5], self.text_encoders["text_encoder_3"])
         return EmbeddingSpace(encoders, self.support, self.name)
 
     def joined(self, prompts: Prompts) -> tuple[Tensor, Tensor]:

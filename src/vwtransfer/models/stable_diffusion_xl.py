@@ -17,7 +17,7 @@ from vwtransfer.config import models as config
 from vwtransfer.errors import UserError
 from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
-from vwtransfer.models.pipelines import files, load_pipeline, load_tokenizer
+from vwtransfer.models.pipelines import load_pipeline, load_tokenizer
 from vwtransfer.models.stable_diffusion import UnetDiffusion
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
@@ -35,16 +35,18 @@ class StableDiffusionXL(UnetDiffusion):
         cache: keeps the latents of images; None: every process computes them.
     """
 
+    kind = "StableDiffusionXLPipeline"
+
     def __init__(
         self, settings: config.LatentDiffusion, device: torch.device, cache: Cache | None = None
     ) -> None:
-        super().__init__(settings, device, cache, files("unet", ENCODERS))
+        super().__init__(settings, device, cache, ENCODERS)
 
     @cached_property
     def vocabularies(self) -> Mapping[str, Vocabulary]:
         """Both tokenizers; the second pads with another token."""
         tokenizers = [
-            load_tokenizer(self.checkpoint, "StableDiffusionXLPipeline", folder)
+            load_tokenizer(self.text_checkpoint, self.kind, folder)
             for folder in ("tokenizer", "tokenizer_2")
         ]
         return {
@@ -59,14 +61,8 @@ class StableDiffusionXL(UnetDiffusion):
             UserError: as `load_pipeline`, or its latents are normalised by channel.
         """
         from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
-        from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-        parts = {
-            "unet": UNet2DConditionModel,
-            "vae": AutoencoderKL,
-            "text_encoder": CLIPTextModel,
-            "text_encoder_2": CLIPTextModelWithProjection,
-        }
+        parts = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
         dtypes = dict.fromkeys(parts, self.dtype)
         checkpoint = self.checkpoint
         with checkpoint.loading():
@@ -86,15 +82,21 @@ class StableDiffusionXL(UnetDiffusion):
             parts,
             dtypes,
             self.device,
-            self.settings.attention,
+            self.text_encoders,
             add_watermarker=False,
         )
         return self.attend(pipeline)
 
+    def text_classes(self) -> Mapping[str, type]:
+        """See `LatentDiffusion`."""
+        from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+        return dict(zip(ENCODERS, (CLIPTextModel, CLIPTextModelWithProjection), strict=True))
+
     @cached_property
     def text(self) -> EmbeddingSpace:
         """Both encoders: the states before their last block, and the second's pooled output."""
-        first, second = (getattr(self.pipeline, name) for name in ENCODERS)
+        first, second = (self.text_encoders[name] for name in ENCODERS)
         layers = first.encoder.layers, second.text_model.encoder.layers
 
         def read_first(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:

@@ -184,6 +184,18 @@ class TextEncoder:
             digest.update(rows.float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def weights_identity(self) -> str:
+        """Hash of the identity and of the blocks' weights: two that share it read prompts alike.
+
+        Norms and projections behind the blocks are not hashed: no checkpoint changes these alone.
+        """
+        digest = hashlib.sha256(f"{self.identity} {self.embedding.weight.dtype}".encode())
+        for tensor in () if self.blocks is None else self.blocks.state_dict().values():
+            whole = tensor.detach().cpu().contiguous()
+            digest.update(whole.view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
     def _prompt(
         self, template: str, num_vectors: int, to_end: bool
     ) -> tuple[Tensor, Tensor | None, int]:

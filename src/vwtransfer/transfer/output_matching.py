@@ -32,8 +32,8 @@ target, R readings (T P of the source, T Q of the target, or T Q P pairs of the 
 B phrases, J neighbours, S support.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,22 +45,19 @@ from vwtransfer.errors import UserError, nearest
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.support import Support
 from vwtransfer.transfer.calibration_words import TrainingNoise, training_noise
+from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.transfer.least_squares import LeastSquares
-from vwtransfer.transfer.prompts import (
-    END,
-    READ_POSITIONS,
-    Phrase,
-    calibration_prompts,
-    read,
+from vwtransfer.transfer.prompts import END, READ_POSITIONS, Bank, Phrase, calibration_prompts
+from vwtransfer.transfer.readers import (
+    Reader,
+    cosines_of,
+    nearest_mean,
+    ridge_reader,
 )
-from vwtransfer.transfer.ridge import ridge
-from vwtransfer.transfer.tables import explained
 
 OBJECTIVES = ("ridge", "knn", "ridge_knn", "relative")
 INITS = ("least_squares", "phrase", "vocabulary_mean")
 AT_ONCE = 64  # words
-
-Reader = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,7 @@ class MatchingMap:
         tokens_SD: rows of the target's vocabulary, which `vocabulary_penalty` pulls to.
         vocabulary_penalty: weight of the distance to them.
         steps, learning_rate: of Adam.
+        source, target: what the two models read of the calibration prompts.
     """
 
     init: Reader
@@ -84,11 +82,25 @@ class MatchingMap:
     steps: int
     learning_rate: float
     report: Mapping[str, Any]
+    source: Bank
+    target: Bank
 
     def __call__(self, words_NKD: Tensor, anchors: Sequence[str] | None = None) -> Tensor:
         """Words [N, K, D_source] as [N, K, D_target], each searched for on its own."""
         found = [self._search(part_NKD) for part_NKD in words_NKD.split(AT_ONCE)]
         return torch.cat(found).to(words_NKD)
+
+    @torch.no_grad()
+    def agreement(self, words_NKD: Tensor, found_NKD: Tensor) -> Tensor:
+        """How far the target reads words as is wanted: mean cosine [N], 1 at best.
+
+        Args:
+            words_NKD: words of the source.
+            found_NKD: what they were mapped to.
+        """
+        wanted_NRF = self.wanted(words_NKD.to(self.tokens_SD))
+        read_NRF = self.read(found_NKD.to(self.tokens_SD))
+        return F.cosine_similarity(read_NRF, wanted_NRF, dim=-1).mean(dim=1)
 
     def _search(self, words_NKD: Tensor) -> Tensor:
         words_NKD = words_NKD.to(self.tokens_SD)
@@ -137,6 +149,7 @@ class OutputMatching:
         steps, learning_rate: of Adam.
         calibration_words: folder of a study with words of the source for other concepts, from which
             it is learned what training leaves in a word; the linear map then needs no ridge_alpha.
+        readings: keeps what the models read of calibration prompts.
     """
 
     name: str
@@ -154,6 +167,7 @@ class OutputMatching:
     steps: int = 200
     learning_rate: float = 0.01
     calibration_words: str | None = None
+    readings: KeptReadings = field(default_factory=KeptReadings)
 
     def __post_init__(self) -> None:
         positions = {
@@ -192,14 +206,20 @@ class OutputMatching:
             UserError: see `tables.tables`.
         """
         phrases = calibration_prompts(support, self.calibration_prompts, self.max_words, excluded)
-        here, y_BRF = read(source, self.templates, phrases, self.read_positions)
-        there, x_BRF = read(target, self.templates, phrases, self.target_read_positions)
+        banks = [
+            self.readings.bank(space, self.templates, phrases, positions)
+            for space, positions in (
+                (source, self.read_positions),
+                (target, self.target_read_positions),
+            )
+        ]
+        (here, y_BRF), (there, x_BRF) = ((bank.reading, bank.read_BRF) for bank in banks)
         report: dict[str, Any] = {
             "calibration_prompts": len(phrases),
             "templates": len(self.templates),
         }
         if self.objective == "relative":
-            wanted, matched = _cosines_of(here, y_BRF), _cosines_of(there, x_BRF)
+            wanted, matched = cosines_of(here, y_BRF), cosines_of(there, x_BRF)
         else:
             noise = None
             if self.calibration_words is not None:
@@ -223,6 +243,7 @@ class OutputMatching:
             self.steps,
             self.learning_rate,
             report,
+            *banks,
         )
 
     def _mapped(
@@ -247,11 +268,11 @@ class OutputMatching:
         # each reading of the source beside each of the target in the same template, [T Q P]
         pairs_R = torch.arange(T * P).view(T, 1, P).expand(-1, Q, -1).flatten()
         y_BRF, x_BRF = y_BRF[:, pairs_R], x_BRF.repeat_interleave(P, dim=1)
-        near = _nearest_mean(y_BRF, x_BRF, min(self.neighbours, len(y_BRF)), self.temperature)
+        near = nearest_mean(y_BRF, x_BRF, min(self.neighbours, len(y_BRF)), self.temperature)
         linear: Reader | None = None
         if self.objective != "knn":
             if noise is None:
-                linear, report["r2"] = _ridge(y_BRF, x_BRF, self.ridge_alpha)
+                linear, report["r2"] = ridge_reader(y_BRF, x_BRF, self.ridge_alpha)
             else:
                 linear = noise.of(pairs_R).linear(y_BRF, x_BRF)
 
@@ -272,47 +293,6 @@ class OutputMatching:
         return wanted
 
 
-def _ridge(y_BRF: Tensor, x_BRF: Tensor, ridge_alpha: float | None) -> tuple[Reader, float]:
-    """For each reading the ridge map from the source's to the target's, and their mean R2."""
-    fits, scores = [], []
-    for y_BF, x_BF in zip(y_BRF.cpu().unbind(1), x_BRF.cpu().unbind(1), strict=True):
-        y, x = y_BF.double().numpy(), x_BF.double().numpy()
-        matrix, offset, _ = ridge(y, x, ridge_alpha)
-        fits.append((torch.from_numpy(matrix).to(x_BRF), torch.from_numpy(offset).to(x_BRF)))
-        scores.append(explained(x, y @ matrix + offset) or 0.0)
-
-    def predict(read_NRF: Tensor) -> Tensor:
-        parts = [y @ a + b for y, (a, b) in zip(read_NRF.unbind(1), fits, strict=True)]
-        return torch.stack(parts, dim=1)
-
-    return predict, sum(scores) / len(scores)
-
-
-def _cosines(bank_BRF: Tensor) -> Reader:
-    """What is read [N, R, F] -> its cosines [N, R, B] with the phrases of a bank."""
-    unit_BRF = F.normalize(bank_BRF, dim=-1)
-    return lambda read_NRF: torch.einsum("nrf,brf->nrb", F.normalize(read_NRF, dim=-1), unit_BRF)
-
-
-def _cosines_of(reading: Reader, bank_BRF: Tensor) -> Reader:
-    """Words -> cosines [N, R, B] of what is read of them."""
-    cosines = _cosines(bank_BRF)
-    return lambda words_NKD: cosines(reading(words_NKD))
-
-
-def _nearest_mean(y_BRF: Tensor, x_BRF: Tensor, neighbours: int, temperature: float) -> Reader:
-    """What is read -> the mean [N, R, F] of what the target makes of the phrases nearest to it."""
-    cosines = _cosines(y_BRF)
-
-    def mean(read_NRF: Tensor) -> Tensor:
-        nearest_NRJ, index_NRJ = cosines(read_NRF).topk(neighbours, dim=-1)
-        weight_NRJ = torch.softmax(nearest_NRJ / temperature, dim=-1)
-        reading_R1 = torch.arange(x_BRF.shape[1], device=x_BRF.device)[:, None]
-        return torch.einsum("nrj,nrjf->nrf", weight_NRJ, x_BRF[index_NRJ, reading_R1])
-
-    return mean
-
-
 def _vocabulary_mean(tokens_SD: Tensor) -> Reader:
     """Words [N, K, D_source] -> the mean of the vocabulary in each place."""
     mean_D = tokens_SD.mean(dim=0)
@@ -323,7 +303,7 @@ def _nearest_phrase(
     here: Reader, target: EmbeddingSpace, y_BRF: Tensor, phrases: Sequence[Phrase]
 ) -> Reader:
     """Words [N, K, D_source] -> rows [N, K, D_target] of the K-word phrase read most like each."""
-    cosines = _cosines_of(here, y_BRF)
+    cosines = cosines_of(here, y_BRF)
 
     def init(words_NKD: Tensor) -> Tensor:
         length = words_NKD.shape[1]

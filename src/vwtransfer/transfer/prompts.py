@@ -7,11 +7,12 @@ Letters: N words, K vectors per word, D embedding width, F features of a prompt,
 templates, P positions where a prompt is read, R = T P readings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vwtransfer.errors import UserError
@@ -85,8 +86,12 @@ def encoded_phrases(
     template: str,
     phrases: Sequence[Phrase],
     read_positions: Sequence[str] = END,
+    advance: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """What is read of phrases in a template, [B, P, F], on the encoders' device."""
+    """What is read of phrases in a template, [B, P, F], on the encoders' device.
+
+    `advance` is told how many phrases were read, batch by batch.
+    """
     alike: dict[tuple[Span, ...], list[int]] = {}
     for number, phrase in enumerate(phrases):
         alike.setdefault(_spans(space, template, " ".join(phrase)), []).append(number)
@@ -98,6 +103,7 @@ def encoded_phrases(
             prompts = space.encode_text(texts, to_end=True)
             states_BPF = _read_off(space, prompts, spans, read_positions)
             features.update(zip(part, states_BPF, strict=True))
+            advance(len(part))
     return torch.stack([features[number] for number in range(len(phrases))])
 
 
@@ -125,24 +131,46 @@ class Reading:
         return (torch.cat(read, dim=1) - self.mean_RF) / self.scale_F
 
 
-def read(
+@dataclass(frozen=True)
+class Bank:
+    """What a model reads of calibration prompts, and so of words beside them.
+
+    Attributes:
+        reading: of words, in which the prompts have mean zero.
+        phrases: B of them.
+        read_BRF: what is read of these; all positions of the first template come first, then those
+            of the second.
+    """
+
+    reading: Reading
+    phrases: Sequence[Phrase]
+    read_BRF: Tensor
+
+    @torch.no_grad()
+    def nearest(self, words_NKD: Tensor, count: int) -> list[list[tuple[str, float]]]:
+        """The phrases read most like each word, with their cosines, a mean over the readings."""
+        read_NRF = F.normalize(self.reading(words_NKD.to(self.read_BRF)), dim=-1)
+        cosine_NRB = torch.einsum("nrf,brf->nrb", read_NRF, F.normalize(self.read_BRF, dim=-1))
+        top = cosine_NRB.mean(dim=1).topk(min(count, len(self.phrases)), dim=1)
+        return [
+            [(" ".join(self.phrases[b]), cosine) for b, cosine in zip(places, values, strict=True)]
+            for places, values in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        ]
+
+
+def bank(
     space: EmbeddingSpace,
     templates: Sequence[str],
     phrases: Sequence[Phrase],
-    read_positions: Sequence[str] = END,
-) -> tuple[Reading, Tensor]:
-    """The reading in which phrases have mean zero, and what is read of them [B, R, F].
-
-    All positions of the first template come first, then those of the second.
-    """
-    states_BRF = torch.cat(
-        [encoded_phrases(space, template, phrases, read_positions) for template in templates], dim=1
-    )
+    read_positions: Sequence[str],
+    states_BRF: Tensor,
+) -> Bank:
+    """The bank of what `encoded_phrases` gave of phrases, in each of the templates."""
     mean_RF = states_BRF.mean(dim=0)
     centred_BRF = states_BRF - mean_RF
     scale_F = _scale(space, templates[0], centred_BRF)
     reading = Reading(space, list(templates), list(read_positions), mean_RF, scale_F)
-    return reading, centred_BRF / scale_F
+    return Bank(reading, phrases, centred_BRF / scale_F)
 
 
 def _spans(space: EmbeddingSpace, template: str, text: str) -> tuple[Span, ...]:

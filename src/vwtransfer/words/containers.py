@@ -68,6 +68,17 @@ def content(path: Path) -> Any:
     raise UserError(f"word={path}: {_other(head)}.")
 
 
+def is_plain_picture(path: Path) -> bool:
+    """Whether a file is a PNG without an embedding in it, as previews beside words are."""
+    try:
+        if not _head(path).startswith(b"\x89PNG"):
+            return False
+        with Image.open(path) as picture:
+            return "sd-ti-embedding" not in picture.info
+    except (OSError, ValueError):
+        return False  # what is wrong with it is said when it is read
+
+
 def check_size(path: Path, size: int, most: int = LARGEST_FILE) -> None:
     """Refuses a file that holds more bytes than a word can."""
     if size > most:

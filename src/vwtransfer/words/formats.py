@@ -14,11 +14,17 @@ A word of a model with several text encoders has a tensor for each in either, wh
 
 Read are these, the same as .bin or .pt, {"string_to_param": {"*": [K, D]}}, as AUTOMATIC1111 and
 the first textual inversion save, also in a PNG, and {"text_encoders_0", "text_encoders_1"} of
-`embeddings.pti`. Shapes: K vectors per word, D embedding width.
+`embeddings.pti`; `read_words` also reads files with several words, {token: [K, D], ...}.
+
+What this package writes for other tools has metadata: "vwtransfer", a mapping in JSON that says of
+which model the word is (`model`, `task`, `table`) and how it was made.
+
+Shapes: K vectors per word, D embedding width.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +47,11 @@ SD3 = (*SDXL, "t5xxl")
 FLUX = ("clip_l", "t5xxl")
 SEVERAL = (SDXL, SD3, FLUX)
 _SEVERAL = (*SEVERAL, ("text_encoders_0", "text_encoders_1"))  # the last in embeddings.pti
+MOST_WORDS = 1000  # in one file
+PROVENANCE = "vwtransfer"  # key of the metadata
 _SHOWN = 5  # names
+
+Place = Callable[[Path, Callable[[Path], None]], Any]
 
 
 @dataclass(frozen=True)
@@ -52,9 +62,10 @@ class LoadedWord:
         name: what it means, or the token it goes by.
         vectors_KD: its vectors, float32.
         task: its model's.
-        model: the name that its model had; None in other tools' files, as what follows.
+        model: the name that its model had; None in other tools' files, as the next two.
         table: hash of the tokenizers and embedding tables that it was trained beside.
         anchor: the token at which its vectors started.
+        provenance: what this package wrote beside it into another tool's file.
     """
 
     name: str
@@ -63,10 +74,16 @@ class LoadedWord:
     model: str | None = None
     table: str | None = None
     anchor: str | None = None
+    provenance: Mapping[str, Any] | None = None
 
 
 def write_diffusers(
-    vectors_KD: Tensor, name: str, folder: Path, widths: Mapping[str, int] | None = None
+    vectors_KD: Tensor,
+    name: str,
+    folder: Path,
+    widths: Mapping[str, int] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    place: Place = write_atomically,
 ) -> Path:
     """Writes what `pipeline.load_textual_inversion(folder)` reads; prompts then say <name>.
 
@@ -75,24 +92,32 @@ def write_diffusers(
         name: what it is called.
         folder: where the file goes.
         widths: of its model's text encoders by their names, where there are several.
+        provenance: of which model the word is, and how it was made; `model`, `task` and `table`
+            are read again.
+        place: puts the file there; `files.write_once` leaves one that is there already.
 
     Raises:
         UserError: no format holds a word of these.
     """
     path = folder / "learned_embeds.safetensors"
-    _write(_by_encoder(f"<{name}>", vectors_KD, widths), path)
+    _write(_by_encoder(f"<{name}>", vectors_KD, widths), path, provenance, place)
     return path
 
 
 def write_a1111(
-    vectors_KD: Tensor, name: str, folder: Path, widths: Mapping[str, int] | None = None
+    vectors_KD: Tensor,
+    name: str,
+    folder: Path,
+    widths: Mapping[str, int] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    place: Place = write_atomically,
 ) -> Path:
     """Writes what goes into an `embeddings` folder; prompts then say the file's name.
 
     Arguments and errors are those of `write_diffusers`.
     """
     path = folder / f"{name}.safetensors"
-    _write(_by_encoder("emb_params", vectors_KD, widths), path)
+    _write(_by_encoder("emb_params", vectors_KD, widths), path, provenance, place)
     return path
 
 
@@ -109,10 +134,14 @@ def _by_encoder(
 WRITERS = {"diffusers": write_diffusers, "a1111": write_a1111}
 
 
-def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
+def _write(
+    tensors: Mapping[str, Tensor], path: Path, provenance: Mapping[str, Any] | None, place: Place
+) -> None:
     whole = {name: tensor.float().contiguous().cpu() for name, tensor in tensors.items()}
     metadata = {"format": "pt"}
-    write_atomically(path, partial(_save, whole, metadata))
+    if provenance is not None:
+        metadata[PROVENANCE] = json.dumps(provenance)
+    place(path, partial(_save, whole, metadata))
 
 
 def _save(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
@@ -127,6 +156,17 @@ def read(path: Path) -> LoadedWord:
     Raises:
         UserError: there is no such file, it is damaged, it holds code, or no word of one model.
     """
+    words = read_words(path)
+    if len(words) != 1:
+        raise UserError(
+            f"word={path}: one tensor is needed, and it holds {len(words)}"
+            f"{_some([word.name for word in words])}."
+        )
+    return words[0]
+
+
+def read_words(path: Path) -> list[LoadedWord]:
+    """All words of a file, or of a folder of the concept library; see `read`."""
     try:
         return _read(path)
     except UserError:
@@ -137,7 +177,7 @@ def read(path: Path) -> LoadedWord:
         raise UserError(f"word={path}: cannot be read ({line}).") from error
 
 
-def _read(path: Path) -> LoadedWord:
+def _read(path: Path) -> list[LoadedWord]:
     file, name = (_in_folder(path), path.resolve().name) if path.is_dir() else (path, path.stem)
     if not file.is_file():
         what = "this is no file" if file.exists() else "there is no such file"
@@ -163,24 +203,46 @@ def _in_folder(folder: Path) -> Path:
     return found[0]
 
 
-def _of_safetensors(path: Path, name: str) -> LoadedWord:
+def _of_safetensors(path: Path, name: str) -> list[LoadedWord]:
     try:
         with safe_open(path, framework="pt") as file:
-            keys = list(file.keys())
-            ours = "concept" in (file.metadata() or {}) and "vectors" in keys
+            keys, metadata = list(file.keys()), file.metadata() or {}
+            ours = "concept" in metadata and "vectors" in keys
             if not ours:
-                _check_keys(path, keys)
-                return _found(path, name, {key: file.get_tensor(key) for key in keys})
+                _check_count(path, keys)
+                words = _found(path, name, {key: file.get_tensor(key) for key in keys})
+                return [_with_provenance(word, metadata.get(PROVENANCE)) for word in words]
     except SafetensorError as error:
         raise UserError(
             f"word={path}: is not a whole safetensors file ({quoted(error)})."
         ) from error
     word = load_word(path)
-    said = (quoted(text, 80) for text in (word.task, word.cell.model, word.table, word.cell.anchor))
-    return LoadedWord(file_safe(word.cell.concept), word.vectors_KD, *said)
+    cell = word.cell
+    task, model, table, anchor = (
+        quoted(text, 80) for text in (word.task, cell.model, word.table, cell.anchor)
+    )
+    return [LoadedWord(file_safe(cell.concept), word.vectors_KD, task, model, table, anchor)]
 
 
-def _found(path: Path, name: str, held: Any) -> LoadedWord:
+def _with_provenance(word: LoadedWord, text: str | None) -> LoadedWord:
+    """The word with what this package wrote of it, if that is whole."""
+    try:
+        told = json.loads(text or "")
+        model, task, table = (told[key] for key in ("model", "task", "table"))
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return word
+    if not all(isinstance(each, str) for each in (model, task, table)):
+        return word
+    return replace(
+        word,
+        model=quoted(model, 80),
+        task=quoted(task, 80),
+        table=quoted(table, 80),
+        provenance=told,
+    )
+
+
+def _found(path: Path, name: str, held: Any) -> list[LoadedWord]:
     tensors = held
     if isinstance(held, Mapping) and "string_to_param" in held:
         given = held.get("name")
@@ -200,11 +262,20 @@ def _found(path: Path, name: str, held: Any) -> LoadedWord:
     for names in _SEVERAL:
         if set(vectors) == set(names):
             parts = [_matrix(path, encoder, vectors[encoder]) for encoder in names]
-            return LoadedWord(file_safe(name), _side_by_side(path, names, parts))
-    _check_keys(path, list(vectors))
-    ((key, tensor),) = vectors.items()
-    spoken = name if key in ("*", "emb_params", *SD3) else key
-    return LoadedWord(file_safe(spoken), _matrix(path, key, tensor))
+            return [LoadedWord(file_safe(name), _side_by_side(path, names, parts))]
+    _check_count(path, list(vectors))
+    words = [
+        LoadedWord(
+            file_safe(name if key in ("*", "emb_params", *SD3) else key), _matrix(path, key, tensor)
+        )
+        for key, tensor in vectors.items()
+    ]
+    if len({word.vectors_KD.shape[1] for word in words}) > 1:
+        raise UserError(
+            f"word={path}: one tensor is needed, or several of one width, and it holds "
+            f"{len(vectors)}{_some(list(vectors))}."
+        )
+    return words
 
 
 def _side_by_side(path: Path, names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
@@ -214,9 +285,9 @@ def _side_by_side(path: Path, names: Sequence[str], parts: Sequence[Tensor]) -> 
     return torch.cat(list(parts), dim=1)
 
 
-def _check_keys(path: Path, keys: Sequence[str]) -> None:
-    """Refuses what is neither one tensor nor one for each text encoder of a model."""
-    if len(keys) != 1 and set(keys) not in map(set, _SEVERAL):
+def _check_count(path: Path, keys: Sequence[str]) -> None:
+    """Refuses what holds no tensor, or more than a file of words does."""
+    if not 0 < len(keys) <= MOST_WORDS:
         raise UserError(
             f"word={path}: one tensor is needed, and it holds {len(keys)}{_some(keys)}."
         )
