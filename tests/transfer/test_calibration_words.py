@@ -12,7 +12,7 @@ from vwtransfer.models.support import support_of
 from vwtransfer.tinyworld.world import COMBINATIONS
 from vwtransfer.transfer.calibration_words import TrainingNoise, training_noise
 from vwtransfer.transfer.output_matching import OutputMatching
-from vwtransfer.transfer.prompts import Reading, read
+from vwtransfer.transfer.prompts import Reading, bank
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import Word, WordStore
 
@@ -45,7 +45,7 @@ def names_pushed_alike() -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def here() -> Reading:
-    return read(DETECTION, [TEMPLATE], [(thing.shape, thing.colour) for thing in COMBINATIONS])[0]
+    return bank(DETECTION, [TEMPLATE], [(t.shape, t.colour) for t in COMBINATIONS]).reading
 
 
 def test_nothing_is_left_in_words_that_are_their_names(tmp_path: Path, here: Reading) -> None:

@@ -39,16 +39,16 @@ def cosines(bank_BRF: Tensor) -> Reader:
 
 def cosines_of(reading: Reader, bank_BRF: Tensor) -> Reader:
     """Words -> cosines [N, R, B] of what is read of them."""
-    cosines = cosines(bank_BRF)
-    return lambda words_NKD: cosines(reading(words_NKD))
+    find = cosines(bank_BRF)
+    return lambda words_NKD: find(reading(words_NKD))
 
 
 def nearest_mean(y_BRF: Tensor, x_BRF: Tensor, neighbours: int, temperature: float) -> Reader:
     """What is read -> the mean [N, R, F] of what the target makes of the phrases nearest to it."""
-    cosines = cosines(y_BRF)
+    find = cosines(y_BRF)
 
     def mean(read_NRF: Tensor) -> Tensor:
-        nearest_NRJ, index_NRJ = cosines(read_NRF).topk(neighbours, dim=-1)
+        nearest_NRJ, index_NRJ = find(read_NRF).topk(neighbours, dim=-1)
         weight_NRJ = torch.softmax(nearest_NRJ / temperature, dim=-1)
         reading_R1 = torch.arange(x_BRF.shape[1], device=x_BRF.device)[:, None]
         return torch.einsum("nrj,nrjf->nrf", weight_NRJ, x_BRF[index_NRJ, reading_R1])
