@@ -11,8 +11,9 @@ from vwtransfer.errors import UserError
 from vwtransfer.models.support import support_of
 from vwtransfer.tinyworld.world import COMBINATIONS
 from vwtransfer.transfer.calibration_words import TrainingNoise, training_noise
+from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.transfer.output_matching import OutputMatching
-from vwtransfer.transfer.prompts import Reading, bank
+from vwtransfer.transfer.prompts import END, Reading
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import Word, WordStore
 
@@ -45,7 +46,8 @@ def names_pushed_alike() -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def here() -> Reading:
-    return bank(DETECTION, [TEMPLATE], [(t.shape, t.colour) for t in COMBINATIONS]).reading
+    phrases = [(thing.shape, thing.colour) for thing in COMBINATIONS]
+    return KeptReadings().bank(DETECTION, [TEMPLATE], phrases, END).reading
 
 
 def test_nothing_is_left_in_words_that_are_their_names(tmp_path: Path, here: Reading) -> None:
