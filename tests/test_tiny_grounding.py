@@ -14,7 +14,7 @@ from vwtransfer.tinyworld_build.grounding import GroundingHeads, build_grounding
 from vwtransfer.tinyworld_build.grounding_prompts import others
 from vwtransfer.tinyworld_build.grounding_quality import detections
 from vwtransfer.tinyworld_build.pool import draw_pool
-from vwtransfer.tinyworld_build.quality import average_precision, tiny_datasets
+from vwtransfer.tinyworld_build.quality import DATASETS, average_precision, datasets_of
 from vwtransfer.tinyworld_build.stage import Chance
 from vwtransfer.tinyworld_build.wordpiece import FIXED, bert_tokenizer
 
@@ -35,7 +35,7 @@ def test_the_model_reaches_its_recorded_quality() -> None:
     recorded = json.loads((WEIGHTS / "quality.json").read_text("utf-8"))["models"]
     model = MMGroundingDinoForObjectDetection.from_pretrained(FOLDER, dtype=torch.float32).eval()
     processor = GroundingDinoProcessor.from_pretrained(FOLDER)
-    dataset = next(d for d in tiny_datasets() if d.name == "tiny_small")
+    dataset = next(d for d in datasets_of(DATASETS) if d.name == "tiny_small")
     examples = [e for c in dataset.concepts for e in dataset.held_out(c)[:2]]
     order = list(dataset.concepts)
     truths = [

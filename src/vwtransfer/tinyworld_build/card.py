@@ -26,6 +26,11 @@ a resumable stage for each part. float16 safetensors. This card is written by th
 | `judge` | CLIPModel | 96 | 48 px |
 | `tiny_siglip` | SiglipModel (a third of the words split into two tokens or more) | 64 | 48 px |
 | `tiny_grounding_dino` | MMGroundingDinoForObjectDetection (WordPiece, ten queries) | 96 | 64 px |
+| `wide_clip` | open_clip CLIP of the wide world (3,112 words) | 80 | 48 px |
+| `wide_owlv2` | Owlv2ForObjectDetection of the wide world (3,112 words) | 96 | 64 px |
+
+The wide world has 16 shapes x 16 colours x 8 patterns (2,048 combinations, 1,400 with a noun) on 8
+backgrounds, and 1,536 words for settings.
 
 ## Quality
 

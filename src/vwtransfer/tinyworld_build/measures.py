@@ -5,7 +5,8 @@ from functools import cache
 from pathlib import Path
 
 from vwtransfer.datasets.rendered import Rendered
-from vwtransfer.tinyworld.world import FRAME, Layout
+from vwtransfer.tinyworld.lexicon import wide_concepts
+from vwtransfer.tinyworld.world import FRAME, WIDE, Layout
 from vwtransfer.tinyworld_build.autoencoder import PIXELS as GENERATED
 from vwtransfer.tinyworld_build.grounding_quality import grounding_quality
 from vwtransfer.tinyworld_build.image_readers import (
@@ -16,11 +17,12 @@ from vwtransfer.tinyworld_build.image_readers import (
 )
 from vwtransfer.tinyworld_build.pool import Pool, draw_pool
 from vwtransfer.tinyworld_build.quality import (
+    DATASETS,
     Measure,
+    datasets_of,
     detector_quality,
     eye_quality,
     generator_quality,
-    tiny_datasets,
 )
 
 Measuring = Callable[[Path, Sequence[Rendered]], dict[str, Measure]]
@@ -33,6 +35,15 @@ def _world() -> Pool:
 
 def _reader(load: Callable[[Path], ImageReader]) -> Measuring:
     return lambda folder, datasets: eye_quality(load(folder), _world(), datasets)
+
+
+def _wide_clip(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
+    pool = draw_pool("quality wide", 1024, Layout(), FRAME, world=WIDE)
+    return eye_quality(classifier_eye(folder), pool, datasets)
+
+
+def _wide_owlv2(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
+    return detector_quality(folder, None, datasets)
 
 
 def _detection(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
@@ -54,11 +65,16 @@ MEASURED: Mapping[str, Measuring] = {
     "tiny_flux": _generation,
     "tiny_siglip": _reader(siglip_eye),
     "tiny_grounding_dino": grounding_quality,
+    "wide_clip": _wide_clip,
+    "wide_owlv2": _wide_owlv2,
 }
 """What is measured of each model, by its folder."""
 
 
 def measure(weights: Path, models: Iterable[str] = MEASURED) -> dict[str, dict[str, Measure]]:
     """The quality of models of a weights folder; of a generator the judge is needed too."""
-    datasets = tiny_datasets()
-    return {name: MEASURED[name](weights / name, datasets) for name in models}
+    tiny, wide = datasets_of(DATASETS), datasets_of(wide_concepts())
+    return {
+        name: MEASURED[name](weights / name, wide if name.startswith("wide_") else tiny)
+        for name in models
+    }

@@ -7,7 +7,7 @@ Letters of shapes: M images, B batch.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from transformers import Owlv2ForObjectDetection, Owlv2Processor
 from vwtransfer.config.composition import config_folder
 from vwtransfer.datasets.rendered import Rendered
 from vwtransfer.tinyworld.lexicon import nouns
-from vwtransfer.tinyworld.world import COMBINATIONS, FRAME, INDEX
+from vwtransfer.tinyworld.world import COMBINATIONS, FRAME, INDEX, TINY, World
 from vwtransfer.tinyworld_build.autoencoder import LATENT_CHANNELS, noise_ratio, signed
 from vwtransfer.tinyworld_build.autoencoder import PIXELS as GENERATED
 from vwtransfer.tinyworld_build.flow import packed
@@ -43,15 +43,15 @@ Measure = dict[str, float]
 Measuring = Callable[[Path, Sequence[Rendered]], dict[str, Measure]]
 
 
-def world_names() -> list[str]:
-    """A prompt for each of the 256 combinations."""
-    return [TEMPLATE.format(nouns().get(c, c.description)) for c in COMBINATIONS]
+def world_names(world: World = TINY) -> list[str]:
+    """A prompt for each combination of a world."""
+    return [TEMPLATE.format(nouns(world).get(c, c.description)) for c in world.combinations]
 
 
-def tiny_datasets() -> list[Rendered]:
-    """The four datasets as their configs describe them."""
+def datasets_of(names: Iterable[str]) -> list[Rendered]:
+    """Datasets as their configs describe them."""
     datasets = []
-    for name in DATASETS:
+    for name in names:
         text = (config_folder() / "dataset" / f"{name}.yaml").read_text(encoding="utf-8")
         settings = yaml.safe_load(text)
         del settings["_target_"]
@@ -68,10 +68,11 @@ def share(correct: Tensor) -> Measure:
     return {"value": p, "low": centre - half, "high": centre + half, "n": n}
 
 
-def eye_quality(eye: ImageReader, world: Pool, datasets: Sequence[Rendered]) -> dict[str, Measure]:
-    """256-way accuracy on a pool of scenes and ten-way accuracy on the held-out images."""
-    found_M = eye.best(pictures(world.images_BCHW), world_names())
-    quality = {"256-way": share(found_M == main_things(world))}
+def eye_quality(eye: ImageReader, pool: Pool, datasets: Sequence[Rendered]) -> dict[str, Measure]:
+    """Accuracy among all combinations on a pool of scenes, among ten on the held-out images."""
+    names = world_names(pool.world)
+    found_M = eye.best(pictures(pool.images_BCHW), names)
+    quality = {f"{len(names)}-way": share(found_M == main_things(pool))}
     for dataset in datasets:
         quality[f"ten-way {dataset.name}"] = ten_way(eye, dataset)
     return quality
@@ -86,19 +87,29 @@ def ten_way(eye: ImageReader, dataset: Rendered, images: int | None = None) -> M
     return share(found_M == torch.tensor([order.index(e.concept) for e in examples]))
 
 
-def detector_quality(folder: Path, world: Pool, datasets: Sequence[Rendered]) -> dict[str, Measure]:
-    """Average precision, on a pool with 256 queries and on held-out images with ten."""
+def detector_quality(
+    folder: Path, pool: Pool | None, datasets: Sequence[Rendered]
+) -> dict[str, Measure]:
+    """Average precision, on a pool with 256 queries and on held-out images with ten.
+
+    Args:
+        folder: of the weights.
+        pool: of the tiny world; None: it is not measured on one.
+        datasets: whose held-out images are looked at.
+    """
     model = Owlv2ForObjectDetection.from_pretrained(folder, dtype=torch.float32).eval()
     processor = Owlv2Processor.from_pretrained(folder)
-    truths = [
-        {
-            "boxes": torch.tensor(boxes),
-            "labels": torch.tensor([INDEX[thing.combination] for thing in scene.things]),
-        }
-        for boxes, scene in zip(world.boxes, world.scenes, strict=True)
-    ]
-    found = detections(model, processor, pictures(world.images_BCHW), world_names())
-    quality = precision("world", found, truths)
+    quality: dict[str, Measure] = {}
+    if pool is not None:
+        truths = [
+            {
+                "boxes": torch.tensor(boxes),
+                "labels": torch.tensor([INDEX[thing.combination] for thing in scene.things]),
+            }
+            for boxes, scene in zip(pool.boxes, pool.scenes, strict=True)
+        ]
+        found = detections(model, processor, pictures(pool.images_BCHW), world_names())
+        quality = precision("world", found, truths)
     for dataset in datasets:
         found, truths = dataset_detections(model, processor, dataset)
         quality |= precision(dataset.name, found, truths)
@@ -247,5 +258,5 @@ def pictures(images_BCHW: Tensor) -> list[Image.Image]:
 
 
 def main_things(pool: Pool) -> Tensor:
-    """The position of each scene's main combination among all 256."""
-    return torch.tensor([INDEX[scene.things[0].combination] for scene in pool.scenes])
+    """The position of each scene's main combination among all of its world."""
+    return torch.tensor([pool.world.index[scene.things[0].combination] for scene in pool.scenes])
