@@ -194,9 +194,11 @@ def judged(
 def table(folder: Path) -> None:
     """Mean scores, their place between anchor and name, and paired differences to ours."""
     frame = pd.read_csv(folder / "rows.csv")
-    for target, mine in frame.groupby("target", sort=False):
-        wide = mine.pivot_table(index=["dataset", "concept"], columns="method", values="correct")
-        wide = wide.dropna()
+    parts = dict(list(frame.groupby("target", sort=False)))
+    for target, mine in [*parts.items(), ("all targets", frame)]:
+        keys = ["dataset", "concept"]
+        wide = mine.pivot_table(index=[*keys, "target"], columns="method", values="correct")
+        wide = wide.dropna().groupby(level=keys).mean()  # the unit is the concept
         concepts = ["/".join(index) for index in wide.index]
         print(f"\n{target}: {len(wide)} concepts, {mine['image'].nunique()} images each")
         for method in [m for m in (*BASELINES, *METHODS) if m in wide]:
@@ -254,8 +256,9 @@ def rank_correlation(frame: pd.DataFrame, name: str, resamples: int = 2000) -> s
     picks = torch.randint(len(groups), (resamples, len(groups)), generator=stream).tolist()
     whole = frame[name].corr(frame["correct"], method="spearman")
     drawn = [pd.concat([groups[g] for g in pick]) for pick in picks]
+    drawn = [each for each in drawn if each["correct"].nunique() > 1]  # else there is no order
     found = pd.Series([each[name].corr(each["correct"], method="spearman") for each in drawn])
-    low, high = found.dropna().quantile([0.025, 0.975])
+    low, high = found.quantile([0.025, 0.975])
     return f"{whole:.2f} [{low:.2f}, {high:.2f}]"
 
 
