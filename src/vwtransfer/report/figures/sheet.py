@@ -64,10 +64,9 @@ def write(figure: Figure, path: Path, description: str) -> list[Path]:
         "png": {"Description": description},
         "pdf": {"Subject": description, "CreationDate": None},
     }
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.execute(figure)
-    figure.set_layout_engine(None)  # laid out once; an engine would have each file drawn twice
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine(None)  # laid out once; an engine would have each file drawn twice
     written = []
     for kind, said in metadata.items():
         file = path.with_name(f"{path.name}.{kind}")  # a name may end in a delta: -0.5-0
