@@ -26,7 +26,7 @@ from vwtransfer.models.suite import build
 from vwtransfer.words.formats import read
 
 TABLE = ("transfer=least_squares", "report=false")  # a map that is fitted at once
-SEARCH = ("transfer=readout_matching", "transfer.calibration_prompts=300", "transfer.steps=4")
+SEARCH = ("transfer=readout_matching", "transfer.calibration_prompts=80", "transfer.steps=2")
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def test_what_was_interrupted_goes_on(
 
     watch = threading.Thread(target=interrupt)
     watch.start()
-    asked = (*SEARCH, "transfer.steps=15", "report=false")
+    asked = (*SEARCH, "transfer.steps=8", "report=false")
     with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
         convert(folder, *asked)
     watch.join()
