@@ -58,6 +58,7 @@ def test_the_two_splits_share_no_word_and_are_all_of_them() -> None:
     dev, test = (set(cells_of_split(benchmark(f"benchmark.split={s}"))) for s in ("dev", "test"))
     assert not dev & test
     assert len(dev) == len(test) == 3 * 4 * 5 * 2
+    assert dev | test == set(cells_of_split(benchmark("benchmark.split=all")))
     assert benchmark().folder != benchmark("benchmark.split=test").folder
 
 
