@@ -90,7 +90,7 @@ def test_an_image_that_cannot_be_used_is_skipped_and_named(
     reason: str,
 ) -> None:
     spoil(coco / "train2017" / "000000000000.jpg")
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, logger="vwtransfer.datasets.photos"):
         dataset = load_coco(coco)
     (skipped,) = notes_of(dataset).skipped
     assert skipped.file.startswith("train2017/00000000000")
