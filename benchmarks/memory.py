@@ -73,6 +73,8 @@ def without_content(model: Any, published: Path, precision: torch.dtype) -> Iter
                 else:
                     made = kind.from_config(kind.load_config(folder))
                 setattr(pipeline, name, made)
+                if name in model.text_encoders:  # which the model reads by themselves
+                    model.text_encoders[name] = made
         finally:
             torch.set_default_dtype(former)
         for part in parts(model):
