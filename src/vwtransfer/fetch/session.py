@@ -102,8 +102,17 @@ class Session:
             item.path.unlink(missing_ok=True)
             del record.files[name]
 
-    def photos(self, name: str, items: Mapping[str, Item], record: Record) -> dict[str, str]:
-        """Brings photos, each by its address; those that cannot be had -> the reason."""
+    def photos(
+        self, name: str, items: Mapping[str, Item], folder: Path, record: Record
+    ) -> dict[str, str]:
+        """Says what photos will be fetched, and brings each by its address.
+
+        Returns:
+            those that cannot be had -> the reason.
+        """
+        size, about = self._size_of_all(list(items.values()))
+        if not self.agreed(f"{name}: {number_of(len(items))}", size, folder, about):
+            return {}
         files = {item.path: file for file, item in items.items()}
         gone = {}
         with self.stages.stage(f"{name}: photos", len(items)) as advance:
@@ -115,7 +124,7 @@ class Session:
                 advance(1)
         return gone
 
-    def size_of_all(self, items: Sequence[Item]) -> tuple[int | None, bool]:
+    def _size_of_all(self, items: Sequence[Item]) -> tuple[int | None, bool]:
         """Bytes of all of these, and whether that is told from some of them."""
         if all(each.size is not None for each in items):
             return sum(each.size or 0 for each in items), False

@@ -48,10 +48,7 @@ class Dino:
     def _processor(self) -> Any:
         from transformers import AutoImageProcessor
 
-        with self.checkpoint.loading():
-            return AutoImageProcessor.from_pretrained(
-                self.checkpoint.source, revision=self.checkpoint.revision
-            )
+        return self.checkpoint.read(AutoImageProcessor)
 
     @cached_property
     def model(self) -> Any:
@@ -62,23 +59,21 @@ class Dino:
         """
         import transformers
 
-        source, revision = self.checkpoint.source, self.checkpoint.revision
-        with self.checkpoint.loading():
-            kind = transformers.AutoConfig.from_pretrained(source, revision=revision).model_type
-            if kind not in CLASSES:
-                raise UserError(
-                    f"model.dino.checkpoint={source}: is a {kind}; a DINO is one of "
-                    f"{', '.join(CLASSES)}."
-                )
-            name, options = CLASSES[kind]
-            return pretrained(
-                getattr(transformers, name),
-                self.checkpoint,
-                self.device,
-                dtype=self.dtype,
-                attn_implementation=self.attention,
-                **options,
+        kind = self.checkpoint.read(transformers.AutoConfig).model_type
+        if kind not in CLASSES:
+            raise UserError(
+                f"model.dino.checkpoint={self.checkpoint.source}: is a {kind}; a DINO is one of "
+                f"{', '.join(CLASSES)}."
             )
+        name, options = CLASSES[kind]
+        return pretrained(
+            getattr(transformers, name),
+            self.checkpoint,
+            self.device,
+            dtype=self.dtype,
+            attn_implementation=self.attention,
+            **options,
+        )
 
     @torch.no_grad()
     def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
