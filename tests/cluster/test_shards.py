@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import NoReturn
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from composing import compose
 from forked import Forked
-from vwtransfer.cluster import claims, history, scheduler
+from vwtransfer.cluster import claims, history, scheduler, survey
 from vwtransfer.cluster.arrays import arrays, send
 from vwtransfer.cluster.shards import shards
 from vwtransfer.cluster.worker import untracked
 from vwtransfer.config import Config
 from vwtransfer.errors import UserError
+from vwtransfer.evaluation.specs import EvalSpec
 from vwtransfer.progress import terminal
 from vwtransfer.words.cells import cells
 
@@ -103,7 +106,7 @@ def test_a_user_without_a_name_goes_by_their_number(monkeypatch: pytest.MonkeyPa
 def test_jobs_of_users_without_a_name_are_theirs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = "1|RUNNING|None|n1|98765|nobody|a|b\n2|PENDING|None||98766|nobody|c\n3|PENDING|||0|root|d"
+    rows = "1|RUNNING|None|n1|98765|nobody|a|b\n2|PENDING|None||98766|nobody|c\n3|PENDING|||0|x|d"
     (tmp_path / "squeue").write_text(  # SLURM 22.05 says "Invalid user", and ends with 0
         f"#!/bin/sh\ncase $* in *--user*) exit 0;; esac\nprintf '%s\n' '{rows}'\n"
     )
@@ -346,3 +349,15 @@ def test_all_jobs_are_cancelled_whatever_slurm_says_of_some(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert scheduler.cancel(str(i) for i in range(scheduler.UNITS + 1)) == ["refused"]
     assert (tmp_path / "asked").read_text().split() == [str(scheduler.UNITS), "1"]
+
+
+def test_a_file_that_is_no_table_of_results_holds_no_row(tmp_path: Path) -> None:
+    table = pa.table({name: ["x"] for name in (*EvalSpec.__dataclass_fields__, "value")})
+    names = ["whole", "lacking", "doubled", "other", "pipe"]
+    paths = [tmp_path / f"{name}.parquet" for name in names]
+    pq.write_table(table, paths[0])
+    pq.write_table(table.drop_columns("concept"), paths[1])
+    pq.write_table(table.append_column("concept", table["concept"]), paths[2])
+    paths[3].write_text("x")
+    os.mkfifo(paths[4])
+    assert [len(survey.rows_in([path])) for path in paths] == [1, 0, 0, 0, 0]

@@ -171,6 +171,23 @@ def test_a_table_that_is_none_of_results_is_left_out_and_said(copy: Path) -> Non
     assert any("b.parquet (no table of results: it holds word" in line for line in study.remarks)
 
 
+def test_a_table_with_a_column_twice_is_left_out_and_said(copy: Path) -> None:
+    (part,), (activations,) = (list((copy / n).iterdir()) for n in ("results", "activations"))
+    for path, column in ((part, "metric"), (activations, "layer")):
+        table = pq.read_table(path, partitioning=None)
+        doubled = table.append_column(column, table[column])
+        pq.write_table(doubled, path.with_name("b.parquet"))
+    nested = pa.StructArray.from_arrays([table[column].combine_chunks()], ["metric"])
+    inside = pq.read_table(part, partitioning=None).drop_columns("metric")
+    rows = nested.take(pa.array([0] * len(inside)))
+    pq.write_table(inside.append_column("more", rows), part.with_name("c.parquet"))
+    study = read_study(copy)
+    assert len(study.frame) == len(FRAME)
+    assert any("b.parquet (no table of results: it has metric twice)" in x for x in study.remarks)
+    assert any("c.parquet (no table of results: it holds " in line for line in study.remarks)
+    assert any("activations: 1 files cannot be read" in line for line in study.remarks)
+
+
 @given(data_=st.data())
 @settings(max_examples=12, derandomize=True, deadline=None, database=None)
 def test_any_damage_to_a_file_ends_in_a_page_or_in_one_line(
