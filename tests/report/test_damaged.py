@@ -53,6 +53,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     "change",
     [
         {"value": math.inf},
+        {"value": 1e308},
         {"delta": -1.0},
         {"delta": math.nan},
         {"seed": -1},
@@ -92,11 +93,12 @@ def test_rows_of_tables_that_no_study_has_are_left_out_and_said() -> None:
     frame.loc[0, "layer"] = "x"
     frame.loc[1, "concept"] = None
     frame.loc[2, "delta"] = 0.0
+    frame.loc[3, "anchor_purity"] = math.inf
     remarks: list[str] = []
     kept = possible_parts(frame, "activations", remarks)
-    assert len(kept) == len(frame) - 3
+    assert len(kept) == len(frame) - 4
     assert kept["layer"].dtype.kind in "if"
-    assert remarks[0].startswith(f"activations: 3 of {len(frame)} rows are left out")
+    assert remarks[0].startswith(f"activations: 4 of {len(frame)} rows are left out")
 
 
 def test_a_record_without_a_concept_is_left_out(copy: Path) -> None:
