@@ -28,6 +28,7 @@ from vwtransfer.config import Config
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.specs import EvalSpec
 from vwtransfer.progress import terminal
+from vwtransfer.results import is_whole
 from vwtransfer.words.cells import cells
 
 
@@ -361,3 +362,4 @@ def test_a_file_that_is_no_table_of_results_holds_no_row(tmp_path: Path) -> None
     paths[3].write_text("x")
     os.mkfifo(paths[4])
     assert [len(survey.rows_in([path])) for path in paths] == [1, 0, 0, 0, 0]
+    assert [is_whole(path) for path in paths] == [True, True, True, False, False]
