@@ -259,6 +259,24 @@ def test_what_cannot_be_converted_is_said(tmp_path: Path, asked: list[str], line
         dispatch(compose(["action=convert", f"outputs={tmp_path}/out", *given]))
 
 
+@pytest.mark.parametrize(
+    ("link", "line"),
+    [("tiny_sdxl", "is a link to .*elsewhere. .* into="), ("tiny_sdxl/sub", "is not written: ")],
+)
+def test_a_link_among_the_words_leads_no_converted_word_elsewhere(
+    tmp_path: Path, link: str, line: str
+) -> None:
+    words, elsewhere = tmp_path / "words", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (words / "sub").mkdir(parents=True)
+    save_file({"emb_params": torch.ones(1, 96)}, words / "sub" / "a.safetensors")
+    (words / link).parent.mkdir(exist_ok=True)
+    (words / link).symlink_to(elsewhere)
+    with pytest.raises(UserError, match=line):
+        convert(words, "transfer=least_squares")
+    assert not list(elsewhere.iterdir())
+
+
 def test_models_are_named_by_config_folder_or_file_whatever_the_suite_is() -> None:
     config = compose(["action=convert", "source=dfn_clip", "target=sdxl", "word=a.pt"])
     assert {"dfn_clip", "sdxl"} <= set(config.model.models)

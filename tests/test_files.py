@@ -189,7 +189,7 @@ def test_nothing_is_written_out_of_a_study(tmp_path: Path, place: str) -> None:
         folder.mkdir()
     (study / "figures").symlink_to(elsewhere)
     keep_inside(study)
-    with pytest.raises(UserError, match="outside of the study"):
+    with pytest.raises(UserError, match="outside of"):
         write_text(study / place, "text")
     assert names(elsewhere) == []
     assert names(tmp_path) == ["elsewhere", "study"]

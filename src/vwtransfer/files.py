@@ -47,10 +47,10 @@ def file_safe(text: str) -> str:
 
 
 def keep_inside(folder: Path, *, claimed: bool = False) -> None:
-    """From now on no link leads what is written below a study's folder out of it.
+    """From now on no link leads what is written below a folder out of it.
 
     Args:
-        folder: the study's.
+        folder: a study's, or one of converted words.
         claimed: whether it holds identity/ now: nothing is written below it once that is gone.
     """
     _studies[folder.absolute()] = claimed
@@ -72,8 +72,8 @@ def check_place(path: Path) -> None:
             raise UserError(f"{path} cannot be written: a link leads to itself.") from error
         if not real.is_relative_to(folder.resolve()):
             raise UserError(
-                f"{path} is not written: it would lie in {real}, outside of the study. Replace "
-                f"the link or name that leads out of {folder}."
+                f"{path} is not written: it would lie in {real}, outside of {folder}. Replace the "
+                "link or name that leads there."
             )
         if claimed and not (folder / "identity").is_dir():
             raise UserError(

@@ -14,17 +14,21 @@ from pathlib import Path
 from typing import NoReturn
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from composing import compose
 from forked import Forked
-from vwtransfer.cluster import claims, history, scheduler
+from vwtransfer.cluster import claims, history, scheduler, survey
 from vwtransfer.cluster.arrays import arrays, send
 from vwtransfer.cluster.shards import shards
 from vwtransfer.cluster.worker import untracked
 from vwtransfer.config import Config
 from vwtransfer.errors import UserError
+from vwtransfer.evaluation.specs import EvalSpec
 from vwtransfer.progress import terminal
+from vwtransfer.results import is_whole
 from vwtransfer.words.cells import cells
 
 
@@ -100,21 +104,27 @@ def test_a_user_without_a_name_goes_by_their_number(monkeypatch: pytest.MonkeyPa
     assert scheduler.current_user() == str(os.getuid())
 
 
-def test_jobs_of_a_user_without_a_name_are_their_own(
+def test_jobs_of_users_without_a_name_are_theirs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    me = os.getuid()
-    (tmp_path / "squeue").write_text(
-        f"#!/bin/sh\necho '1|RUNNING|None|n1|{me}|nobody|a|b'\necho '2|PENDING|None||99|ada|c'\n"
+    rows = "1|RUNNING|None|n1|98765|nobody|a|b\n2|PENDING|None||98766|nobody|c\n3|PENDING|||0|x|d"
+    (tmp_path / "squeue").write_text(  # SLURM 22.05 says "Invalid user", and ends with 0
+        f"#!/bin/sh\ncase $* in *--user*) exit 0;; esac\nprintf '%s\n' '{rows}'\n"
     )
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    found = scheduler.queue()
-    assert found is not None
-    assert [(e.job, e.user, e.name) for e in found] == [
-        ("1", scheduler.current_user(), "a|b"),
-        ("2", "ada", "c"),
-    ]
+    monkeypatch.setattr(os, "getuid", lambda: 98765)
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def seen(*users: str) -> list[tuple[str, str, str]]:
+        return [(e.job, e.user, e.name) for e in scheduler.queue(users) or ()]
+
+    assert seen() == [("1", "98765", "a|b")]
+    assert seen("98766", "gone") == [("1", "98765", "a|b"), ("2", "98766", "c")]
+    assert not scheduler.is_gone("1")
+    monkeypatch.setenv("LOGNAME", "ada")  # set for a container that knows no such user
+    assert seen("ada") == [("1", "ada", "a|b")]
 
 
 def test_only_one_place_asks_who_a_person_is() -> None:
@@ -340,3 +350,16 @@ def test_all_jobs_are_cancelled_whatever_slurm_says_of_some(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert scheduler.cancel(str(i) for i in range(scheduler.UNITS + 1)) == ["refused"]
     assert (tmp_path / "asked").read_text().split() == [str(scheduler.UNITS), "1"]
+
+
+def test_a_file_that_is_no_table_of_results_holds_no_row(tmp_path: Path) -> None:
+    table = pa.table({name: ["x"] for name in (*EvalSpec.__dataclass_fields__, "value")})
+    names = ["whole", "lacking", "doubled", "other", "pipe"]
+    paths = [tmp_path / f"{name}.parquet" for name in names]
+    pq.write_table(table, paths[0])
+    pq.write_table(table.drop_columns("concept"), paths[1])
+    pq.write_table(table.append_column("concept", table["concept"]), paths[2])
+    paths[3].write_text("x")
+    os.mkfifo(paths[4])
+    assert [len(survey.rows_in([path])) for path in paths] == [1, 0, 0, 0, 0]
+    assert [is_whole(path) for path in paths] == [True, True, True, False, False]

@@ -297,6 +297,7 @@ def png(voc: Path, name: str, stated: str = "") -> None:
     ("change", "line", "image"),
     [
         (lambda voc: renamed(voc, "my photo 1"), "my photo 1", "my photo 1.jpg"),
+        (lambda voc: renamed(voc, "my photo"), "my photo  -1", "my photo.jpg"),
         (lambda voc: None, "2008_000000.jpg", "2008_000000.jpg"),
         (lambda voc: None, "2008_000000  1", "2008_000000.jpg"),
         (lambda voc: None, "/data/JPEGImages/2008_000000.jpg", "2008_000000.jpg"),

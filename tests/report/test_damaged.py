@@ -53,6 +53,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     "change",
     [
         {"value": math.inf},
+        {"value": 1e308},
         {"delta": -1.0},
         {"delta": math.nan},
         {"seed": -1},
@@ -92,11 +93,12 @@ def test_rows_of_tables_that_no_study_has_are_left_out_and_said() -> None:
     frame.loc[0, "layer"] = "x"
     frame.loc[1, "concept"] = None
     frame.loc[2, "delta"] = 0.0
+    frame.loc[3, "anchor_purity"] = math.inf
     remarks: list[str] = []
     kept = possible_parts(frame, "activations", remarks)
-    assert len(kept) == len(frame) - 3
+    assert len(kept) == len(frame) - 4
     assert kept["layer"].dtype.kind in "if"
-    assert remarks[0].startswith(f"activations: 3 of {len(frame)} rows are left out")
+    assert remarks[0].startswith(f"activations: 4 of {len(frame)} rows are left out")
 
 
 def test_a_record_without_a_concept_is_left_out(copy: Path) -> None:
@@ -145,7 +147,7 @@ def test_figures_that_link_elsewhere_are_not_written_through(copy: Path, tmp_pat
     elsewhere.mkdir()
     (elsewhere / "figure_3.png").write_text("mine")
     (copy / "figures").symlink_to(elsewhere)
-    with pytest.raises(UserError, match=r"would lie in .*elsewhere, outside of the study"):
+    with pytest.raises(UserError, match=r"would lie in .*elsewhere, outside of .*demo"):
         write_report(copy)
     assert [path.read_text() for path in elsewhere.iterdir()] == ["mine"]
 
@@ -169,6 +171,23 @@ def test_a_table_that_is_none_of_results_is_left_out_and_said(copy: Path) -> Non
     study = read_study(copy)
     assert len(study.frame) == len(FRAME)
     assert any("b.parquet (no table of results: it holds word" in line for line in study.remarks)
+
+
+def test_a_table_with_a_column_twice_is_left_out_and_said(copy: Path) -> None:
+    (part,), (activations,) = (list((copy / n).iterdir()) for n in ("results", "activations"))
+    for path, column in ((part, "metric"), (activations, "layer")):
+        table = pq.read_table(path, partitioning=None)
+        doubled = table.append_column(column, table[column])
+        pq.write_table(doubled, path.with_name("b.parquet"))
+    nested = pa.StructArray.from_arrays([table[column].combine_chunks()], ["metric"])
+    inside = pq.read_table(part, partitioning=None).drop_columns("metric")
+    rows = nested.take(pa.array([0] * len(inside)))
+    pq.write_table(inside.append_column("more", rows), part.with_name("c.parquet"))
+    study = read_study(copy)
+    assert len(study.frame) == len(FRAME)
+    assert any("b.parquet (no table of results: it has metric twice)" in x for x in study.remarks)
+    assert any("c.parquet (no table of results: it holds " in line for line in study.remarks)
+    assert any("activations: 1 files cannot be read" in line for line in study.remarks)
 
 
 @given(data_=st.data())

@@ -3,6 +3,7 @@
 Tokenizers and text encoders of the two models are loaded, and nothing else of them.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from vwtransfer.conversion.outputs import (
 )
 from vwtransfer.conversion.page import PAGE, shown, write_page
 from vwtransfer.errors import UserError
+from vwtransfer.files import keep_inside
 from vwtransfer.interrupts import deferred
 from vwtransfer.models import Model
 from vwtransfer.models.devices import torch_device, use_threads
@@ -57,6 +59,8 @@ def convert(config: Config) -> None:
     folders: dict[Path, list[Row]] = {}
     for given, row in rows:
         folders.setdefault(_folder(config, given), []).append(row)
+    for folder in folders:
+        keep_inside(folder)
     try:
         if words:
             _convert(config, console, words)
@@ -79,9 +83,22 @@ def _named(paths: Sequence[Path]) -> str:
 
 
 def _folder(config: Config, given: Input) -> Path:
-    """Where the words of a file are written."""
+    """Where the words of a file are written.
+
+    Raises:
+        UserError: a link of that name, which may have come with the words, leads elsewhere.
+    """
     assert config.target is not None
-    return config.into or given.root / config.target
+    if config.into:
+        return config.into
+    folder = given.root / config.target
+    root, real = (Path(os.path.realpath(path)) for path in (given.root, folder))
+    if not real.is_relative_to(root):
+        raise UserError(
+            f"{folder}: is a link to {real}. Say that words are to go there with into={real}, or "
+            "remove the link."
+        )
+    return folder
 
 
 def _read(

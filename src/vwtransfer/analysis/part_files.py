@@ -49,7 +49,8 @@ def read_parts(folder: Path, columns: Collection[str]) -> tuple[pd.DataFrame, li
                 raise OSError("no file")
             table = pq.read_table(path, partitioning=None).replace_schema_metadata()
             table.validate(full=True)
-            if not _is_former(table) and not set(columns) <= set(table.column_names):
+            names = set(table.column_names)
+            if len(names) < table.num_columns or not (_is_former(table) or set(columns) <= names):
                 raise ValueError("other columns")
             tables[path] = table
         except (pa.ArrowException, OSError, ValueError):

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -54,18 +55,33 @@ def is_here() -> bool:
 
 def queue(users: Iterable[str] = ()) -> list[Entry] | None:
     """Jobs of this user and others that wait or run, each task of an array on its own."""
-    me = str(os.getuid())  # squeue calls all users without a name "nobody"
-    whose = ",".join(sorted({me, *users}))
+    me = str(os.getuid())
+    whose = {me, *users}
+    # where one user has no name here, squeue shows no job of any of them
+    only = ("--user", ",".join(sorted(whose))) if all(map(_is_named, whose)) else ()
     form = "%i|%T|%r|%N|%U|%u|%j"
-    text = _ask("squeue", "--noheader", "--array", "--user", whose, "--format", form)
+    text = _ask("squeue", "--noheader", "--array", *only, "--format", form)
     if text is None:
         return None
     entries = []
     for line in text.splitlines():
         job, state, reason, node, number, user, name = line.split("|", 6)
-        user = current_user() if number == me else user
-        entries.append(Entry(job, name, state, reason, node, user))
+        if number == me:
+            user = current_user()
+        elif not _is_named(number):  # squeue calls all of these "nobody"
+            user = number
+        if not whose.isdisjoint((number, user)):
+            entries.append(Entry(job, name, state, reason, node, user))
     return entries
+
+
+def _is_named(user: str) -> bool:
+    """Whether this machine knows a user, who is given by name or number."""
+    try:
+        pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+    except (KeyError, OverflowError):
+        return False
+    return True
 
 
 def is_gone(job: str) -> bool:

@@ -208,13 +208,16 @@ def write_left_out(
 
 
 def rows_in(paths: Iterable[Path]) -> set[EvalSpec]:
-    """What these parts of the results hold rows of; one that cannot be read holds none."""
+    """What these parts of the results hold rows of; what is none of results holds none."""
     columns = list(EvalSpec.__dataclass_fields__)
     found: set[EvalSpec] = set()
     for path in paths:
+        if not path.is_file():
+            continue
         try:
-            table = pq.read_table(path, columns=[*columns, "value"], partitioning=None)
-        except (pa.ArrowException, OSError):
+            read = pq.read_table(path, columns=[*columns, "value"], partitioning=None)
+            table = read.select([*columns, "value"])  # fails where one is missing, or there twice
+        except (pa.ArrowException, OSError, KeyError):
             continue
         frame = table.to_pandas().dropna(subset=["value"])
         found.update(EvalSpec(*row) for row in frame[columns].itertuples(index=False))

@@ -321,8 +321,10 @@ def _of_shard(
     shard: Shard, earlier: Sequence[Path], new: pd.DataFrame | None
 ) -> pd.DataFrame | None:
     """The new rows of a shard, and those that earlier parts of the results hold of it."""
-    frames = [results.read(path) for path in earlier if results.is_whole(path)]
-    frames += [] if new is None else [new]
+    frames = [] if new is None else [new]
+    for path in earlier:
+        with contextlib.suppress(UserError):  # what is none of results
+            frames.append(results.read(path))
     if not frames:
         return None
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(results.IDENTITY)

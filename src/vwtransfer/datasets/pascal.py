@@ -1,5 +1,6 @@
 """PASCAL VOC: JPEGImages/, Annotations/ and ImageSets/Main/{train,val}.txt."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -15,6 +16,7 @@ from vwtransfer.files import decoded, read_regular
 
 LARGEST_LIST = 1 << 26  # bytes
 _USUAL = (".jpg", ".jpeg", ".png")
+_FLAG = re.compile(r"\s+(-1|0|1)$")  # whether the image shows what the list is of
 
 
 class PascalVOC(ImageFileDataset):
@@ -109,12 +111,13 @@ def _xml(folder: Path, name: str) -> Path:
 
 def _names(folder: Path, line: str) -> list[str]:
     """The images that a line of a list names: one, with a path, suffix or flag, or several."""
-    path = PureWindowsPath(line)
-    for name in (line, path.stem, path.name):
-        if name and is_inside(folder, f"Annotations/{name}.xml"):
-            return [name]
-    names = line.split()
-    return names[:-1] if names[1:] and names[-1] in ("-1", "0", "1") else names
+    unflagged = _FLAG.sub("", line)
+    for text in (line, unflagged):
+        path = PureWindowsPath(text)
+        for name in (text, path.stem, path.name):
+            if name and is_inside(folder, f"Annotations/{name}.xml"):
+                return [name]
+    return unflagged.split()
 
 
 def _image(folder: Path, name: str, stated: str | None) -> str:

@@ -21,7 +21,7 @@ def pixels_of(processor: Any, image: Image.Image) -> Tensor:
     The library blurs with a Gaussian whose width is that of the reduction, by a convolution in two
     dimensions, and samples the result; its time grows with the fourth power of N. Both are linear
     and separable, so that one sparse matrix [S, N] for each axis does the same. In float32 the
-    difference is rounding: below 1e-5, where the input's values reach from -1.8 to 2.2; boxes and
+    difference is rounding: below 2e-5, where the input's values reach from -1.8 to 2.2; boxes and
     scores differ by less than 1e-6 of the image's side and of 1.
 
     Args:

@@ -8,13 +8,14 @@ from vwtransfer.results.schema import BASELINES, WORD
 
 NAMES = ["dataset", "concept", "anchor", "source_model", "transfer", "target_model"]
 _MAY_LACK = ("anchor", "source_model")  # in baselines
+_LARGEST = 1e9  # of any value: no metric comes near, and what is computed of it stays finite
 
 
 def possible_results(frame: pd.DataFrame, remarks: list[str]) -> pd.DataFrame:
     """The rows of results that figures and tables can be made of.
 
     Names are names, numbers are numbers, a word is measured in its own model without a transfer
-    and in others with one, a model has one task, and a value is finite or nan.
+    and in others with one, a model has one task, and a value is of a sane size or nan.
     """
     word, moved = frame["kind"] == WORD, frame["transfer"] != "none"
     own = frame["source_model"] == frame["target_model"]
@@ -26,7 +27,7 @@ def possible_results(frame: pd.DataFrame, remarks: list[str]) -> pd.DataFrame:
         & _names(frame["metric"])
         & (frame["delta"] > 0)
         & (frame["seed"] >= 0)
-        & ~np.isinf(frame["value"])
+        & ~(frame["value"].abs() > _LARGEST)
         & ~(word & (frame["anchor"] == ""))
     )
     for model, task in (("source_model", "source_task"), ("target_model", "target_task")):
@@ -56,6 +57,8 @@ def possible_parts(frame: pd.DataFrame, kind: str, remarks: list[str]) -> pd.Dat
     needed = ["seed", "layer", "layers", "place", "encoders", "vector"]
     for name in [name for name in needed if name in frame]:
         kept &= frame[name] >= 0
+    for name in [name for name in numbers if name != "delta"]:
+        kept &= ~(frame[name].abs() > _LARGEST)
     if "nearest" in frame:
         kept &= frame["nearest"].map(lambda names: np.size(names) > 0 and type(names[0]) is str)
     if not kept.all():

@@ -135,7 +135,7 @@ def _batches(rows: Counter[tuple[str, ...]]) -> Iterator[set[tuple[str, ...]]]:
 def _pieces(path: Path) -> list[Piece]:
     rank = _TABLE if path.name == "results.parquet" else _PART
     metadata = pq.read_metadata(path)
-    _check(metadata.schema.names)
+    _check(metadata.schema.to_arrow_schema().names, metadata.schema.names)
     text = [name for name in metadata.schema.names if name in TEXT]
     found = []
     for number in range(metadata.num_row_groups):
@@ -193,8 +193,10 @@ def _counted(table: pa.Table) -> Counter[tuple[str, ...]]:
     return Counter({concept: count for concept, count in counted.items() if None not in concept})
 
 
-def _check(names: Sequence[str]) -> None:
-    """Raises ValueError of a table that is none of results."""
+def _check(names: Sequence[str], leaves: Sequence[str]) -> None:
+    """Raises ValueError of a table that is none of results; `leaves`: with names inside columns."""
+    if doubled := [name for name in SCHEMA.names if leaves.count(name) > 1]:
+        raise ValueError(f"no table of results: it has {doubled[0]} twice")
     lacking = [name for name in SCHEMA.names if name not in names]
     if lacking and not legacy.is_legacy(names):
         raise ValueError(

@@ -56,6 +56,8 @@ def readable(key: str) -> str:
 
 def is_whole(path: Path) -> bool:
     """Whether a parquet file is there and not cut off."""
+    if not path.is_file():  # a named pipe would be waited for
+        return False
     try:
         pq.read_metadata(path)
     except (pa.ArrowException, OSError):
