@@ -149,8 +149,9 @@ def _without_value(study: Study, failures: Sequence[Failure]) -> list[results.Re
     models = study.suite.models
     for cell in (failure.cell for failure in failures):
         targets = [target for source, target in study.config.direction if source == cell.model]
-        for name in (cell.model, *targets):
-            method = NO_TRANSFER if name == cell.model else study.config.transfer.name
+        methods = study.config.transfer.methods
+        mapped = [(target, method) for target in targets for method in methods]
+        for name, method in ((cell.model, NO_TRANSFER), *mapped):
             spec = EvalSpec.of_word(cell, name, method)
             task = study.tasks[models[name].task]
             for metric in measurable(task, study.datasets[cell.dataset]):

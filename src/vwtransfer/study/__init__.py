@@ -12,7 +12,7 @@ from vwtransfer.datasets import Dataset, left_out_of
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.diagnostics import Diagnostics, VocabularyStats
 from vwtransfer.evaluation.evaluator import Evaluation, FittedMap, evaluate
-from vwtransfer.evaluation.specs import WORD, EvalSpec, eval_specs
+from vwtransfer.evaluation.specs import NO_TRANSFER, WORD, EvalSpec, eval_specs
 from vwtransfer.files import write_json
 from vwtransfer.models import Objective
 from vwtransfer.models.suite import Suite, build_part
@@ -147,6 +147,9 @@ def measure_words(
         mine: which of the rows this process is to measure.
     """
     config = study.config
+    methods: dict[str, Transfer] = {
+        name: build_part(node, "transfer") for name, node in config.transfer.methods.items()
+    }
     for name, model in study.suite.models.items():
         task = study.tasks[model.task]
         sources = [source for source, target in config.direction if target == name]
@@ -157,19 +160,19 @@ def measure_words(
                 continue
             of_dataset = [c for c in study.cells if c.dataset == dataset.name]
             found = eval_specs(
-                of_dataset, name, sources, config.transfer.name, config.evaluation.baselines
+                of_dataset, name, sources, list(config.transfer.methods), config.evaluation.baselines
             )
             waiting = [s for s in found if mine(s) and s not in done and _can_be_measured(study, s)]
             if not waiting:
                 continue
-            method = build_part(config.transfer.node, "transfer")
-            wanted = {spec.source_model for spec in waiting} & set(sources)
+            mapped = {(s.source_model, s.transfer) for s in waiting if s.transfer != NO_TRANSFER}
             evaluation = evaluation_of(
                 study,
                 name,
                 dataset,
                 maps={
-                    source: study.fit(method, dataset, source, name) for source in sorted(wanted)
+                    (source, method): study.fit(methods[method], dataset, source, name)
+                    for source, method in sorted(mapped)
                 },
                 parts=parts,
             )
@@ -181,7 +184,7 @@ def evaluation_of(
     study: Study,
     name: str,
     dataset: Dataset,
-    maps: Mapping[str, FittedMap],
+    maps: Mapping[tuple[str, str], FittedMap],
     parts: Path | None = None,
     store: WordStore | None = None,
 ) -> Evaluation:
