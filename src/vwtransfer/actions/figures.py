@@ -21,7 +21,7 @@ from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec, eval_specs
 from vwtransfer.interrupts import deferred
 from vwtransfer.models import Model
 from vwtransfer.models.devices import torch_device, use_threads
-from vwtransfer.models.suite import build, build_part
+from vwtransfer.models.suite import build
 from vwtransfer.progress import stages, terminal
 from vwtransfer.report import write_report
 from vwtransfer.report.figures import from_models
@@ -87,17 +87,17 @@ def run(config: Config) -> None:
 def _words(study: Study) -> Iterator[tuple[Model, Groups]]:
     """Each model with the words that are looked at in it."""
     trained_in = {cell.model for cell in study.cells}
-    nodes = study.config.transfer.methods
-    methods: dict[str, Transfer] = {name: build_part(n, "transfer") for name, n in nodes.items()}
     for name, model in study.suite.models.items():
         directions = study.config.direction
         sources = [s for s, target in directions if target == name and s in trained_in]
-        found = sorted(eval_specs(study.cells, name, sources, list(methods), ()), key=group_of)
+        found = sorted(
+            eval_specs(study.cells, name, sources, list(study.methods), ()), key=group_of
+        )
         groups: Groups = []
         for (dataset, source, method), own in groupby(found, key=_map_of):
             fitted = None
             if method != NO_TRANSFER:
-                fitted = study.fit(methods[method], study.datasets[dataset], source, name).map
+                fitted = study.fit(study.methods[method], study.datasets[dataset], source, name).map
             for _, members in groupby(own, key=group_of):
                 group = list(members)
                 space = study.suite.models[source].text

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vwtransfer import results, tracking
+from vwtransfer.actions.first_word import FirstWord
 from vwtransfer.analysis.word_pictures import write_targets
 from vwtransfer.cluster.archive import restore
 from vwtransfer.config import Config, provenance
@@ -65,7 +66,7 @@ def run(config: Config) -> None:
         with deferred() as stopping, stages(console, config.progress) as bars:
             study = Study(config, suite, datasets, todo, store, bars, stopping, tracker)
             try:
-                train_words(study)
+                train_words(study, FirstWord(study, console))
                 measure_words(study, measured(config.folder), config.folder)
                 if config.evaluation.save_images:
                     for dataset in datasets.values():
