@@ -61,11 +61,12 @@ class Stages:
 
         That raises KeyboardInterrupt once `stopping` is true.
         """
-        if self.progress is not None:
-            bar = self.progress.add_task(name, total=total)
-            advance = partial(self.progress.advance, bar)
-        else:
+        progress = self.progress
+        advance: Callable[[int], None]
+        if progress is None:
             advance = self._lines(name, total)
+        else:
+            advance = partial(progress.advance, progress.add_task(name, total=total))
 
         def told(done: int) -> None:
             advance(done)

@@ -1,9 +1,10 @@
 """What frozen models make of images and prompts, kept on disk and shared by all jobs and studies.
 
-An entry holds what one model made of one batch of images (of prompts: `kept_readings`).
-Its name is a hash of everything that decides the content: the images' pixels in their order, the model's weights, their precision, its
-settings and preprocessing, the code and the libraries that run it. So nothing found under a name
-can be out of date, and a cached batch is the one that would be computed, to the bit.
+An entry holds what one model made of one batch of images (of prompts: `kept_readings`). Its name
+is a hash of everything that decides the content: the images' pixels in their order, the model's
+weights, their precision, its settings and preprocessing, the code and the libraries that run it. So
+nothing found under a name can be out of date, and a cached batch is the one that would be computed,
+to the bit.
 """
 
 import contextlib
