@@ -25,6 +25,7 @@ from vwtransfer.config import Config
 from vwtransfer.config.composition import compose
 from vwtransfer.conversion.converter import shared_phrases
 from vwtransfer.leaderboard.splits import dev_concepts
+from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import Prompts
 from vwtransfer.models.suite import Suite, build, build_part
 from vwtransfer.models.support import support_of
@@ -151,7 +152,7 @@ def map_words(
     """
     here, there = suite.models["tiny_sd"].text, suite.models[target].text
     node = compose([f"transfer={method}"]).transfer.node
-    built = build_part(node, "transfer", readings=KeptReadings(folder / "readings"))
+    built = build_part(node, "transfer", readings=KeptReadings(Cache(folder / "readings", 10**10)))
     descriptions = list(names.values())
     support = support_of(here, there).without(descriptions)
     fitted = built.fit(here, there, support, descriptions)

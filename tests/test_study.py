@@ -19,6 +19,7 @@ from vwtransfer.words.store import WordStore, load_word
 
 SMALL = [
     "experiment=demo",
+    "transfer=least_squares",
     "model.generation.training.steps=4",
     "model.generation.denoising_steps=2",
     "model.detection.training.steps=4",

@@ -76,6 +76,9 @@ def main() -> None:
     _print_all_letters()
     arguments = sys.argv[1:]
     with_traceback = traceback_wanted(arguments)
+    # a thread that waits must not spin: where another process has its core, a step takes ten times
+    # as long; read when torch's OpenMP is loaded, which is later
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, instead of being printed by Hydra
     os.environ["PYTHONSAFEPATH"] = "1"  # processes started from here put no folder first, either
     prepare()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -33,6 +34,18 @@ def terminal(elsewhere: int | None = None, **options: Any) -> Console:
     )
 
 
+def stop_where_asked(stopping: Callable[[], bool]) -> None:
+    """Ends what was interrupted.
+
+    Raises:
+        KeyboardInterrupt: `stopping` is true.
+    """
+    if stopping():
+        raise KeyboardInterrupt(
+            "interrupted. What was done is kept; the same command goes on from there."
+        )
+
+
 class Stages:
     """The bars of a run, one for each stage."""
 
@@ -41,14 +54,25 @@ class Stages:
         self.console = console
 
     @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar for `total` units of work; call what it gives with how many were done."""
-        if self.progress is not None:
-            bar = self.progress.add_task(name, total=total)
-            progress = self.progress
-            yield lambda done: progress.advance(bar, done)
+    def stage(
+        self, name: str, total: int, stopping: Callable[[], bool] = lambda: False
+    ) -> Iterator[Callable[[int], None]]:
+        """A bar for `total` units of work; call what it gives with how many were done.
+
+        That raises KeyboardInterrupt once `stopping` is true.
+        """
+        progress = self.progress
+        advance: Callable[[int], None]
+        if progress is None:
+            advance = self._lines(name, total)
         else:
-            yield self._lines(name, total)
+            advance = partial(progress.advance, progress.add_task(name, total=total))
+
+        def told(done: int) -> None:
+            advance(done)
+            stop_where_asked(stopping)
+
+        yield told
 
     def _lines(self, name: str, total: int) -> Callable[[int], None]:
         began = last = time.monotonic()

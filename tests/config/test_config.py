@@ -110,6 +110,12 @@ def both_datasets(own: Path) -> DictConfig:
         ("trainer.betas", [0.9], "trainer.betas=[0.9]: must be two numbers"),
         ("evaluation.baselines", ["ancor"], "evaluation.baselines[0]=ancor: Did you mean 'anchor'"),
         ("transfer.name", None, "transfer.name: is missing"),
+        ("transfer.beside", {"ridge": 3}, "transfer.beside.ridge=3: must be a mapping with a _tar"),
+        (
+            "transfer.beside",
+            {"mine": {"_target_": "vwtransfer.transfer.ridge.Ridge", "name": "ridge"}},
+            "transfer.beside.mine.name=ridge: must be mine, as the key it stands under",
+        ),
         ("dataset", {}, "dataset={}: none is chosen"),
         ("dataset.garden.name", "yard", "dataset.garden.name=yard: must be garden"),
         (
@@ -311,3 +317,12 @@ def test_other_tests_compose_as_the_command_line_does(overrides: list[str]) -> N
     for _ in range(2):  # nothing of a config is left in the next one
         assert composing.compose(overrides) == compose(overrides)
     assert composing.compose(overrides[:1]) == compose(overrides[:1])
+
+
+def test_a_study_may_map_its_words_by_several_methods() -> None:
+    transfer = compose(["transfer=[ridge,least_squares]", "transfer.exclude=strict"]).transfer
+    assert (transfer.name, transfer.exclude) == ("ridge", "strict")
+    targets = {name: node["_target_"].rpartition(".")[2] for name, node in transfer.methods.items()}
+    assert targets == {"ridge": "Ridge", "least_squares": "LeastSquares"}
+    chosen = compose(["experiment=demo", "transfer=least_squares"]).transfer
+    assert list(chosen.methods) == ["least_squares"]  # which the experiment has beside another

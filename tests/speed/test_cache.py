@@ -289,7 +289,7 @@ def test_a_place_that_cannot_be_written_to_costs_a_warning_only(
 ) -> None:
     (tmp_path / "file").write_text("")
     Cache(tmp_path / "file" / "cache", 10**9).write("key", entry(1))
-    assert "features of images are not kept" in caplog.text
+    assert "what models read is not kept" in caplog.text
 
 
 def see_mean(_model: torch.nn.Module, _: Any, images: Sequence[Image.Image]) -> Tensors:

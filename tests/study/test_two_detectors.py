@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from composing import compose
 from vwtransfer.actions.run import run as run_study
@@ -26,23 +25,29 @@ SMALL = [
     "progress=false",
     "report=false",
 ]
-RECOMMENDED = [
-    "transfer=readout_matching",
+METHODS = ("readout_matching", "least_squares")
+TRANSFER = [
+    f"transfer=[{','.join(METHODS)}]",
     "transfer.calibration_prompts=60",
     "transfer.neighbours=5",
     "transfer.steps=3",
 ]
 
 
-@pytest.mark.parametrize("transfer", [["transfer=least_squares"], RECOMMENDED])
-def test_words_are_trained_in_both_and_transferred_to_the_other(
-    transfer: list[str], tmp_path: Path
+def test_words_are_trained_in_both_and_transferred_to_the_other_by_each_method(
+    tmp_path: Path,
 ) -> None:
-    config = compose([*SMALL, *transfer, f"outputs={tmp_path}"])
+    config = compose([*SMALL, *TRANSFER, f"outputs={tmp_path}"])
     run_study(config)
     frame = pd.read_parquet(config.folder / "results.parquet")
     words = frame[(frame.kind == "word") & (frame.metric == "mean_average_precision")]
-    found = words.groupby(["source_model", "target_model"]).value.agg(["size", "min", "max"])
-    assert set(found.index) == {(source, target) for source in MODELS for target in MODELS}
+    found = words.groupby(["source_model", "transfer", "target_model"]).value.agg(
+        ["size", "min", "max"]
+    )
+    one, other = MODELS
+    moved = {(a, how, b) for a, b in ((one, other), (other, one)) for how in METHODS}
+    assert set(found.index) == {(name, "none", name) for name in MODELS} | moved
     assert (found["size"] == 2).all()
     assert found["min"].ge(0).all() and found["max"].le(1).all()
+    assert (words[words["transfer"] != "none"].support != "").all()
+    assert (tmp_path / "study" / "first_word.png").is_file()

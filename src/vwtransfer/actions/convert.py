@@ -4,8 +4,7 @@ Tokenizers and text encoders of the two models are loaded, and nothing else of t
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -31,8 +30,8 @@ from vwtransfer.files import keep_inside
 from vwtransfer.interrupts import deferred
 from vwtransfer.models import Model
 from vwtransfer.models.devices import torch_device, use_threads
-from vwtransfer.models.suite import build_part
-from vwtransfer.progress import Stages, stages, terminal
+from vwtransfer.models.suite import build_part, cache_of
+from vwtransfer.progress import stages, stop_where_asked, terminal
 from vwtransfer.transfer import Transfer
 from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.words.formats import LoadedWord, read_words
@@ -127,10 +126,7 @@ def _convert(
     use_threads(config.threads)
     with deferred() as stopping, stages(console, config.progress) as bars:
         source, target = (_model(config, name) for name in (config.source, config.target))
-        kept = KeptReadings(
-            config.cache.folder and config.cache.folder / "readings",
-            partial(_interruptible, bars, stopping),
-        )
+        kept = KeptReadings(cache_of(config), partial(bars.stage, stopping=stopping))
         method: Transfer = build_part(config.transfer.node, "transfer", readings=kept)
         console.print(f"loading the text encoders of {source.name} and {target.name}")
         converter = Converter(source.text, target.text, method, config.transfer.node)
@@ -183,27 +179,6 @@ def _model(config: Config, name: str | None) -> Model:
     return model
 
 
-@contextmanager
-def _interruptible(
-    bars: Stages, stopping: Callable[[], bool], name: str, total: int
-) -> Iterator[Callable[[int], None]]:
-    """A stage that ends where a signal asks for it."""
-    with bars.stage(name, total) as advance:
-
-        def go_on(done: int) -> None:
-            advance(done)
-            _stop_where_asked(stopping)
-
-        yield go_on
-
-
-def _stop_where_asked(stopping: Callable[[], bool]) -> None:
-    if stopping():
-        raise KeyboardInterrupt(
-            "interrupted. What was done is kept; the same command goes on from there."
-        )
-
-
 def _announce(
     console: Console, converter: Converter, groups: Mapping[tuple[str, int], Sequence[Job]]
 ) -> dict[tuple[str, int], float]:
@@ -238,7 +213,7 @@ def _batches(
     """
     widths = {name: e.width for name, e in converter.target.encoders.items()}
     for start in range(0, len(group), size):
-        _stop_where_asked(stopping)
+        stop_where_asked(stopping)
         part = group[start : start + size]
         words_NKD = torch.stack([job.word.vectors_KD for job in part])
         done = converter.convert(words_NKD, prompt, [job.word.anchor for job in part])

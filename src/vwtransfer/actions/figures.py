@@ -17,11 +17,11 @@ from vwtransfer.analysis.word_tables import group_of, write_tables
 from vwtransfer.config import Config
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.evaluator import load_beside
-from vwtransfer.evaluation.specs import EvalSpec, eval_specs
+from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec, eval_specs
 from vwtransfer.interrupts import deferred
 from vwtransfer.models import Model
 from vwtransfer.models.devices import torch_device, use_threads
-from vwtransfer.models.suite import build, build_part
+from vwtransfer.models.suite import build
 from vwtransfer.progress import stages, terminal
 from vwtransfer.report import write_report
 from vwtransfer.report.figures import from_models
@@ -87,16 +87,17 @@ def run(config: Config) -> None:
 def _words(study: Study) -> Iterator[tuple[Model, Groups]]:
     """Each model with the words that are looked at in it."""
     trained_in = {cell.model for cell in study.cells}
-    method = build_part(study.config.transfer.node, "transfer")
     for name, model in study.suite.models.items():
         directions = study.config.direction
         sources = [s for s, target in directions if target == name and s in trained_in]
-        found = sorted(eval_specs(study.cells, name, sources, method.name, ()), key=group_of)
+        found = sorted(
+            eval_specs(study.cells, name, sources, list(study.methods), ()), key=group_of
+        )
         groups: Groups = []
-        for (dataset, source), own in groupby(found, key=lambda s: (s.dataset, s.source_model)):
+        for (dataset, source, method), own in groupby(found, key=_map_of):
             fitted = None
-            if source != name:
-                fitted = study.fit(method, study.datasets[dataset], source, name).map
+            if method != NO_TRANSFER:
+                fitted = study.fit(study.methods[method], study.datasets[dataset], source, name).map
             for _, members in groupby(own, key=group_of):
                 group = list(members)
                 space = study.suite.models[source].text
@@ -106,6 +107,10 @@ def _words(study: Study) -> Iterator[tuple[Model, Groups]]:
                     words_NKD = fitted(words_NKD, [spec.anchor for spec in group]).cpu()
                 groups.append((group, words_NKD))
         yield model, groups
+
+
+def _map_of(spec: EvalSpec) -> tuple[str, str, str]:
+    return spec.dataset, spec.source_model, spec.transfer
 
 
 def _stopper(stopping: Callable[[], bool]) -> Callable[[], None]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vwtransfer import results, tracking
+from vwtransfer.actions.first_word import FirstWord
 from vwtransfer.analysis.word_pictures import write_targets
 from vwtransfer.cluster.archive import restore
 from vwtransfer.config import Config, provenance
@@ -65,7 +66,7 @@ def run(config: Config) -> None:
         with deferred() as stopping, stages(console, config.progress) as bars:
             study = Study(config, suite, datasets, todo, store, bars, stopping, tracker)
             try:
-                train_words(study)
+                train_words(study, FirstWord(study, console))
                 measure_words(study, measured(config.folder), config.folder)
                 if config.evaluation.save_images:
                     for dataset in datasets.values():
@@ -149,8 +150,9 @@ def _without_value(study: Study, failures: Sequence[Failure]) -> list[results.Re
     models = study.suite.models
     for cell in (failure.cell for failure in failures):
         targets = [target for source, target in study.config.direction if source == cell.model]
-        for name in (cell.model, *targets):
-            method = NO_TRANSFER if name == cell.model else study.config.transfer.name
+        methods = study.config.transfer.methods
+        mapped = [(target, method) for target in targets for method in methods]
+        for name, method in ((cell.model, NO_TRANSFER), *mapped):
             spec = EvalSpec.of_word(cell, name, method)
             task = study.tasks[models[name].task]
             for metric in measurable(task, study.datasets[cell.dataset]):

@@ -119,8 +119,12 @@ def _batches(words: Words, size: int) -> Iterator[Words]:
 
 def _write(folder: Path, measuring: Measuring, batch: Words, number: int) -> None:
     for (spec, _), made in zip(batch, measuring.measure(batch), strict=True):
-        picture = made.images[0] if made.images else _boxed(made.detected[0])
-        _save(picture, image_path(folder, **spec.of_image, number=number))
+        _save(pictures_of(made)[0], image_path(folder, **spec.of_image, number=number))
+
+
+def pictures_of(made: Measurement) -> list[Image.Image]:
+    """What a model drew, or the images with what it found; none where it does neither."""
+    return [*made.images] or [_boxed(detected) for detected in made.detected]
 
 
 def _blocks(model: Model) -> int:

@@ -102,7 +102,7 @@ def shards(config: Config, left_out: Collection[tuple[str, str]] = ()) -> list[S
 
 def _asked(config: Config, model: str) -> tuple[str, ...]:
     targets = sorted(target for source, target in config.direction if source == model)
-    transfer = (config.transfer.name, *targets) if targets else ()
+    transfer = (*sorted(config.transfer.methods), *targets) if targets else ()
     return (*transfer, "", *sorted(config.evaluation.baselines))
 
 

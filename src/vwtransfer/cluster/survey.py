@@ -244,7 +244,8 @@ def required_rows(
         unmeasured: (model, dataset) pairs that cannot be measured.
     """
     targets = [target for source, target in config.direction if source == shard.model]
-    where = [(shard.model, NO_TRANSFER), *((each, config.transfer.name) for each in targets)]
+    mapped = [(target, method) for target in targets for method in config.transfer.methods]
+    where = [(shard.model, NO_TRANSFER), *mapped]
     where = [each for each in where if (each[0], shard.dataset) not in unmeasured]
     done = set(trained)
     cells = [cell for cell, end in zip(shard.cells, shard.ends, strict=True) if end in done]

@@ -54,7 +54,16 @@ def as_typed(arguments: Sequence[str], groups: Path) -> list[str]:
             raise UserError(f"{argument}: must be KEY=VALUE; see vwtransfer --help.")
         if _SURROGATE.search(argument):
             raise UserError(not_utf8(argument))
-    return [_as_typed(argument, groups) for argument in arguments]
+    alone = [each for argument in arguments for each in _one_by_one(argument)]
+    return [_as_typed(argument, groups) for argument in alone]
+
+
+def _one_by_one(argument: str) -> list[str]:
+    """transfer=[ONE,OTHER] as the choice of one, and of the others beside it."""
+    if not (listed := re.fullmatch(r"transfer=\[([\w.,+ -]+)\]", argument)):
+        return [argument]
+    first, *others = (name.strip() for name in listed[1].split(","))
+    return [f"transfer={first}", *(f"+transfer@transfer.beside.{n}={n}" for n in others)]
 
 
 def own_folders(arguments: Sequence[str]) -> list[Path]:

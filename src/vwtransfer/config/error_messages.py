@@ -27,6 +27,7 @@ _SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '\+*([
 _MISFIT = re.compile(r"Error merging override (.*)")
 _PLAIN = {"DictConfig": "a mapping", "ListConfig": "a list", "primitive container": "a value"}
 _TWICE = re.compile(r"Multiple values for (\S+)\.|An item is already at '(.+)'")
+_BESIDE_TWICE = re.compile(r"transfer@transfer\.beside\.(\w+) appears more than once")
 _NO_NAME = (
     "a group takes the name of a choice, or a list of them; null cannot be one of a sweep's, but "
     "is started by itself."
@@ -77,6 +78,8 @@ def _explained_by_hydra(error: BaseException, arguments: list[str]) -> str | Non
         if twice := _TWICE.search(str(error)):
             key = twice[1] or twice[2]
             return f"+{key}: {key} is there already; write it without '+', as {key}=VALUE."
+        if again := _BESIDE_TWICE.search(str(error)):
+            return f"transfer: {again[1]} is there already; leave it out of the list."
         if found := _SEVERAL.search(str(error)):
             typed = [each for each in arguments if each.lstrip("+").partition("=")[0] == found[1]]
             return _line(several(typed[-1], config_folder()))

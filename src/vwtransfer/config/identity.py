@@ -21,7 +21,7 @@ _OFF_BY_DEFAULT = ("off_subspace_weight", "early_layer_weight", "joint_model")
 _NOT_THE_DATASET = ("anchors",)
 # Where photos lie is no part of what they are: a study's folder keeps a manifest of them.
 _NOT_THE_PHOTOS = ("root", "negatives", "boxes", "manifest", "allow_unverified")
-NOT_THE_TRANSFER = ("folder",)
+NOT_THE_TRANSFER = ("folder", "beside")
 _HOW_IT_RUNS = ("attention", "compiled", "channels_last", "memory_savers", "pairs_at_once")
 NOT_THE_MODEL = ("name", *_HOW_IT_RUNS)
 _CHANGES_THE_MODEL = ("without_t5",)  # of its memory_savers
@@ -49,7 +49,11 @@ def identity(config: Config) -> dict[str, Any]:
         "evaluation": _evaluation(config),
         **{
             f"transfer.{method['name']}": without(method, NOT_THE_TRANSFER) | {"exclude": exclude}
-            for method in (values["transfer"], *values["benchmark"]["methods"].values())
+            for method in (
+                values["transfer"],
+                *values["transfer"].get("beside", {}).values(),
+                *values["benchmark"]["methods"].values(),
+            )
         },
         **_through(values),
     }

@@ -296,20 +296,35 @@ def _transfer_config(value: Any) -> TransferConfig:
             "transfer: none is chosen; choose with transfer=NAME. (Where direction=none, it is not "
             "used.)"
         )
-    node = {str(name): each for name, each in value.items() if name != "exclude"}
-    exclude = {"node": _transfer(node, "transfer"), "exclude": value.get("exclude", "description")}
-    return build(TransferConfig, exclude, "transfer")
+    node = _transfer(_method(value), "transfer")
+    beside = _methods(value.get("beside", {}), "transfer.beside")
+    beside.pop(str(node["name"]), None)
+    exclude = value.get("exclude", "description")
+    return build(TransferConfig, {"node": node, "exclude": exclude, "beside": beside}, "transfer")
+
+
+def _method(value: Mapping[str, Any]) -> Node:
+    """What is the method's own of `transfer`: the rest is the study's."""
+    return {str(key): each for key, each in value.items() if key not in ("exclude", "beside")}
+
+
+def _methods(value: Any, key: str) -> dict[str, Node]:
+    """Transfer methods, each under its name."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{key}={value}: must be a mapping of methods; type transfer=[ONE,OTHER].")
+    methods = {}
+    for name, node in value.items():
+        if not isinstance(node, Mapping):
+            raise UserError(f"{key}.{name}={node}: must be a mapping with a _target_.")
+        methods[str(name)] = _transfer(_method(node), f"{key}.{name}")
+        if methods[name]["name"] != name:
+            raise UserError(
+                f"{key}.{name}.name={methods[name]['name']}: must be {name}, as the key it stands "
+                "under."
+            )
+    return methods
 
 
 def _benchmark(value: Any) -> BenchmarkConfig:
     benchmark = build(BenchmarkConfig, value, "benchmark")
-    methods = {}
-    for name, node in benchmark.methods.items():
-        node = {key: each for key, each in node.items() if key != "exclude"}  # the study's counts
-        methods[name] = _transfer(node, f"benchmark.methods.{name}")
-        if methods[name]["name"] != name:
-            raise UserError(
-                f"benchmark.methods.{name}.name={methods[name]['name']}: must be {name}, as the "
-                "key it stands under."
-            )
-    return replace(benchmark, methods=methods)
+    return replace(benchmark, methods=_methods(benchmark.methods, "benchmark.methods"))

@@ -60,7 +60,7 @@ class Evaluation:
         dataset: whose held-out images are measured on.
         store: the trained words.
         source_tasks: a model's name -> its task, for each whose words are measured.
-        maps: source model -> the map from its space into this model's.
+        maps: source model and transfer method -> the map from that space into this model's.
         num_vectors: K of the random baseline.
         folder: of the run.
         save_images: whether generated images are written to images/.
@@ -75,7 +75,7 @@ class Evaluation:
     dataset: Dataset
     store: WordStore
     source_tasks: Mapping[str, str]
-    maps: Mapping[str, FittedMap]
+    maps: Mapping[tuple[str, str], FittedMap]
     num_vectors: int
     folder: Path
     save_images: bool
@@ -129,7 +129,7 @@ def _records(
     measured: Sequence[Measurement],
     seconds: float,
 ) -> list[Record]:
-    source, mapped = batch[0].source_model, batch[0].transfer != NO_TRANSFER
+    source, method = batch[0].source_model, batch[0].transfer
     diagnostics = evaluation.diagnostics.get(source)
     explained: Sequence[dict[str, Any]] = [{}] * len(batch)
     if diagnostics is not None:
@@ -146,7 +146,7 @@ def _records(
             num_images=measurement.num_images_of.get(metric, measurement.num_images),
             eval_seconds=seconds,
             unsafe=_UNSAFE[measurement.unsafe],
-            support=evaluation.maps[source].support if mapped else "",
+            support=evaluation.maps[source, method].support if method != NO_TRANSFER else "",
             **of_word,
             **made,
         )
@@ -199,7 +199,7 @@ def _words(evaluation: Evaluation, batch: Sequence[EvalSpec]) -> Tensor:
         return torch.stack([_random(evaluation, spec) for spec in batch]).to(text.device)
     if first.transfer == NO_TRANSFER:
         return torch.stack(_loaded(evaluation, batch, text)).to(text.device)
-    fitted = evaluation.maps[first.source_model]
+    fitted = evaluation.maps[first.source_model, first.transfer]
     words_NKD = torch.stack(_loaded(evaluation, batch, fitted.space))
     return fitted.map(words_NKD, [spec.anchor for spec in batch]).to(text.device)
 

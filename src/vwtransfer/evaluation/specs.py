@@ -62,7 +62,7 @@ def eval_specs(
     cells: Iterable[Cell],
     target_model: str,
     sources: Sequence[str],
-    transfer: str,
+    methods: Sequence[str],
     baselines: Sequence[str],
 ) -> list[EvalSpec]:
     """What is measured in one model.
@@ -71,7 +71,7 @@ def eval_specs(
         cells: trained words of one dataset.
         target_model: the model; its own words are measured as trained.
         sources: models whose words are mapped into it.
-        transfer: the method that maps them.
+        methods: the transfer methods that map them, each of which does.
         baselines: some of "anchor" (the anchor word itself), "name" (the concept's own name) and
             "random" (random vectors of the anchor's norm). Chance goes with any of them.
     """
@@ -81,6 +81,6 @@ def eval_specs(
         if cell.model == target_model:
             found.add(EvalSpec.of_word(cell, target_model, NO_TRANSFER))
         elif cell.model in sources:
-            found.add(EvalSpec.of_word(cell, target_model, transfer))
+            found.update(EvalSpec.of_word(cell, target_model, method) for method in methods)
         found.update(EvalSpec.of_baseline(cell, target_model, kind) for kind in kinds)
     return sorted(found)

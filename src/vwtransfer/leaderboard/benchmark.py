@@ -204,7 +204,7 @@ def _evaluations(
 ) -> Iterator[tuple[Evaluation, Set[EvalSpec]]]:
     """What is measured of a dataset in a model: its own words and baselines, then each method's."""
     mine = [cell for cell in study.cells if cell.dataset == dataset.name]
-    own = eval_specs(mine, target, [], "", study.config.evaluation.baselines)
+    own = eval_specs(mine, target, [], [], study.config.evaluation.baselines)
     yield evaluation_of(study, target, dataset, maps={}), set(own)
     for direction, of_pair in _pairs(study):
         if (direction.target, of_pair.name) != (target, dataset.name):
@@ -212,8 +212,9 @@ def _evaluations(
         cells = words_of(mine, direction, dataset.name)
         for method in study.config.benchmark.methods:
             space = study.suite.models[target].text
-            maps = {direction.source: direction.as_mapped(method, dataset.name, space)}
+            mapped = direction.as_mapped(method, dataset.name, space)
             store = direction.store(method)
+            maps = {(direction.source, method): mapped}
             evaluation = evaluation_of(study, target, dataset, maps, store=store)
             yield evaluation, {EvalSpec.of_word(cell, target, method) for cell in cells}
 

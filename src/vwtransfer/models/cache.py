@@ -1,9 +1,10 @@
-"""What frozen models make of images, kept on disk and shared by all jobs and studies.
+"""What frozen models make of images and prompts, kept on disk and shared by all jobs and studies.
 
-An entry holds what one model made of one batch of images. Its name is a hash of everything that
-decides the content: the images' pixels in their order, the model's weights, their precision, its
-settings and preprocessing, the code and the libraries that run it. So nothing found under a name
-can be out of date, and a cached batch is the one that would be computed, to the bit.
+An entry holds what one model made of one batch of images (of prompts: `kept_readings`). Its name
+is a hash of everything that decides the content: the images' pixels in their order, the model's
+weights, their precision, its settings and preprocessing, the code and the libraries that run it. So
+nothing found under a name can be out of date, and a cached batch is the one that would be computed,
+to the bit.
 """
 
 import contextlib
@@ -73,7 +74,7 @@ class Cache:
             write_atomically(self._path(key), lambda path: save_file(stored, path))
             self._shrink()
         except (UserError, OSError) as error:
-            _log.warning("features of images are not kept: %s", error)
+            _log.warning("what models read is not kept: %s", error)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"

@@ -56,15 +56,19 @@ class Suite:
             check_single_token(anchor, name, self.models[name].vocabularies)
 
 
+def cache_of(config: Config) -> Cache | None:
+    """Where it is kept what models read, if it is."""
+    cache = config.cache
+    return None if cache.folder is None else Cache(cache.folder, int(cache.gigabytes * 1e9))
+
+
 def build(config: Config, device: torch.device) -> Suite:
     """The models a config names.
 
     Raises:
         UserError: a `_target_` does not exist or does not take the keys it is given.
     """
-    cache = None
-    if config.cache.folder is not None:
-        cache = Cache(config.cache.folder, int(config.cache.gigabytes * 1e9))
+    cache = cache_of(config)
     models = {
         name: build_part(node, f"model.{name}", device=device, cache=cache)
         for name, node in config.model.models.items()

@@ -188,7 +188,7 @@ class TextEncoder:
     def weights_identity(self) -> str:
         """Hash of the identity and of the blocks' weights: two that share it read prompts alike.
 
-        Norms and projections behind the blocks are not hashed: no checkpoint changes these alone.
+        Norms and projections behind the blocks are not hashed.
         """
         digest = hashlib.sha256(f"{self.identity} {self.embedding.weight.dtype}".encode())
         for tensor in () if self.blocks is None else self.blocks.state_dict().values():

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from vwtransfer import results
@@ -12,10 +12,10 @@ from vwtransfer.datasets import Dataset, left_out_of
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.diagnostics import Diagnostics, VocabularyStats
 from vwtransfer.evaluation.evaluator import Evaluation, FittedMap, evaluate
-from vwtransfer.evaluation.specs import WORD, EvalSpec, eval_specs
+from vwtransfer.evaluation.specs import NO_TRANSFER, WORD, EvalSpec, eval_specs
 from vwtransfer.files import write_json
-from vwtransfer.models import Objective
-from vwtransfer.models.suite import Suite, build_part
+from vwtransfer.models import Model, Objective
+from vwtransfer.models.suite import Suite, build_part, cache_of
 from vwtransfer.models.support import support_of
 from vwtransfer.progress import Stages
 from vwtransfer.study import data_loading
@@ -26,9 +26,11 @@ from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.training.joint import Joint
 from vwtransfer.training.trainer import Job, train
 from vwtransfer.transfer import Transfer
+from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore
 
+SLOWEST = "generation"  # a word of which takes longer than many of the others
 LEFT_OUT = {"description": "descriptions", "strict": "descriptions or two attributes of one"}
 """`transfer.exclude` -> what supports lack, as rows say it."""
 
@@ -61,6 +63,14 @@ class Study:
             for dataset in self.datasets.values()
         }
 
+    @cached_property
+    def methods(self) -> Mapping[str, Transfer]:
+        """What maps words from model to model, by name."""
+        stage = partial(self.bars.stage, stopping=self.stopping)
+        readings = KeptReadings(cache_of(self.config), stage)
+        nodes = self.config.transfer.methods.items()
+        return {name: build_part(node, "transfer", readings=readings) for name, node in nodes}
+
     def fit(self, method: Transfer, dataset: Dataset, source: str, target: str) -> FittedMap:
         """The map of a dataset's words from one model into another.
 
@@ -89,10 +99,18 @@ def fit_report(folder: Path, method: str, source: str, target: str, dataset: str
     return folder / "transfer" / f"{method}-{source}_to_{target}-{dataset}.json"
 
 
-def train_words(study: Study) -> None:
-    """Trains the words of the study that are not there yet."""
+def train_words(
+    study: Study, on_trained: Callable[[Dataset, Model], None] = lambda dataset, model: None
+) -> None:
+    """Trains the words of the study that are not there yet, those of generators last.
+
+    Args:
+        study: whose words.
+        on_trained: told each time that a model's words of a dataset were trained.
+    """
+    in_order = sorted(study.suite.models.items(), key=lambda named: named[1].task == SLOWEST)
     for dataset in study.datasets.values():
-        for name, model in study.suite.models.items():
+        for name, model in in_order:
             mine = [c for c in study.cells if (c.dataset, c.model) == (dataset.name, name)]
             waiting = [c for c in mine if c not in study.store and not study.store.failure(c)]
             if not waiting:
@@ -111,6 +129,7 @@ def train_words(study: Study) -> None:
             title = f"train {name} ({dataset.name})"
             with study.bars.stage(title, len(waiting) * model.training.steps) as advance:
                 train(job, advance, study.stopping)
+            on_trained(dataset, model)
 
 
 def _objective(study: Study, name: str, dataset: Dataset) -> Objective:
@@ -127,7 +146,7 @@ def _objective(study: Study, name: str, dataset: Dataset) -> Objective:
             f"trainer.joint_model={other}: {dataset.name} lacks something that training in it "
             "needs; see vwtransfer action=check."
         )
-    method = build_part(study.config.transfer.node, "transfer")
+    method = study.methods[study.config.transfer.name]
     mapped = study.fit(method, dataset, name, other).map
     return Joint(model, study.suite.models[other], mapped)
 
@@ -147,6 +166,7 @@ def measure_words(
         mine: which of the rows this process is to measure.
     """
     config = study.config
+    methods = study.methods
     for name, model in study.suite.models.items():
         task = study.tasks[model.task]
         sources = [source for source, target in config.direction if target == name]
@@ -157,22 +177,21 @@ def measure_words(
                 continue
             of_dataset = [c for c in study.cells if c.dataset == dataset.name]
             found = eval_specs(
-                of_dataset, name, sources, config.transfer.name, config.evaluation.baselines
+                of_dataset,
+                name,
+                sources,
+                list(config.transfer.methods),
+                config.evaluation.baselines,
             )
             waiting = [s for s in found if mine(s) and s not in done and _can_be_measured(study, s)]
             if not waiting:
                 continue
-            method = build_part(config.transfer.node, "transfer")
-            wanted = {spec.source_model for spec in waiting} & set(sources)
-            evaluation = evaluation_of(
-                study,
-                name,
-                dataset,
-                maps={
-                    source: study.fit(method, dataset, source, name) for source in sorted(wanted)
-                },
-                parts=parts,
-            )
+            mapped = {(s.source_model, s.transfer) for s in waiting if s.transfer != NO_TRANSFER}
+            maps = {
+                (source, method): study.fit(methods[method], dataset, source, name)
+                for source, method in sorted(mapped)
+            }
+            evaluation = evaluation_of(study, name, dataset, maps, parts)
             with study.bars.stage(f"evaluate {name} ({dataset.name})", len(waiting)) as advance:
                 evaluate(evaluation, waiting, advance, study.stopping)
 
@@ -181,7 +200,7 @@ def evaluation_of(
     study: Study,
     name: str,
     dataset: Dataset,
-    maps: Mapping[str, FittedMap],
+    maps: Mapping[tuple[str, str], FittedMap],
     parts: Path | None = None,
     store: WordStore | None = None,
 ) -> Evaluation:

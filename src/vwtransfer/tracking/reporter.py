@@ -188,7 +188,7 @@ class Reporter:
 
     def _of_runs(self, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """The rows of each run's words; a run of the job has its concepts' baselines, too."""
-        rows = rows[rows["transfer"].isin([NO_TRANSFER, self.config.transfer.name])]
+        rows = rows[rows["transfer"].isin([NO_TRANSFER, *self.config.transfer.methods])]
         run_of = {cell: key for key, cells in self.runs.items() for cell in cells}
         concepts = set() if self.per_word else {(c.dataset, c.concept) for c in self.cells}
         places: dict[str, list[int]] = defaultdict(list)
