@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import loaded
 from composing import compose
 from forked import Forked
 from vwtransfer.config.composition import package_folder
@@ -46,6 +47,7 @@ EYES: dict[str, Callable[[Any], torch.nn.Module]] = {
 
 def model(name: str, folder: Path | None, *options: str) -> Any:
     """A model as a process of its own would build it."""
+    loaded.forget()
     where = "null" if folder is None else folder
     keys = ["model=tiny_families", f"cache.folder={where}"]
     keys += [f"model.{name}.{option}" for option in options]
