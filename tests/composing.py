@@ -43,7 +43,8 @@ def parse_once(patch: pytest.MonkeyPatch) -> None:
     """From now on Hydra parses each file of conf/ once a process, which is a third of composing."""
     Plugins.instance()  # registers what reads files
     kind: Any = SourcesRegistry.instance().resolve("file")
-    load, parsed = kind.load_config, {}
+    load = kind.load_config
+    parsed: dict[str, bytes] = {}
 
     def load_config(source: Any, config_path: str) -> Any:
         if source.path != str(config_folder()):

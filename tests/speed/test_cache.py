@@ -47,11 +47,11 @@ EYES: dict[str, Callable[[Any], torch.nn.Module]] = {
 
 def model(name: str, folder: Path | None, *options: str) -> Any:
     """A model as a process of its own would build it."""
-    loaded.forget()
     where = "null" if folder is None else folder
     keys = ["model=tiny_families", f"cache.folder={where}"]
     keys += [f"model.{name}.{option}" for option in options]
-    return build(compose(keys), torch.device("cpu")).models[name]
+    with loaded.apart():
+        return build(compose(keys), torch.device("cpu")).models[name]
 
 
 def dataset(**changes: object) -> Dataset:
