@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,16 @@ def pytest_collection_finish() -> None:
 def pytest_sessionfinish() -> None:
     """Lets go of it all, or libraries complain of what is left at the end."""
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Models, and what they see in images, for all tests of a process."""
+    import composing
+    import loaded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(composing.CACHE, str(tmp_path_factory.mktemp("cache")))
+        composing.parse_once(patch)
+        loaded.share(patch)
+        yield

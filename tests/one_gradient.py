@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+import loaded
 from composing import compose
 from vwtransfer.config.composition import package_folder
 from vwtransfer.models.suite import build, build_part
@@ -17,7 +18,8 @@ WEIGHTS = Path(package_folder("vwtransfer.tinyworld")) / "weights"
 
 def task(name: str, *options: str) -> Any:
     keys = [f"model.{name}.{option}" for option in options]
-    return build(compose(keys), torch.device("cpu")).models[TINY[name]]
+    with loaded.apart():
+        return build(compose(keys), torch.device("cpu")).models[TINY[name]]
 
 
 def gradient(found: Any) -> torch.Tensor:

@@ -218,7 +218,7 @@ def test_what_failed_can_be_tried_again_with_other_resources(
     submit.retry(again)
     deadline = time.monotonic() + 240
     while survey.survey(again).standing(RUNNING, QUEUED) and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.5)
     assert survey.survey(again).words == {DONE: 4, RUNNING: 0, QUEUED: 0, FAILED: 0, MISSING: 0}
 
 

@@ -313,7 +313,10 @@ def test_a_config_kept_by_an_earlier_version_lacks_what_has_a_default() -> None:
         ],
     ],
 )
-def test_other_tests_compose_as_the_command_line_does(overrides: list[str]) -> None:
+def test_other_tests_compose_as_the_command_line_does(
+    overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(composing.CACHE)
     for _ in range(2):  # nothing of a config is left in the next one
         assert composing.compose(overrides) == compose(overrides)
     assert composing.compose(overrides[:1]) == compose(overrides[:1])

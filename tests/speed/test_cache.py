@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import loaded
 from composing import compose
 from forked import Forked
 from vwtransfer.config.composition import package_folder
@@ -49,7 +50,8 @@ def model(name: str, folder: Path | None, *options: str) -> Any:
     where = "null" if folder is None else folder
     keys = ["model=tiny_families", f"cache.folder={where}"]
     keys += [f"model.{name}.{option}" for option in options]
-    return build(compose(keys), torch.device("cpu")).models[name]
+    with loaded.apart():
+        return build(compose(keys), torch.device("cpu")).models[name]
 
 
 def dataset(**changes: object) -> Dataset:

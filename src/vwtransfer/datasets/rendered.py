@@ -12,8 +12,8 @@ from itertools import combinations, product
 
 from vwtransfer.datasets import Example
 from vwtransfer.tinyworld.lexicon import nouns, parse, synonyms
-from vwtransfer.tinyworld.renderer import render, render_image
-from vwtransfer.tinyworld.world import WORLDS, Combination, Layout, Scene, sample_scene
+from vwtransfer.tinyworld.renderer import main_box, render_image
+from vwtransfer.tinyworld.world import WORLDS, Combination, Layout, sample_scene
 
 
 class Rendered:
@@ -114,11 +114,10 @@ class Rendered:
     def _example(self, concept: str, main: Combination, split: str, index: int) -> Example:
         rng = random.Random(f"{self._drawn_as} {self._seed} {concept} {split} {index}")
         scene = sample_scene(rng, main, self._layout, self._others, self._world)
-        box = render([Scene(scene.things[:1], scene.background, scene.light, 0)]).boxes[0][0]
         return Example(
             id=f"{split}-{concept}-{index:03d}",
             concept=concept,
             load=partial(render_image, scene),
-            boxes=(box,),
+            boxes=(main_box(scene),),
             labels=(concept,),
         )

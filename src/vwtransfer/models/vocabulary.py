@@ -11,7 +11,7 @@ Tokenizers differ in how a token's string shows that it begins or ends a word:
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import takewhile
 from textwrap import shorten
 from typing import Any, Literal
@@ -22,6 +22,7 @@ Kind = Literal["clip_bpe", "wordpiece", "unigram", "sentencepiece_bpe", "byte_bp
 ReadPosition = Literal["end", "last", "first"]
 WORD_END = "</w>"
 BLANK = {"unigram": "▁", "sentencepiece_bpe": "▁", "byte_bpe": "Ġ"}
+KEPT = 2**13  # texts whose ids are kept: most prompts are located first, and then encoded
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def of_transformers(
         ids=tokenizer.get_vocab(),
         special=_special(tokenizer),
         context_length=context_length,
-        tokenize=lambda text: list(tokenizer(text, truncation=False).input_ids),
+        tokenize=lru_cache(KEPT)(lambda text: list(tokenizer(text, truncation=False).input_ids)),
         kind=kind_of(tokenizer),
         end_id=tokenizer.eos_token_id,
         pad_id=tokenizer.pad_token_id if padded else None,
@@ -272,6 +273,7 @@ def of_open_clip(
     if tokenizer.tokenizer_mode:
         raise ValueError(f"its tokenizer is of a mode of its own, {tokenizer.tokenizer_mode!r}")
 
+    @lru_cache(KEPT)
     def tokenize(text: str) -> list[int]:
         ids = wrapped(tokenizer.clean_fn(text), truncation=False).input_ids
         dropped = wrapped.sep_token_id if tokenizer.strip_sep_token else None

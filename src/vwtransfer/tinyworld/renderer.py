@@ -6,6 +6,7 @@ Letters of shapes: B scenes, C colour channels, H and W the frame's height and w
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ OUTLINE = 1.5  # width of the dark rim, in pixels
 SHADING = 0.12
 GRAIN = 0.012
 PALE = 0.88  # how far a pattern's second tone lies towards white
+REMEMBERED = 2048  # scenes whose drawing is kept, at 20 kB: a study looks at each several times
 
 Box = tuple[float, float, float, float]
 
@@ -63,7 +65,17 @@ def render(scenes: Sequence[Scene]) -> Drawing:
 
 def render_image(scene: Scene) -> Image.Image:
     """Draws one scene as an RGB image."""
-    return Image.fromarray(render([scene]).images_BCHW[0].permute(1, 2, 0).contiguous().numpy())
+    return Image.fromarray(_drawn(scene).images_BCHW[0].permute(1, 2, 0).contiguous().numpy())
+
+
+def main_box(scene: Scene) -> Box:
+    """The box of a scene's main thing."""
+    return _drawn(scene).boxes[0][0]
+
+
+@lru_cache(REMEMBERED)
+def _drawn(scene: Scene) -> Drawing:
+    return render([scene])
 
 
 def _backgrounds(scenes: Sequence[Scene], axis: Tensor) -> Tensor:
