@@ -30,7 +30,8 @@ from vwtransfer.models.activations import behind_texts, end_of_text
 from vwtransfer.models.support import support_of
 from vwtransfer.results import DIAGNOSTICS
 from vwtransfer.training.regularizers import leading_directions
-from vwtransfer.transfer.prompts import calibration_prompts, encoded_phrases, states
+from vwtransfer.transfer.kept_readings import KeptReadings
+from vwtransfer.transfer.prompts import calibration_prompts, states
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore
 
@@ -85,11 +86,13 @@ class Diagnostics:
         around: what they lie in.
         store: where the words lie.
         dataset: of their concepts, whose descriptions no calibration prompt may spell out.
+        readings: keeps what the model reads of calibration prompts.
     """
 
     around: VocabularyStats
     store: WordStore
     dataset: Dataset
+    readings: KeptReadings = field(default_factory=KeptReadings)
 
     _known: dict[Cell, dict[str, float]] = field(default_factory=dict, init=False, repr=False)
 
@@ -139,7 +142,7 @@ class Diagnostics:
         model, excluded = self.around.model, descriptions_of(self.dataset)
         own = support_of(model.text, model.text)
         chosen = calibration_prompts(own, PHRASES, MAX_WORDS, excluded)
-        return encoded_phrases(model.text, model.prompt_template, chosen)[:, 0].cpu()
+        return self.readings.states(model.text, [model.prompt_template], chosen)[:, 0].cpu()
 
 
 def off_subspace_energy(words_NKD: Tensor, anchor_ND: Tensor, directions_RD: Tensor) -> Tensor:

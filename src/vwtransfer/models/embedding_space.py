@@ -6,7 +6,7 @@ Shapes: N words, K vectors per word, D embedding width, S support, E encoders.
 """
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -67,17 +67,6 @@ class Prompts:
         )
 
 
-class Readings(dict[Hashable, Tensor]):
-    """What was read of calibration prompts, by what was asked: the last few, as each is large."""
-
-    MOST = 8
-
-    def __setitem__(self, key: Hashable, states: Tensor) -> None:
-        while len(self) >= self.MOST:
-            del self[next(iter(self))]
-        super().__setitem__(key, states)
-
-
 class EmbeddingSpace:
     """The text encoders of one model.
 
@@ -102,7 +91,6 @@ class EmbeddingSpace:
             for name, start, end in zip(self.encoders, [0, *ends], ends, strict=False)
         }
         self.width = ends[-1]
-        self.readings = Readings()
         self._given = eligible
         self._nearest: dict[str, Tensor] = {}
 

@@ -59,17 +59,24 @@ class Study:
         models = self.suite.models
         around = {name: VocabularyStats(model) for name, model in models.items()}
         return {
-            dataset.name: {name: Diagnostics(around[name], self.store, dataset) for name in models}
+            dataset.name: {
+                name: Diagnostics(around[name], self.store, dataset, self.readings)
+                for name in models
+            }
             for dataset in self.datasets.values()
         }
 
     @cached_property
     def methods(self) -> Mapping[str, Transfer]:
         """What maps words from model to model, by name."""
-        stage = partial(self.bars.stage, stopping=self.stopping)
-        readings = KeptReadings(cache_of(self.config), stage)
         nodes = self.config.transfer.methods.items()
-        return {name: build_part(node, "transfer", readings=readings) for name, node in nodes}
+        return {name: build_part(node, "transfer", readings=self.readings) for name, node in nodes}
+
+    @cached_property
+    def readings(self) -> KeptReadings:
+        """What its models read of calibration prompts."""
+        stage = partial(self.bars.stage, stopping=self.stopping)
+        return KeptReadings(cache_of(self.config), stage)
 
     def fit(self, method: Transfer, dataset: Dataset, source: str, target: str) -> FittedMap:
         """The map of a dataset's words from one model into another.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace
-from vwtransfer.transfer.prompts import Bank, Phrase, bank, encoded_phrases
+from vwtransfer.transfer.prompts import END, Bank, Phrase, bank, encoded_phrases
 
 PART = 2000  # prompts of an entry
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -45,6 +45,17 @@ class KeptReadings:
         read_positions: Sequence[str],
     ) -> Bank:
         """What a model reads of phrases in each of the templates, at the positions."""
+        states_BRF = self.states(space, templates, phrases, read_positions)
+        return bank(space, templates, phrases, read_positions, states_BRF)
+
+    def states(
+        self,
+        space: EmbeddingSpace,
+        templates: Sequence[str],
+        phrases: Sequence[Phrase],
+        read_positions: Sequence[str] = END,
+    ) -> Tensor:
+        """The states [B, R, F] themselves, on the encoders' device."""
         parts = [phrases[start : start + PART] for start in range(0, len(phrases), PART)]
         how = list(templates), list(read_positions)
         keys = [self._key(space, *how, part) for part in parts] if self.cache else []
@@ -58,7 +69,7 @@ class KeptReadings:
                     if self.cache:
                         self.cache.write(keys[number], found)
                 states.append(found["states"].to(space.device))
-        return bank(space, templates, phrases, read_positions, torch.cat(states))
+        return torch.cat(states)
 
     def _stage(
         self, space: EmbeddingSpace, lacking: int

@@ -90,25 +90,8 @@ def encoded_phrases(
 ) -> Tensor:
     """What is read of phrases in a template, [B, P, F], on the encoders' device.
 
-    What was read lately is not read again: the caller leaves it as it is. `advance` is told how
-    many phrases were read, batch by batch.
+    `advance` is told how many phrases were read, batch by batch.
     """
-    key = template, tuple(phrases), tuple(read_positions), space.device
-    if key in space.readings:
-        advance(len(phrases))
-    else:
-        space.readings[key] = _read(space, template, phrases, read_positions, advance)
-    return space.readings[key]
-
-
-def _read(
-    space: EmbeddingSpace,
-    template: str,
-    phrases: Sequence[Phrase],
-    read_positions: Sequence[str],
-    advance: Callable[[int], None],
-) -> Tensor:
-    """See `encoded_phrases`."""
     alike: dict[tuple[Span, ...], list[int]] = {}
     for number, phrase in enumerate(phrases):
         alike.setdefault(_spans(space, template, " ".join(phrase)), []).append(number)
