@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image, PngImagePlugin
 from safetensors.torch import save_file
 from torch import Tensor
@@ -153,6 +154,8 @@ def test_a_converted_word_says_what_it_is_of_and_is_found_again(
     assert page.count("<th>tiny_sdxl</th>") == 2
     kept = _times(tmp_path / "out")
     assert len(kept) == 2
+    composed = yaml.safe_load((folder / "tiny_sdxl" / "converted.yaml").read_text())
+    assert (composed["action"], composed["transfer"]["name"]) == ("convert", "readout_matching")
     capsys.readouterr()
     convert(folder, *SEARCH)
     assert rows(folder / "tiny_sdxl")["state"].tolist() == ["there already"] * 2

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +27,7 @@ from vwtransfer.conversion.outputs import (
 )
 from vwtransfer.conversion.page import PAGE, shown, write_page
 from vwtransfer.errors import UserError
-from vwtransfer.files import keep_inside
+from vwtransfer.files import keep_inside, write_text
 from vwtransfer.interrupts import deferred
 from vwtransfer.models import Model
 from vwtransfer.models.devices import torch_device, use_threads
@@ -38,6 +39,7 @@ from vwtransfer.words.formats import LoadedWord, read_words
 
 PRINTED = 40  # rows of the table
 PIPED = 120  # columns of it where there is no terminal
+CONFIG = "converted.yaml"
 
 
 def convert(config: Config) -> None:
@@ -65,6 +67,8 @@ def convert(config: Config) -> None:
             _convert(config, console, words)
     finally:
         tables = [write_table(part, folder) for folder, part in folders.items()]
+        for folder in folders:
+            write_text(folder / CONFIG, yaml.safe_dump(config.composed, sort_keys=False))
     _conclude(console, [row for _, row in rows], tables)
 
 
