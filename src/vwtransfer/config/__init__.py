@@ -291,7 +291,8 @@ class Config:
         fetch: of action=fetch; None: a study kept by a version that had no such action.
         cache: where what frozen models see in images is kept.
         progress: whether bars are drawn; else lines tell of it.
-        report, debug: whether a run ends with a report, and errors come with a traceback.
+        report: whether a run ends with a report; full: pictures in it have their own size.
+        debug: whether errors come with a traceback.
         composed: the whole composed config, as plain values.
     """
 
@@ -324,7 +325,7 @@ class Config:
     archive: ArchiveConfig
     cache: CacheConfig
     progress: bool
-    report: bool
+    report: Literal[True, False, "full"]
     debug: bool
     composed: Mapping[str, Any]
     fetch: FetchConfig | None = None
