@@ -173,13 +173,13 @@ def test_nothing_runs_out_of_the_window(browser: WebDriver, report: Path, width:
 PAPER = 703  # pixels of A4 between margins of 12 mm
 BACKGROUNDS = """
     const seen = [...document.querySelectorAll("body, body *")].filter((e) => e.checkVisibility());
-    const found = seen.map((e) => getComputedStyle(e).backgroundColor);
-    return [...new Set(found)].filter((c) => !["rgba(0, 0, 0, 0)", "rgb(255, 255, 255)"].includes(c));
+    const found = new Set(seen.map((e) => getComputedStyle(e).backgroundColor));
+    return [...found].filter((c) => !["rgba(0, 0, 0, 0)", "rgb(255, 255, 255)"].includes(c));
 """
 CUT = """
     const edge = document.documentElement.clientWidth;
-    const shown = [...document.querySelectorAll("table, img, pre")].filter((e) => e.checkVisibility());
-    return shown.filter((e) => e.closest("#words") === null)
+    return [...document.querySelectorAll("table, img, pre")].filter((e) => e.checkVisibility())
+        .filter((e) => e.closest("#words") === null)  // which stands on a wider page
         .filter((e) => e.getBoundingClientRect().right > edge + 1)
         .map((e) => e.outerHTML.slice(0, 100));
 """

@@ -24,6 +24,7 @@ trials. The three questions asked first:
 """
 
 from vwtransfer.results.schema import BASELINES as BASELINES
+from vwtransfer.results.schema import DESCRIPTIONS as DESCRIPTIONS
 from vwtransfer.results.schema import DIAGNOSTICS as DIAGNOSTICS
 from vwtransfer.results.schema import IDENTITY as IDENTITY
 from vwtransfer.results.schema import NOT_CHECKED as NOT_CHECKED
