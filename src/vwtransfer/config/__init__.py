@@ -211,6 +211,24 @@ class ArchiveConfig:
 
 
 @dataclass(frozen=True)
+class BundleConfig:
+    """What action=bundle makes.
+
+    Attributes:
+        license: that the bundle names, as the hub writes it; None: none.
+        pictures: folders of the study whose pictures are put in. Detections show photos of the
+            dataset, which may not be one's own to share.
+        zip: whether all of it is also put into one .zip.
+    """
+
+    license: str | None = None
+    pictures: tuple[Literal["images", "prompted", "cut", "detections"], ...] = (
+        *("images", "prompted", "cut"),
+    )
+    zip: bool = False
+
+
+@dataclass(frozen=True)
 class WandbConfig:
     """What is reported to wandb; changes no number of the study.
 
@@ -284,10 +302,11 @@ class Config:
         source: the model that the word is of; None: as its file says, or the only generator.
         target: the model it is applied in or exported for; None: the only one to choose.
         images: files and folders of images that a word is applied to.
-        into: the folder that converted words go to; None: one beside them.
+        into: the folder that converted words go to; None: one beside them. Or a bundle's; None:
+            one in the study's folder.
         format: of the files that words are exported or converted to; None: the usual one.
         cluster: where jobs run.
-        submit, status, archive: of the actions of these names.
+        submit, status, archive, bundle: of the actions of these names.
         fetch: of action=fetch; None: a study kept by a version that had no such action.
         cache: where what frozen models see in images is kept.
         progress: whether bars are drawn; else lines tell of it.
@@ -329,6 +348,7 @@ class Config:
     debug: bool
     composed: Mapping[str, Any]
     fetch: FetchConfig | None = None
+    bundle: BundleConfig = BundleConfig()
 
     @property
     def trained(self) -> tuple[str, ...]:
