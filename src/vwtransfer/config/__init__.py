@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from vwtransfer.config.bundles import USUAL, BundleConfig
 from vwtransfer.config.evaluation import EvaluationConfig as EvaluationConfig
 from vwtransfer.config.fetching import FetchConfig
 from vwtransfer.config.models import Count, Node, Positive, Prompt, Step
@@ -211,24 +212,6 @@ class ArchiveConfig:
 
 
 @dataclass(frozen=True)
-class BundleConfig:
-    """What action=bundle makes.
-
-    Attributes:
-        license: that the bundle names, as the hub writes it; None: none.
-        pictures: folders of the study whose pictures are put in. Detections show photos of the
-            dataset, which may not be one's own to share.
-        zip: whether all of it is also put into one .zip.
-    """
-
-    license: str | None = None
-    pictures: tuple[Literal["images", "prompted", "cut", "detections"], ...] = (
-        *("images", "prompted", "cut"),
-    )
-    zip: bool = False
-
-
-@dataclass(frozen=True)
 class WandbConfig:
     """What is reported to wandb; changes no number of the study.
 
@@ -302,8 +285,7 @@ class Config:
         source: the model that the word is of; None: as its file says, or the only generator.
         target: the model it is applied in or exported for; None: the only one to choose.
         images: files and folders of images that a word is applied to.
-        into: the folder that converted words go to; None: one beside them. Or a bundle's; None:
-            one in the study's folder.
+        into: the folder that converted words or a bundle go to; None: beside them, or in the study's.
         format: of the files that words are exported or converted to; None: the usual one.
         cluster: where jobs run.
         submit, status, archive, bundle: of the actions of these names.
@@ -348,7 +330,7 @@ class Config:
     debug: bool
     composed: Mapping[str, Any]
     fetch: FetchConfig | None = None
-    bundle: BundleConfig = BundleConfig()
+    bundle: BundleConfig = USUAL
 
     @property
     def trained(self) -> tuple[str, ...]:
