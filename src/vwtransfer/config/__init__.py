@@ -285,7 +285,7 @@ class Config:
         source: the model that the word is of; None: as its file says, or the only generator.
         target: the model it is applied in or exported for; None: the only one to choose.
         images: files and folders of images that a word is applied to.
-        into: the folder that converted words or a bundle go to; None: beside them, or in the study's.
+        into: where converted words, or a bundle, go; None: beside them, or in the study's folder.
         format: of the files that words are exported or converted to; None: the usual one.
         cluster: where jobs run.
         submit, status, archive, bundle: of the actions of these names.
