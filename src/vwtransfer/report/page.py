@@ -134,8 +134,9 @@ def _script() -> str:
 
 def _galleries(study: StudyFolder) -> tuple[Gallery | None, dict[str, list[Gallery]]]:
     """What is shown with the answer, and all other galleries by kind."""
-    first, *beside = [*side_by_side(study)] or [None]
-    found = {"Side by side": [each for each in beside if each is not None]}
+    beside = list(side_by_side(study))
+    first = beside[0] if beside else None
+    found = {"Side by side": beside[1:]}
     found |= {title: list(galleries(study, kind)) for kind, title in TITLES.items()}
     return first, {title: shown for title, shown in found.items() if shown}
 
