@@ -20,7 +20,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
-	$(BIN)/vwtransfer experiment=demo
+	@echo 'Running the demo: vwtransfer experiment=demo'
+	@$(BIN)/vwtransfer experiment=demo
 
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
@@ -60,17 +61,20 @@ wheel: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...' >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
+	@echo 'Making .venv with $(PYTHON) ...'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
 	  $(PYTHON) -m venv --clear --without-pip .venv \
 	  && $(PYTHON) -m pip --python $(BIN)/python install --quiet uv; } || { \
 	  echo 'No environment can be made: install python3-venv, or pip.' >&2; exit 1; }
-	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv || true
-	if test -x $(BIN)/uv; then \
-	  $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv || true
+	@echo 'Installing torch, diffusers and the rest: 6.3 GB in .venv, minutes ...'
+	@if test -x $(BIN)/uv; then \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
 	else \
-	  $(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'; \
+	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'; \
 	fi
-	touch $@
+	@touch $@
+	@echo 'Installed.'
 
 clean:
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

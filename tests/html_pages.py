@@ -47,6 +47,6 @@ def page_of(folder: Path) -> Page:
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
-def undrawn(folder: Path) -> Page:
+def undrawn(folder: Path, *, full: bool = False) -> Page:
     """What a report says, without figures 3 and 6, which take time."""
-    return Page(page(read_study(folder), {}))
+    return Page(page(read_study(folder), {}, full=full))

@@ -59,6 +59,7 @@ ACTIONS = {
     "status": Action("vwtransfer.cluster.status:status", writes=False),
     "cancel": Action("vwtransfer.cluster.submit:cancel", writes=False),
     "work": Action("vwtransfer.actions.jobs:work", writes=True),
+    "bundle": Action("vwtransfer.bundle:run", writes=False),
     "archive": Action("vwtransfer.cluster.archive:archive", writes=True),
     "dashboard": Action("vwtransfer.tracking.dashboard:make", writes=False),
     "wandb_sync": Action("vwtransfer.tracking.wandb_sync:sync", writes=False),

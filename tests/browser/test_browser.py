@@ -1,5 +1,6 @@
 """The report as a person meets it: in a real browser, from disk, by mouse and by keyboard."""
 
+import base64
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -167,6 +168,49 @@ def test_nothing_runs_out_of_the_window(browser: WebDriver, report: Path, width:
     for chart in browser.find_elements(By.CSS_SELECTOR, "#figure-3 .plot"):
         assert 200 < chart.size["width"] <= width
     assert complaints(browser) == []
+
+
+PAPER = 703  # pixels of A4 between margins of 12 mm
+BACKGROUNDS = """
+    const seen = [...document.querySelectorAll("body, body *")].filter((e) => e.checkVisibility());
+    const found = new Set(seen.map((e) => getComputedStyle(e).backgroundColor));
+    return [...found].filter((c) => !["rgba(0, 0, 0, 0)", "rgb(255, 255, 255)"].includes(c));
+"""
+CUT = """
+    const edge = document.documentElement.clientWidth;
+    return [...document.querySelectorAll("table, img, pre")].filter((e) => e.checkVisibility())
+        .filter((e) => e.closest("#words") === null)  // which stands on a wider page
+        .filter((e) => e.getBoundingClientRect().right > edge + 1)
+        .map((e) => e.outerHTML.slice(0, 100));
+"""
+
+
+def test_on_paper_nothing_is_cut_off_or_dark_and_controls_are_gone(
+    browser: WebDriver, report: Path
+) -> None:
+    opened(browser, report, width=PAPER)
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        for gone in (
+            "#filters",
+            "nav",
+            "#words button",
+            "#figure-3 .plots",
+            "#activations .sheets",
+        ):
+            assert not one(browser, gone).is_displayed(), gone
+        for section in ("figure-3", "figure-6"):
+            assert one(browser, f"#{section} img.whole").is_displayed()
+        assert one(browser, "#answer .thumb img").is_displayed()
+        assert browser.execute_script(BACKGROUNDS) == []
+        assert browser.execute_script(CUT) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert not one(browser, "#figure-3 img.whole").is_displayed()
+    printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"]
+    assert base64.b64decode(printed).startswith(b"%PDF")
 
 
 def test_without_scripts_figures_pictures_and_words_are_there(

@@ -1,5 +1,7 @@
 """The report says what a folder holds and what it lacks, needs nothing else, and never pretends."""
 
+import base64
+import gzip
 import json
 import math
 import shutil
@@ -64,7 +66,50 @@ def test_the_page_needs_nothing_but_itself(whole: Path) -> None:
     for link in page.links:
         inside = link.startswith(("data:", "#"))
         assert inside or (whole / link).is_file(), link
-    assert page.script.count("plotly.js (basic - minified) v") == 1
+    packed = (whole / "report.html").read_text().partition('id="plotly">')[2].partition("<")[0]
+    assert b"plotly.js (basic - minified) v" in gzip.decompress(base64.b64decode(packed))[:1000]
+
+
+def test_it_opens_with_how_much_of_a_word_survives(whole: Path) -> None:
+    page = page_of(whole)
+    first = page.said.partition("Summary In-domain")[2].partition("Summary")[0]
+    kept = retention(read_study(whole).frame, "least_squares")
+    assert f"survives a transfer? {kept.overall} survives when least_squares" in first
+    for each in kept.directions.values():
+        assert str(each) in first
+    assert "words of each model side by side" in first
+    alone = undrawn(whole).images[0]
+    assert alone["alt"] == "target: red striped star"
+
+
+def test_a_study_without_transfers_opens_with_what_words_reach_in_their_own_model(
+    tmp_path: Path,
+) -> None:
+    make_up(tmp_path / "own", *SMALL, "task=classification", "direction=none")
+    frame = pd.read_parquet(tmp_path / "own" / "results.parquet")
+    frame = frame[(frame["transfer"] == "none")]
+    for path in (tmp_path / "own").rglob("*.parquet"):
+        path.unlink()
+    frame.to_parquet(tmp_path / "own" / "results.parquet")
+    said = undrawn(tmp_path / "own").said
+    assert "How well do words do? In its own model a word reaches" in said
+    assert "action=figures makes them" in said
+
+
+def test_pictures_are_small_unless_their_own_size_is_asked_for(whole: Path) -> None:
+    name = "activations-made.png"
+    shutil.copy(whole / "figures" / "figure_3.png", whole / "figures" / name)
+    try:
+        small, full = (undrawn(whole, full=full) for full in (False, True))
+    finally:
+        (whole / "figures" / name).unlink()
+    assert f"figures/{name}" in small.links
+    assert f"figures/{name}" not in full.links
+    shown = [[str(image["src"]) for image in p.images if image.get("src")] for p in (small, full)]
+    assert {src.partition(";")[0] for src in shown[0]} == {"data:image/webp"}
+    own = base64.b64encode(next((whole / "images").rglob("*.png")).read_bytes()).decode()
+    assert f"data:image/png;base64,{own}" in shown[1]
+    assert sum(map(len, shown[0])) < sum(map(len, shown[1])) / 3
 
 
 def test_every_picture_says_what_it_shows(whole: Path) -> None:
@@ -199,7 +244,7 @@ def test_a_cut_off_file_is_named(copy: Path) -> None:
     part = copy / "activations" / "b.parquet"
     part.write_bytes((copy / "activations" / "a.parquet").read_bytes()[:1000])
     (copy / "figures" / "activations-cut.png").write_bytes(b"\x89PNG")
-    said = undrawn(copy).said
+    said = undrawn(copy, full=True).said
     assert "figures/activations-cut.png cannot be read" in said
     assert "cut-off.parquet" in said
     assert (

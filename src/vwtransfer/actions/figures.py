@@ -80,7 +80,7 @@ def run(config: Config) -> None:
                 draw()
                 advance(1)
                 proceed()
-    report = write_report(config.folder)
+    report = write_report(config.folder, full=config.report == "full")
     console.print(f"figures: {config.folder / 'figures'}; report: {report}", soft_wrap=True)
 
 

@@ -135,7 +135,8 @@ def _write_report(config: Config, console: Console) -> str:
     from vwtransfer.report import write_report  # its libraries take seconds that no job needs
 
     try:
-        console.print(f"report: {write_report(config.folder)}", soft_wrap=True)
+        path = write_report(config.folder, full=config.report == "full")
+        console.print(f"report: {path}", soft_wrap=True)
         return ""
     except Exception as error:
         return (

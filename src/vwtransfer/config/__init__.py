@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from vwtransfer.config.bundles import USUAL, BundleConfig
 from vwtransfer.config.evaluation import EvaluationConfig as EvaluationConfig
 from vwtransfer.config.fetching import FetchConfig
 from vwtransfer.config.models import Count, Node, Positive, Prompt, Step
@@ -291,14 +292,15 @@ class Config:
         source: the model that the word is of; None: as its file says, or the only generator.
         target: the model it is applied in or exported for; None: the only one to choose.
         images: files and folders of images that a word is applied to.
-        into: the folder that converted words go to; None: one beside them.
+        into: where converted words, or a bundle, go; None: beside them, or in the study's folder.
         format: of the files that words are exported or converted to; None: the usual one.
         cluster: where jobs run.
-        submit, status, archive: of the actions of these names.
+        submit, status, archive, bundle: of the actions of these names.
         fetch: of action=fetch; None: a study kept by a version that had no such action.
         cache: where what frozen models see in images is kept.
         progress: whether bars are drawn; else lines tell of it.
-        report, debug: whether a run ends with a report, and errors come with a traceback.
+        report: whether a run ends with a report; full: pictures in it have their own size.
+        debug: whether errors come with a traceback.
         composed: the whole composed config, as plain values.
     """
 
@@ -331,10 +333,11 @@ class Config:
     archive: ArchiveConfig
     cache: CacheConfig
     progress: bool
-    report: bool
+    report: Literal[True, False, "full"]
     debug: bool
     composed: Mapping[str, Any]
     fetch: FetchConfig | None = None
+    bundle: BundleConfig = USUAL
 
     @property
     def trained(self) -> tuple[str, ...]:

@@ -108,10 +108,10 @@ def convert(hint: Any, value: Any, key: str) -> Any:
 
 
 def _chosen(arguments: tuple[Any, ...], value: Any, key: str) -> Any:
-    if value not in arguments:
+    if value not in arguments or type(value) is not type(arguments[arguments.index(value)]):
         if new := new_choice(key, str(value)):
             raise UserError(f"{key}={value}: is called {new} now.")
-        raise UserError(f"{key}={value}: {nearest(str(value), map(str, arguments))}")
+        raise UserError(f"{key}={value}: {nearest(_written(value), map(_written, arguments))}")
     return value
 
 
@@ -160,6 +160,10 @@ def _text(value: Any, key: str) -> str:
     if not value.strip():
         raise UserError(f"{key}={value}: is empty. Give it a value, or leave it out.")
     return value
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _shown(value: Any) -> str:

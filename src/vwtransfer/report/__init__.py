@@ -22,11 +22,17 @@ def run(config: Config) -> None:
     Raises:
         UserError: there are no results there, or none that can be read.
     """
-    terminal().print(f"report: {write_report(config.folder)}", soft_wrap=True)
+    path = write_report(config.folder, full=config.report == "full")
+    size = path.stat().st_size / 1e6
+    terminal().print(f"report: {path} ({size:.1f} MB)", soft_wrap=True)
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, *, full: bool = False) -> Path:
     """Draws figures 3 and 6 of a study's folder and writes its report.html; returns that.
+
+    Args:
+        folder: the study's.
+        full: whether pictures and figures are embedded as their files are, not made small.
 
     Raises:
         UserError: the folder holds no results, none that can be read, or those of several
@@ -36,5 +42,5 @@ def write_report(folder: Path) -> Path:
     study = read_study(folder)
     drawn = draw_results(study)
     path = folder / NAME
-    write_text(path, page(study, drawn))
+    write_text(path, page(study, drawn, full=full))
     return path

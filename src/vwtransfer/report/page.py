@@ -1,5 +1,7 @@
 """Puts the page together: what the template shows, and what its script reads."""
 
+import base64
+import gzip
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -11,6 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vwtransfer import __version__
+from vwtransfer.report.answer import answer
 from vwtransfer.report.data import data, scripted, word_rows
 from vwtransfer.report.figures.activations import ANCHOR_MARKERS, CONCEPT_COLOURS, LABELS
 from vwtransfer.report.figures.style import COLOURS, MARKERS
@@ -18,10 +21,13 @@ from vwtransfer.report.pictures import (
     TITLES,
     Gallery,
     Picture,
+    as_it_is,
+    figure,
     galleries,
+    lossless,
     sheet,
     side_by_side,
-    whole,
+    thumbnail,
 )
 from vwtransfer.report.provenance import provenance
 from vwtransfer.report.study_folder import KINDS, StudyFolder
@@ -43,13 +49,16 @@ PLOTLY_MARKERS = {
 }
 
 
-def page(study: StudyFolder, drawn: Mapping[str, list[Path]]) -> str:
+def page(study: StudyFolder, drawn: Mapping[str, list[Path]], *, full: bool = False) -> str:
     """The whole HTML page of a study.
 
     Args:
         study: what its folder holds.
         drawn: transfer method -> the PNG files of figures 3 and 6.
+        full: whether pictures and figures are embedded as their files are, and the sheets of
+            activations at all.
     """
+    first, shown = _galleries(study)
     palette = {
         "models": COLOURS,
         "markers": [PLOTLY_MARKERS[marker] for marker in MARKERS],
@@ -64,14 +73,19 @@ def page(study: StudyFolder, drawn: Mapping[str, list[Path]]) -> str:
         study=study,
         version=__version__,
         summary_text=summary_text(study),
-        figures={method: [whole(path) for path in paths] for method, paths in drawn.items()},
+        answer=answer(study),
+        first=first,
+        figures={method: [figure(path) for path in paths] for method, paths in drawn.items()},
+        thumbnail=as_it_is if full else thumbnail,
+        figure=as_it_is if full else lossless,
+        sheet=sheet if full else None,
         numbers=_numbers(study),
         retention=_retention(study),
         least_gain=LEAST_GAIN,
         comparison=_comparison(study),
         other_world=other_world(study),
         coverage=_coverage(study),
-        galleries=_galleries(study),
+        galleries=shown,
         sheets=_sheets(study),
         words=_words(study),
         flagged=study.frame[study.frame["unsafe"] == "yes"],
@@ -79,7 +93,7 @@ def page(study: StudyFolder, drawn: Mapping[str, list[Path]]) -> str:
         data=scripted({**data(study), "palette": palette}),
         style=_resource("page.css"),
         script=_script(),
-        plotly=_resource(PLOTLY),
+        plotly=_packed(_resource(PLOTLY)),
     )
 
 
@@ -107,16 +121,24 @@ def _resource(name: str) -> str:
     return (files("vwtransfer.report") / "in_browser" / name).read_text(encoding="utf-8")
 
 
+def _packed(script: str) -> str:
+    """A script as base64 of gzip, which browsers unpack: less than half of it."""
+    return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
+
+
 def _script() -> str:
     """All of the page's script, in a scope of its own."""
     parts = "\n".join(_resource(f"{name}.js") for name in SCRIPTS)
     return f'"use strict";\n{{\n{parts}}}\n'
 
 
-def _galleries(study: StudyFolder) -> dict[str, list[Gallery]]:
-    found = {"Side by side": list(side_by_side(study))}
+def _galleries(study: StudyFolder) -> tuple[Gallery | None, dict[str, list[Gallery]]]:
+    """What is shown with the answer, and all other galleries by kind."""
+    beside = list(side_by_side(study))
+    first = beside[0] if beside else None
+    found = {"Side by side": beside[1:]}
     found |= {title: list(galleries(study, kind)) for kind, title in TITLES.items()}
-    return {title: shown for title, shown in found.items() if shown}
+    return first, {title: shown for title, shown in found.items() if shown}
 
 
 def _coverage(study: StudyFolder) -> dict[str, list[str]]:
@@ -221,10 +243,10 @@ def _comparison(study: StudyFolder) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _sheets(study: StudyFolder) -> list[tuple[str, Picture]]:
+def _sheets(study: StudyFolder) -> list[Picture]:
     """The drawn sheets of activations, for readers without scripts."""
     found = sorted((study.folder / "figures").glob("activations-*.png"))
-    return [(path.stem, sheet(path)) for path in found if path.is_file()]
+    return [figure(path) for path in found if path.is_file()]
 
 
 def _words(study: StudyFolder) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures as they stand in the page: small, and inside it."""
+"""Pictures as they stand in the page: inside it, and small unless it is asked for otherwise."""
 
 import base64
 import io
@@ -40,9 +40,9 @@ TITLES = {
 
 
 class Picture(NamedTuple):
-    """One thumbnail: its data URI, what it shows in words, and the file it was made of."""
+    """One picture: its file, what it shows in words, and where the page finds the file."""
 
-    source: str
+    path: Path
     said: str
     file: str
 
@@ -199,45 +199,59 @@ def _said(concept: str, anchor: str) -> str:
 def _picture(folder: Path, path: Path | None, said: str) -> Picture | None:
     if path is None:
         return None
-    return Picture(thumbnail(path), said, path.relative_to(folder).as_posix())
+    return Picture(path, said, path.relative_to(folder).as_posix())
 
 
 def _target(folder: Path, dataset: str, concept: str) -> Picture | None:
     return _picture(folder, target_image(folder, dataset, concept), f"target: {spoken(concept)}")
 
 
-def thumbnail(path: Path) -> str:
-    """A small WebP of an image file as a data URI; empty where the file cannot be read."""
-    return _webp(path, (SIDE, SIDE))
-
-
-def sheet(path: Path) -> Picture:
-    """A figure of which a study has many, as a WebP that can still be read."""
-    return Picture(_webp(path, (SHEET_WIDTH, 10_000)), _described(path), f"figures/{path.name}")
-
-
-def whole(path: Path) -> Picture:
-    """A figure's PNG as it is, and what it says of itself."""
-    return Picture(_uri("png", path.read_bytes()), _described(path), f"figures/{path.name}")
-
-
-def _described(path: Path) -> str:
+def figure(path: Path) -> Picture:
+    """A figure's PNG, and what it says of itself."""
     try:
         with Image.open(path) as image:
-            return str(image.info.get("Description", path.stem))
+            said = str(image.info.get("Description", path.stem))
     except _DAMAGED:
-        return path.stem
+        said = path.stem
+    return Picture(path, said, f"figures/{path.name}")
 
 
-def _webp(path: Path, size: tuple[int, int]) -> str:
+def thumbnail(path: Path) -> str:
+    """A small WebP of an image file as a data URI; empty where the file cannot be read."""
+    return _webp(path, (SIDE, SIDE), quality=QUALITY)
+
+
+def sheet(path: Path) -> str:
+    """A figure of which a study has many: a WebP that can still be read."""
+    return _webp(path, (SHEET_WIDTH, 10_000), quality=QUALITY)
+
+
+def lossless(path: Path) -> str:
+    """A figure as a WebP of the same pixels, which takes a third of its PNG."""
+    return _webp(path, None, lossless=True, method=6)
+
+
+def as_it_is(path: Path) -> str:
+    """An image file itself as a data URI; empty where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            kind = str(image.format).lower()
+        return _uri(kind, path.read_bytes())
+    except _DAMAGED:
+        return ""
+
+
+def _webp(path: Path, most: tuple[int, int] | None, **how: Any) -> str:
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
     except _DAMAGED:
         return ""
-    image.thumbnail(size)
+    if most is not None:
+        image.thumbnail(most)
     data = io.BytesIO()
-    image.save(data, format="WEBP", quality=QUALITY)
+    image.save(data, format="WEBP", **how)
     return _uri("webp", data.getvalue())
 
 

@@ -17,7 +17,7 @@ RESAMPLED = "95 % intervals resample concepts, then their anchors"
 def summary_text(study: StudyFolder) -> list[str]:
     """What came out, a sentence or two for each point; plain text."""
     delta = max(study.deltas, default=math.inf)
-    lines = [_measured(study), _own(study, delta)]
+    lines = [_measured(study), own_text(study, delta)]
     for method in study.methods:
         lines += _transferred(study, method, delta)
     lines += _anchor(study, delta)
@@ -42,7 +42,8 @@ def _measured(study: StudyFolder) -> str:
     )
 
 
-def _own(study: StudyFolder, delta: float) -> str:
+def own_text(study: StudyFolder, delta: float) -> str:
+    """What words of a delta reach in the model that they were trained in."""
     table = study.table
     own = table[
         (table["kind"] == WORD)

@@ -24,6 +24,7 @@ trials. The three questions asked first:
 """
 
 from vwtransfer.results.schema import BASELINES as BASELINES
+from vwtransfer.results.schema import DESCRIPTIONS as DESCRIPTIONS
 from vwtransfer.results.schema import DIAGNOSTICS as DIAGNOSTICS
 from vwtransfer.results.schema import IDENTITY as IDENTITY
 from vwtransfer.results.schema import NOT_CHECKED as NOT_CHECKED
@@ -36,5 +37,6 @@ from vwtransfer.results.store import part_path as part_path
 from vwtransfer.results.store import read as read
 from vwtransfer.results.store import readable as readable
 from vwtransfer.results.store import table as table
+from vwtransfer.results.store import write_frame as write_frame
 from vwtransfer.results.store import write_part as write_part
 from vwtransfer.results.store import write_table as write_table

@@ -144,6 +144,13 @@ def write_table(folder: str | Path, failed: Sequence[Record] = ()) -> int:
     return count
 
 
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Writes records that are all there as one table, with the columns of the schema alone."""
+    table = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
+    table = table.replace_schema_metadata(None)
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary))
+
+
 def _table(rows: Sequence[Record]) -> pa.Table:
     return pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
 

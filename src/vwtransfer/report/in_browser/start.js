@@ -24,6 +24,16 @@ form.addEventListener("reset", (event) => {
   drawAll();
 });
 form.hidden = false;
-for (const printed of document.querySelectorAll(".printed")) printed.open = false;
+// on paper charts are as printed, whether they have been in view or not
+const printed = [...document.querySelectorAll(".printed")];
+const drawsCharts = Boolean(window.DecompressionStream); // old browsers do not
+let former = printed.map(() => !drawsCharts);
+const leave = () => printed.forEach((each, i) => (each.open = former[i]));
+leave();
+window.addEventListener("beforeprint", () => {
+  former = printed.map((each) => each.open);
+  for (const each of printed) each.open = true;
+});
+window.addEventListener("afterprint", leave);
 drawAll();
 document.documentElement.dataset.ready = "true";

@@ -34,7 +34,8 @@ const heads = COLUMNS.map(([name, label]) => {
 back.addEventListener("click", () => (pageNumber--, drawTable()));
 on.addEventListener("click", () => (pageNumber++, drawTable()));
 const scroller = element("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "All words" });
-scroller.append(element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body));
+const className = COLUMNS.length > 18 ? "many" : ""; // more than a page is wide
+scroller.append(element("table", { className }, element("thead", {}, element("tr", {}, ...heads)), body));
 table.append(element("div", { className: "pager" }, back, on, place), scroller);
 function written(value, name) {
   if (value === null || value === undefined || value === "") return "–";
