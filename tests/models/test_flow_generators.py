@@ -116,7 +116,7 @@ def by_the_docs(pipeline: Any, found: Any, folder: Path, naming: str, **options:
     word = new_word(found)
     widths = {name: encoder.width for name, encoder in found.text.encoders.items()}
     path = write_diffusers(word, "word", folder, widths)
-    (code,) = [code for code in python_blocks("use_words.md") if naming in code]
+    (code,) = [code for code in python_blocks("docs/use_words.md") if naming in code]
     pipeline.set_progress_bar_config(disable=True)
     given = {
         "num_inference_steps": found.settings.denoising_steps,
