@@ -43,10 +43,10 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-def commands() -> list[Command]:
-    """Each command of the pages once; "..." and what stands behind # ; or & are left out."""
+def commands(of: str | None = None) -> list[Command]:
+    """Each command of the pages, or of one, once; "..." and what follows # ; or & are left out."""
     found: dict[tuple[str, ...], Command] = {}
-    for page in PAGES:
+    for page in PAGES if of is None else [ROOT / of]:
         if "lab_notes" in page.parts or page.name.startswith("leaderboard"):
             continue  # records of what was typed, by the names of that time
         text = text_of(page).replace("\\\n", " ")

@@ -61,7 +61,7 @@ SHOWN = shown()
 
 @pytest.fixture(scope="module", autouse=True)
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with the photos that the documentation speaks of, and the files that it writes out."""
+    """A folder with the photos that the documentation speaks of, and the files that it shows."""
     folder = tmp_path_factory.mktemp("reader")
     for photo in ("my_photos/0.jpg", "photos/red_mug/0.jpg"):
         (folder / photo).parent.mkdir(parents=True)

@@ -125,7 +125,9 @@ def test_an_exported_word_draws_the_same_image_by_the_code_of_the_documentation(
         WEIGHTS / NAME, torch_dtype=torch.float32, add_watermarker=False
     )
     pipeline.set_progress_bar_config(disable=True)
-    (code,) = [code for code in python_blocks("docs/use_words.md") if "clip_g" in code and "pipe." in code]
+    (code,) = [
+        code for code in python_blocks("docs/use_words.md") if "clip_g" in code and "pipe." in code
+    ]
     exec(code.replace("learned_embeds.safetensors", str(path)), {"pipe": pipeline})
     with torch.no_grad():
         prompts = found.text.encode_words("a photo of {}", vectors[None])
