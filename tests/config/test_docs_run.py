@@ -37,7 +37,10 @@ STEPS = ("detection.training.steps=2", "classification.training.steps=2")
 DRAWING = ("training.steps=2", "denoising_steps=2", "images_per_word=1")
 QUICK = (*(f"model.{each}" for each in STEPS), *(f"model.generation.{each}" for each in DRAWING))
 ONE = ("concept=red_striped_star", "anchor=zepu")
-DEMO = ("concept=[red_striped_star]", "extra_grids=[]")
+DEMO = (
+    *("concept=[red_striped_star]", "extra_grids=[]", "task=[generation,classification]"),
+    "direction=[generation_to_classification,classification_to_generation]",
+)
 FEW = tuple(f"dataset.tiny_shapes.{each}" for each in ("training_images=2", "held_out_images=1"))
 SMALL = (*QUICK, *FEW, "evaluation.baselines=[anchor]")
 MATCHING = ("transfer.calibration_prompts=80", "transfer.steps=2")
