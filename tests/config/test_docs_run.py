@@ -100,9 +100,7 @@ def test_what_the_readme_shows_of_running_a_study(place: Path) -> None:
     assert (place / "outputs/study/results.parquet").is_file()
 
 
-def test_figures_and_report_of_the_demo(place: Path, demo: Path) -> None:
-    run(place, "docs/report.md", "experiment=demo action=figures", *SMALL, *DEMO, "report=false")
-    assert (demo / "figures/figure_3.png").is_file()
+def test_the_report_of_the_demo_is_written(place: Path, demo: Path) -> None:
     run(place, "docs/report.md", "action=report name=demo")
     assert (demo / "report.html").is_file()
 
