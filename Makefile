@@ -36,7 +36,7 @@ test-compiled: .venv/ready
 	$(BIN)/pytest -m compiled tests/speed
 
 test-integration: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m integration tests/tracking tests/test_tinyworld.py tests/config/test_docs_run.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m integration tests/tracking tests/test_tinyworld.py tests/config/test_docs.py tests/config/test_docs_run.py
 
 test-published: .venv/ready
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 2 --dist loadfile -m published tests/published

@@ -146,6 +146,7 @@ def test_the_suite_that_the_documentation_writes_out_is_the_one_that_is_composed
     assert len(model.fidelity_prompts) == 2
 
 
+@pytest.mark.integration
 def test_a_folder_that_open_clip_writes_is_read_with_the_tokens_that_a_list_names(
     reader: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +182,7 @@ CODE = {
 """Pages whose Python is run here, on what; models.md's is above, others' in test_docs_run.py."""
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("page", CODE)
 def test_python_of_the_documentation_runs(page: str) -> None:
     if not Path("kept").exists():
