@@ -1,6 +1,7 @@
 # make demo   sets everything up, then runs the study on the embedded tiny world
 # make test   sets everything up, then runs the tests
-# make test-integration   what takes minutes: wandb whose server, disk or job fails, a killed build
+# make test-integration   what takes minutes: wandb whose server, disk or job fails, a killed build,
+#                         the commands of the documentation on the miniature models
 # make test-cluster   on a real SLURM cluster that it starts on this machine; needs root, and
 #                     apt-get install slurm-wlm slurmdbd munge mariadb-server
 # make test-published   the published architectures, with random weights at reduced depth
@@ -36,7 +37,7 @@ test-compiled: .venv/ready
 	$(BIN)/pytest -m compiled tests/speed
 
 test-integration: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m integration tests/tracking tests/test_tinyworld.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m integration tests/tracking tests/test_tinyworld.py tests/config/test_docs.py tests/config/test_docs_run.py
 
 test-published: .venv/ready
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 2 --dist loadfile -m published tests/published

@@ -191,7 +191,7 @@ def test_a_study_without_words_and_pictures_is_its_rows(copy: Path) -> None:
         ("bundle.zip", r"bundle\.zip is there already"),
         ("word", r"zepu-inf-0\.safetensors is not a whole word file"),
         ("picture", r"\.png cannot be read .*action=figures makes it again"),
-        ("link", r"is not written: it would lie in .*outside of the study"),
+        ("link", r"is not written: it would lie in .*outside, outside of "),
         ("results", r"made holds no results yet"),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 from fabricated import study
 from vwtransfer import results
 from vwtransfer.errors import UserError
-from vwtransfer.results import Record, merge, schema
+from vwtransfer.results import Record, merge
 
 ROW = Record(
     experiment="demo",
@@ -93,7 +93,7 @@ def test_the_first_three_questions_are_answered_as_documented(tmp_path: Path) ->
 
 def test_every_column_is_documented() -> None:
     for column in results.SCHEMA.names:
-        assert f"\n    {column} " in str(schema.__doc__)
+        assert len(results.DESCRIPTIONS[column].split()) > 1
 
 
 def test_the_first_whole_part_of_a_unit_of_work_stands(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Generators of SD 3.5's and FLUX.1's kind, small and with random weights, beside their library."""
 
 import math
-import re
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 import small_generators
 import written_out_flow
 from composing import compose
+from documentation import python_blocks
 from vwtransfer.config.identity import identity
 from vwtransfer.datasets import Dataset
 from vwtransfer.models.suite import build_part
@@ -22,7 +22,6 @@ from vwtransfer.words.formats import write_diffusers
 KINDS = tuple(small_generators.BASES)
 WORDS = ("amber", "bada")
 SAID = "a photo of " + " ".join(WORDS)
-PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +112,11 @@ def drawn(found: Any, word_KD: torch.Tensor) -> np.ndarray:
 
 
 def by_the_docs(pipeline: Any, found: Any, folder: Path, naming: str, **options: Any) -> np.ndarray:
-    """The image of the code of docs/models.md that names an encoder, with the word's file."""
+    """The image of the code of docs/use_words.md that names an encoder, with the word's file."""
     word = new_word(found)
     widths = {name: encoder.width for name, encoder in found.text.encoders.items()}
     path = write_diffusers(word, "word", folder, widths)
-    docs = (Path(__file__).parents[2] / "docs/models.md").read_text(encoding="utf-8")
-    (code,) = [code for code in PYTHON.findall(docs) if naming in code]
+    (code,) = [code for code in python_blocks("docs/use_words.md") if naming in code]
     pipeline.set_progress_bar_config(disable=True)
     given = {
         "num_inference_steps": found.settings.denoising_steps,
@@ -146,7 +144,7 @@ def test_a_word_of_flux_draws_the_same_image_after_two_calls_of_the_library(
     found = small_generators.loaded(kind, folders[kind], f"true_guidance_scale={guidance}")
     pipeline = FluxPipeline.from_pretrained(folders[kind])
     options = {"negative_prompt": "", "true_cfg_scale": guidance}
-    theirs = by_the_docs(pipeline, found, tmp_path, "load_textual_inversion", **options)
+    theirs = by_the_docs(pipeline, found, tmp_path, 'parts["t5xxl"], token', **options)
     ours = drawn(found, new_word(found))
     assert ours.std() > 1
     assert np.abs(ours - theirs).max() <= 1

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
-from safetensors.torch import load_file
 
 import written_out
 from composing import compose
+from documentation import python_blocks
 from one_gradient import WEIGHTS
 from vwtransfer.datasets import Dataset
 from vwtransfer.main import dispatch
@@ -108,7 +108,7 @@ def test_in_half_precision_the_autoencoder_stays_whole() -> None:
     assert np.abs(pictures[0] - pictures[1]).mean() < 8
 
 
-def test_an_exported_word_draws_the_same_image_through_two_calls_of_the_librarys_loader(
+def test_an_exported_word_draws_the_same_image_by_the_code_of_the_documentation(
     tmp_path: Path,
 ) -> None:
     found = model()
@@ -121,21 +121,17 @@ def test_an_exported_word_draws_the_same_image_through_two_calls_of_the_librarys
     word = f"word={store.path(cell)}"
     dispatch(compose([*KEYS, f"outputs={tmp_path}", "name=try", "action=export", word]))
     (path,) = (tmp_path / "try/exported/diffusers/tiny_sdxl").rglob("*.safetensors")
-    both = load_file(path)
     pipeline = StableDiffusionXLPipeline.from_pretrained(
         WEIGHTS / NAME, torch_dtype=torch.float32, add_watermarker=False
     )
     pipeline.set_progress_bar_config(disable=True)
-    for key, encoder, tokenizer in (
-        ("clip_l", pipeline.text_encoder, pipeline.tokenizer),
-        ("clip_g", pipeline.text_encoder_2, pipeline.tokenizer_2),
-    ):
-        pipeline.load_textual_inversion(
-            both[key], token="<it>", text_encoder=encoder, tokenizer=tokenizer
-        )
+    (code,) = [
+        code for code in python_blocks("docs/use_words.md") if "clip_g" in code and "pipe." in code
+    ]
+    exec(code.replace("learned_embeds.safetensors", str(path)), {"pipe": pipeline})
     with torch.no_grad():
         prompts = found.text.encode_words("a photo of {}", vectors[None])
-    assert np.abs(ours(prompts) - drawn(pipeline, "a photo of <it>")).max() <= 1
+    assert np.abs(ours(prompts) - drawn(pipeline, "a photo of <mug>")).max() <= 1
 
 
 def test_cut_encoders_give_what_their_first_blocks_do() -> None:
