@@ -16,6 +16,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import documentation
 from composing import compose
 from made_up import make_up
 from vwtransfer.errors import UserError
@@ -140,7 +141,9 @@ def test_mlcroissant_validates_it_and_loads_every_record(bundle: Path, tmp_path:
     (damaged / "words.parquet").write_bytes((bundle / "words.parquet").read_bytes() + b"\0")
     both = [str(path / "croissant.json") for path in (bundle, damaged)]
     # a process of its own: the library sets up logging for all of its process
-    command = [sys.executable, "-W", "ignore", "-c", LOADED, *both]
+    (shown,) = documentation.python_blocks("docs/share.md")
+    code = shown.replace("outputs/demo/bundle", str(bundle)) + LOADED
+    command = [sys.executable, "-W", "ignore", "-c", code, *both]
     loaded = subprocess.run(command, capture_output=True, text=True, check=False)
     (line,) = loaded.stdout.splitlines()
     assert "Hash of downloaded file" in loaded.stderr

@@ -196,7 +196,9 @@ def test_python_of_the_documentation_runs(page: str) -> None:
 
 
 def test_all_python_of_the_documentation_is_run_somewhere() -> None:
-    elsewhere = {f"docs/{name}.md" for name in ("datasets", "models", "photos", "use_words")}
+    elsewhere = {
+        f"docs/{name}.md" for name in ("datasets", "models", "photos", "share", "use_words")
+    }
     pages = {name_of(page) for page in PAGES if python_blocks(name_of(page))}
     assert pages == set(CODE) | elsewhere
 
