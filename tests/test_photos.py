@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from command_line import Finished, vwtransfer
 from drawn import photos
+from vwtransfer.actions.run import run
 from vwtransfer.config.composition import compose
 from vwtransfer.config.photo_folders import anchors_for, concepts_in
 from vwtransfer.datasets.export import write_dreambooth
@@ -31,6 +32,7 @@ QUICK = [
     "threads=1",
     "wandb=off",
 ]
+ALONE = ["task=generation", "direction=none", "evaluation.metrics=[clip_i]"]
 PHOTOS = ["experiment=photos", "dataset.folder.root=my photos", *QUICK]
 
 
@@ -121,3 +123,13 @@ def test_an_anchor_is_asked_for_where_the_folder_names_none(tmp_path: Path) -> N
     assert "not one token of model.tiny_sd, which reads zu p f e l</w>" in line
     (near,) = re.findall(r"near in spelling or embedding: ([^)]*)\)", line)
     assert set(near.split(", ")) <= set(words())
+
+
+def test_of_one_thing_alone_the_first_word_is_shown_by_its_similarity(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos(tmp_path, {"red": 2})
+    chosen = [f"dataset.folder.root={tmp_path / 'red'}", "anchor=star", "evaluation.baselines=[]"]
+    run(compose(["dataset=folder", *QUICK, *chosen, *ALONE, f"outputs={tmp_path}"]))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "a first word" in line]
+    assert re.search(r"red of tiny_sd: CLIP-I is \d\.\d\d by the trained word; picture: ", line)

@@ -186,7 +186,12 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({quoted(error)}). Restore or delete it.") from error
+        raise damaged(path, quoted(error)) from error
+
+
+def damaged(path: Path, why: str) -> UserError:
+    """What is said of a file that this package wrote, and that holds something else now."""
+    return UserError(f"{path} is damaged ({why}). Restore or delete it.")
 
 
 def read_regular(path: Path, most: int) -> bytes:

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,7 +21,7 @@ import pytest
 
 from composing import compose
 from forked import Forked
-from vwtransfer.cluster import claims, history, scheduler, survey
+from vwtransfer.cluster import claims, history, local, scheduler, submissions, survey
 from vwtransfer.cluster.arrays import arrays, send
 from vwtransfer.cluster.shards import shards
 from vwtransfer.cluster.worker import untracked
@@ -363,3 +364,18 @@ def test_a_file_that_is_no_table_of_results_holds_no_row(tmp_path: Path) -> None
     os.mkfifo(paths[4])
     assert [len(survey.rows_in([path])) for path in paths] == [1, 0, 0, 0, 0]
     assert [is_whole(path) for path in paths] == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize("text", ["", '{"arra', "null", "[1]", '{"arrays": 1}', "[" * 100_000])
+def test_damaged_records_of_submissions_are_said_in_a_line(tmp_path: Path, text: str) -> None:
+    readers: dict[str, Callable[[Path], object]] = {
+        "submissions/1/shards.json": lambda _: submissions.submitters(tmp_path),
+        "submissions/1/controllers.json": local.alive_controllers,
+        "left_out.json": lambda _: survey.left_out(tmp_path),
+    }
+    for name, read in readers.items():
+        path = tmp_path / "cluster" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"is damaged \(.*\)\. Restore or delete it"):
+            read(path)

@@ -12,7 +12,7 @@ from PIL import Image
 from composing import compose
 from drawn import Drawn, photo, photos, wanted
 from vwtransfer.config.photo_folders import anchors_for, concepts_in, prompt_name
-from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, notes_of
+from vwtransfer.datasets import BOXES, HELD_OUT, NAMES, NEGATIVES, notes_of
 from vwtransfer.datasets.annotation import Annotation, Object
 from vwtransfer.datasets.coco_json import read_instances
 from vwtransfer.datasets.contact_sheet import Panel, draw_contact_sheet
@@ -132,8 +132,9 @@ def test_concepts_of_one_name_are_not_told_apart_by_it(tmp_path: Path) -> None:
     photos(tmp_path, {"red": 3, "blue": 3, "lime": 3})
     names = {"red": "mug", "blue": " Mug"}
     lacks = folder(tmp_path, {**names, "lime": "lime"}).remarks.lacks
-    assert "red and blue have the same name in prompts, 'mug'" in lacks[NEGATIVES]
-    (remedy,) = re.findall("'(dataset.*?)'", lacks[NEGATIVES])
+    assert "red and blue have the same name in prompts, 'mug'" in lacks[NAMES]
+    assert set(lacks) == {BOXES, NAMES}  # other images are there: a classifier can be trained
+    (remedy,) = re.findall("'(dataset.*?)'", lacks[NAMES])
     remedy = (
         remedy.replace("drawn", "folder").replace("NAME", "red mug", 1).replace("NAME", "blue mug")
     )
@@ -145,9 +146,9 @@ def test_concepts_of_one_name_are_not_told_apart_by_it(tmp_path: Path) -> None:
         photos(tmp_path / "own", {"red": 3}),
         photos(tmp_path / "n", {"tan": 3, "pink": 4}),
     )
-    assert NEGATIVES in folder(own, {"red": "Tan"}, negatives=str(others)).remarks.lacks
+    assert NAMES in folder(own, {"red": "Tan"}, negatives=str(others)).remarks.lacks
     (others / "tan").rename(others / "pink2")  # two rivals of one name are told from what is not
-    assert NEGATIVES not in folder(own, {"red": "red"}, negatives=str(others)).remarks.lacks
+    assert NAMES not in folder(own, {"red": "red"}, negatives=str(others)).remarks.lacks
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:

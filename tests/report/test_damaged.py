@@ -111,8 +111,31 @@ def test_a_record_without_a_concept_is_left_out(copy: Path) -> None:
     assert set(study.frame["concept"]) == {"concept_0"}
     assert any(f"of {len(table)} rows lack what they are of" in line for line in study.remarks)
     pq.write_table(table.set_column(place, "concept", pa.nulls(len(table), pa.string())), part)
-    with pytest.raises(UserError, match="holds no results yet: its tables have no row"):
+    with pytest.raises(
+        UserError, match=f"no results yet: its tables have no row. .*: {len(table)} of {len(table)}"
+    ):
         read_study(copy)
+
+
+def test_a_record_that_stands_twice_in_a_file_counts_once_and_is_said(copy: Path) -> None:
+    (part,) = (copy / "results").iterdir()
+    frame = pd.read_parquet(part)
+    pd.concat([frame, frame[:3].assign(value=7.0, written_at="3000-01-01")]).to_parquet(part)
+    study = read_study(copy)
+    assert len(study.frame) == len(frame)
+    assert 7.0 not in study.frame["value"].values
+    said = [line for line in study.remarks if "stand there more than once" in line]
+    assert len(said) == 1
+    assert f"3 of {len(frame) + 3} rows" in said[0]
+
+
+def test_a_time_that_cannot_be_is_said() -> None:
+    remarks: list[str] = []
+    times = [math.nan, math.inf, -1.0, *FRAME["eval_seconds"][3:]]
+    kept = possible_results(FRAME.assign(eval_seconds=times), remarks)
+    assert len(kept) == len(FRAME)
+    assert kept["eval_seconds"].isna().sum() == 3
+    assert remarks[0].startswith("3 of ")
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,13 @@ from vwtransfer.config import models as config
 from vwtransfer.config.composition import compose
 from vwtransfer.config.identity import identity
 from vwtransfer.config.validation import checked
-from vwtransfer.datasets import NEGATIVES, DatasetNotes
+from vwtransfer.datasets import NAMES, NEGATIVES, DatasetNotes
 from vwtransfer.errors import UserError
 from vwtransfer.models.dino import Dino
 from vwtransfer.models.suite import Suite, build
 from vwtransfer.study.early_checks import check_fidelity_prompts
 from vwtransfer.tasks import Measurement, measurable
+from vwtransfer.tasks.classification import Classification
 from vwtransfer.tasks.generation import Generation
 from vwtransfer.tasks.registry import tasks_of
 
@@ -176,17 +177,17 @@ def test_what_is_no_dino_or_is_cut_off_is_refused(vit: Path, tmp_path: Path) -> 
         _ = dino(tmp_path).model
 
 
-class Lone(Drawn):
-    """A dataset of one concept: ranking first among one means nothing."""
-
-    remarks = DatasetNotes(lacks={NEGATIVES: "it has no images of anything else"})
-
-
-def test_without_images_of_anything_else_similarities_are_measured_alone() -> None:
+@pytest.mark.parametrize("lacking", [NEGATIVES, NAMES])
+def test_without_images_or_names_of_anything_else_similarities_are_measured_alone(
+    lacking: str,
+) -> None:
     judge: Any = None  # is asked for nothing
-    assert measurable(Generation(judge), Lone()) == ()
+    lone = Drawn()  # ranking first among one concept, or among concepts of one name, means nothing
+    lone.remarks = DatasetNotes(lacks={lacking: "it has none"})
+    assert measurable(Generation(judge), lone) == ()
+    assert measurable(Classification(), lone) == ()
     task = Generation(judge, None, ["clip_i", "clip_t"], None, TEMPLATES)
-    assert measurable(task, Lone()) == ("clip_i", "clip_t")
+    assert measurable(task, lone) == ("clip_i", "clip_t")
     assert measurable(task, Drawn()) == ("generation_accuracy", "clip_i", "clip_t")
 
 

@@ -12,8 +12,8 @@ from vwtransfer.datasets import Dataset
 from vwtransfer.evaluation.evaluator import load_beside
 from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec
 from vwtransfer.models import Model
-from vwtransfer.results.statistics import headline
-from vwtransfer.results.summary import HEADLINES
+from vwtransfer.results.schema import WORD
+from vwtransfer.results.summary import HEADLINES, panels
 from vwtransfer.study import Study, data_loading, measure_words, measured
 from vwtransfer.words.cells import Cell
 
@@ -71,15 +71,17 @@ def _rows(measuring: Measuring, study: Study, cell: Cell) -> list[Row]:
 
 def _reached(study: Study, cell: Cell) -> str:
     """What the word and its anchor reach in its own model."""
-    frame = headline(results.read(study.config.folder), cell.delta)
+    frame = results.read(study.config.folder)
     mine = frame[(frame["target_model"] == cell.model) & (frame["dataset"] == cell.dataset)]
-    mine = mine[(mine["concept"] == cell.concept) & (mine["transfer"] == NO_TRANSFER)]
-    values = mine[mine["anchor"] == cell.anchor].groupby("kind", observed=True)["value"].mean()
-    metric = HEADLINES.get(str(mine["metric"].iloc[0]), str(mine["metric"].iloc[0]))
+    mine = mine[(mine["concept"] == cell.concept) & (mine["anchor"] == cell.anchor)]
+    mine = mine[mine["transfer"] == NO_TRANSFER]
+    mine = mine[(mine["kind"] != WORD) | (mine["delta"] == cell.delta)]
+    _, metric = panels(mine)[0]  # accuracy, where that is measured
+    values = mine[mine["metric"] == metric].groupby("kind", observed=True)["value"].mean()
     before = (
         f"{values['anchor']:.2f} by its anchor, {cell.anchor}, and " if "anchor" in values else ""
     )
     return (
-        f"a first word, {cell.concept} of {cell.model}: {metric} is {before}"
+        f"a first word, {cell.concept} of {cell.model}: {HEADLINES.get(metric, metric)} is {before}"
         f"{values['word']:.2f} by the trained word"
     )

@@ -15,7 +15,7 @@ import psutil
 import submitit
 
 from vwtransfer.cluster.claims import process_of
-from vwtransfer.files import read_json, write_json
+from vwtransfer.files import damaged, read_json, write_json
 
 
 def start(folder: Path) -> None:
@@ -39,9 +39,16 @@ def start(folder: Path) -> None:
 
 
 def alive_controllers(path: Path) -> list[psutil.Process]:
-    """The processes of a record that still run on this machine."""
+    """The processes of a record that still run on this machine.
+
+    Raises:
+        UserError: it is damaged.
+    """
     records = read_json(path)
-    found = (process_of(record["pid"], record["began"]) for record in records)
+    try:
+        found = [process_of(int(record["pid"]), float(record["began"])) for record in records]
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
+        raise damaged(path, "it names no processes") from error
     return [process for process in found if process is not None]
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -15,7 +16,7 @@ from vwtransfer.config import Config
 from vwtransfer.config.composition import plain
 from vwtransfer.config.saved import read_config
 from vwtransfer.errors import UserError
-from vwtransfer.files import read_json, write_json, write_text
+from vwtransfer.files import damaged, read_json, write_json, write_text
 
 
 def write_submission(config: Config, arrays: Sequence[Sequence[Sequence[str]]]) -> Path:
@@ -70,7 +71,7 @@ def jobs_of(folder: Path, entries: Iterable[Entry]) -> tuple[list[Entry], dict[s
 def submitters(folder: Path) -> set[str]:
     """Who submitted jobs of this study."""
     records = (folder / "cluster" / "submissions").glob("*/shards.json")
-    return {read_json(path)["by"] for path in records}
+    return {_record(path)["by"] for path in records}
 
 
 def sent_to_slurm(folder: Path) -> set[str]:
@@ -84,7 +85,7 @@ def waiting_here(folder: Path) -> set[str]:
     found: set[str] = set()
     for path in (folder / "cluster" / "submissions").glob("*/controllers.json"):
         if alive_controllers(path):
-            record = read_json(path.parent / "shards.json")
+            record = _record(path.parent / "shards.json")
             found.update(key for jobs in record["arrays"] for keys in jobs for key in keys)
     return found
 
@@ -93,11 +94,28 @@ def _arrays(folder: Path) -> dict[str, list[list[str]]]:
     """<submission>.<array> of SLURM -> for each of its jobs the keys of its shards."""
     found = {}
     for path in (folder / "cluster" / "submissions").glob("*/shards.json"):
-        record = read_json(path)
+        record = _record(path)
         if record["executor"] == "slurm":
             for number, jobs in enumerate(record["arrays"]):
                 found[f"{path.parent.name}.{number}"] = jobs
     return found
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What `write_submission` wrote.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    record = read_json(path)
+    try:
+        keys = [key for jobs in record["arrays"] for keys in jobs for key in keys]
+        whole = all(isinstance(each, str) for each in (record["by"], record["executor"], *keys))
+    except (TypeError, LookupError):
+        whole = False
+    if not whole:
+        raise damaged(path, "it says of no submission what its jobs do")
+    return dict(record)
 
 
 def _place(entry: Entry) -> str:

@@ -24,7 +24,7 @@ from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.cluster.submissions import jobs_of, submitters, waiting_here
 from vwtransfer.config import Config
 from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec
-from vwtransfer.files import read_json, write_json
+from vwtransfer.files import damaged, read_json, write_json
 from vwtransfer.results import part_path, readable
 
 DONE, RUNNING, QUEUED, FAILED, MISSING = "done", "running", "queued", "failed", "missing"
@@ -190,12 +190,20 @@ def claim_path(folder: Path, shard: Shard) -> Path:
 
 
 def left_out(folder: Path) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-    """(model, dataset) pairs that cannot be trained, and that cannot be measured."""
+    """(model, dataset) pairs that cannot be trained, and that cannot be measured.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / "cluster" / "left_out.json"
     try:
-        record = read_json(folder / "cluster" / "left_out.json")
+        record = read_json(path)
     except FileNotFoundError:
         return set(), set()
-    trains, measures = ({(m, d) for m, d in record[name]} for name in ("train", "measure"))
+    try:
+        trains, measures = ({(m, d) for m, d in record[name]} for name in ("train", "measure"))
+    except (TypeError, ValueError, LookupError) as error:
+        raise damaged(path, "it names no models and datasets") from error
     return trains, measures
 
 

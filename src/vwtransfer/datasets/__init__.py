@@ -68,8 +68,9 @@ class Dataset(Protocol):
         ...
 
 
-BOXES, NEGATIVES, HELD_OUT = "boxes", "negatives", "held_out"
-"""What a task may need of a dataset: boxes, images of other concepts, images to measure on."""
+BOXES, NEGATIVES, HELD_OUT, NAMES = "boxes", "negatives", "held_out", "names"
+"""What a task may need of a dataset: boxes, images of other concepts, images to measure on, and
+names in prompts that tell its concepts apart."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class DatasetNotes:
     """What a person should know about a dataset's images.
 
     Attributes:
-        lacks: some of BOXES, NEGATIVES and HELD_OUT -> why they are not there and how to have them.
+        lacks: some of these four -> why they are not there and how to have them.
         noted: such as fewer images than were asked for.
         skipped: files that could not be used.
     """

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from vwtransfer.config.photo_folders import images_in
-from vwtransfer.datasets import BOXES, HELD_OUT, NEGATIVES, Box, DatasetNotes, Example
+from vwtransfer.datasets import BOXES, HELD_OUT, NAMES, NEGATIVES, Box, DatasetNotes, Example
 from vwtransfer.datasets.annotation import Candidates
 from vwtransfer.datasets.bad_data import UnusableError, path_inside
 from vwtransfer.datasets.boxes import fitted
@@ -174,7 +174,7 @@ def alike(concepts: Mapping[str, str], wanted: DatasetSpec) -> dict[str, str]:
                 f"{' and '.join(same)} have the same name in prompts, {concepts[same[0]]!r}; give "
                 f"them other names: 'dataset.{wanted.name}.concepts={{{shown}}}'"
             )
-            return {NEGATIVES: reason}
+            return {NAMES: reason}
     return {}
 
 

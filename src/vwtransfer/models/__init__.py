@@ -66,7 +66,7 @@ class Model(Objective, Protocol):
     Attributes:
         device: where it runs.
         trains_with: what training needs of a dataset: some of `datasets.BOXES`, `NEGATIVES`,
-            `HELD_OUT`.
+            `HELD_OUT`, `NAMES`.
     """
 
     device: torch.device

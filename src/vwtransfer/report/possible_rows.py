@@ -39,8 +39,14 @@ def possible_results(frame: pd.DataFrame, remarks: list[str]) -> pd.DataFrame:
         )
     frame = frame[kept].reset_index(drop=True)
     seconds = frame["eval_seconds"]
+    timed = np.isfinite(seconds) & (seconds >= 0)
+    if untimed := (~timed & frame["value"].notna()).sum():
+        remarks.append(
+            f"{untimed:,} of {len(frame):,} rows of the results say no time that measuring can "
+            "have taken: the time of measuring lacks it."
+        )
     return frame.assign(
-        eval_seconds=seconds.where(np.isfinite(seconds) & (seconds >= 0)),
+        eval_seconds=seconds.where(timed),
         num_images=frame["num_images"].fillna(0).astype(int),
         seed=frame["seed"].astype(int),
     )

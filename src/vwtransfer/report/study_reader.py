@@ -70,7 +70,8 @@ def _results(folder: Path, remarks: list[str]) -> pd.DataFrame:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         frame = results.read(folder)
-    remarks += [str(each.message) for each in caught if each.category is UserWarning]
+    said = [str(each.message) for each in caught if each.category is UserWarning]
+    remarks += dict.fromkeys(said)  # rows of several concepts are read more than once
     frame = possible_results(frame, remarks)
     experiments = sorted(frame["experiment"].unique())
     if not experiments:

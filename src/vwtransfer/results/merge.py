@@ -143,6 +143,8 @@ def _pieces(path: Path) -> list[Piece]:
         if rows is None:
             with pq.ParquetFile(path, read_dictionary=_CONCEPT, metadata=metadata) as file:
                 rows = _counted(file.read_row_group(number, columns=_CONCEPT, use_threads=False))
+        if not rows and metadata.row_group(number).num_rows:
+            _say_lacking(path, metadata.row_group(number).num_rows, 0)
         found.append(Piece(rank, rows, partial(_load, path, number, text)))
     return found
 
@@ -165,12 +167,24 @@ def _load(path: Path, number: int, text: Sequence[str]) -> pa.Table:
         warnings.warn(_LEFT_OUT.format(f"{path} ({quoted(error)})"), stacklevel=2)
         return ENCODED.empty_table()
     whole = reduce(pc.and_, (pc.is_valid(table[name]) for name in IDENTITY))
-    if not pc.all(whole).as_py():
-        kept = table.filter(whole)
-        lost = f"{path}: {len(table) - len(kept)} of {len(table)} rows lack what they are of"
-        warnings.warn(f"left out of the results: {lost}.", stacklevel=2)
-        return kept
-    return table
+    kept = table.filter(whole)
+    if len(kept) < len(table):
+        _say_lacking(path, len(table), len(kept))
+    records = len(kept.group_by(IDENTITY, use_threads=False).aggregate([]))
+    if records < len(kept):
+        warnings.warn(
+            f"{path}: {len(kept) - records} of {len(kept)} rows are of records that stand there "
+            "more than once; of each the row that was written first counts.",
+            stacklevel=2,
+        )
+    return kept
+
+
+def _say_lacking(path: Path, rows: int, kept: int) -> None:
+    warnings.warn(
+        f"left out of the results: {path}: {rows - kept} of {rows} rows lack what they are of.",
+        stacklevel=3,
+    )
 
 
 def _read(path: Path, number: int, text: Sequence[str]) -> pa.Table:

@@ -79,7 +79,8 @@ class Task(Protocol):
         name: in configs and results.
         metrics: what `measure` reports, the headline first.
         measured_with: what measuring needs of a dataset: some of `datasets.BOXES`, `NEGATIVES`,
-            `HELD_OUT`. What a single metric needs beside stands in `needs`, where a task has that.
+            `HELD_OUT`, `NAMES`. What a single metric needs beside stands in `needs`, where a task
+            has that.
     """
 
     name: str

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vwtransfer.datasets import HELD_OUT, NEGATIVES, Dataset, Example, held_out_examples
+from vwtransfer.datasets import HELD_OUT, NAMES, NEGATIVES, Dataset, Example, held_out_examples
 from vwtransfer.errors import UserError
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.tasks import Applied, Measurement
@@ -67,7 +67,7 @@ class Classification:
 
     name = "classification"
     metrics: tuple[str, ...] = ("classifier_accuracy", "classifier_balanced_accuracy")
-    measured_with: tuple[str, ...] = (NEGATIVES, HELD_OUT)
+    measured_with: tuple[str, ...] = (NEGATIVES, NAMES, HELD_OUT)
 
     def words_at_once(self, model: Classifier) -> int:
         """Scores of so many are a small tensor."""

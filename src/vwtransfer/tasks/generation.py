@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vwtransfer.datasets import NEGATIVES, Dataset
+from vwtransfer.datasets import NAMES, NEGATIVES, Dataset
 from vwtransfer.models.dino import Dino
 from vwtransfer.models.embedding_space import Prompts
 from vwtransfer.models.judge import Judge
@@ -81,8 +81,8 @@ class Generation:
     """
 
     name = "generation"
-    needs: Mapping[str, tuple[str, ...]] = {ACCURACY: (NEGATIVES,)}
-    """Ranking first among one concept means nothing."""
+    needs: Mapping[str, tuple[str, ...]] = {ACCURACY: (NEGATIVES, NAMES)}
+    """Ranking first among one concept means nothing, nor among concepts of one name."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Generation:
         self.judge = judge
         self.safety = safety
         self.metrics: tuple[str, ...] = (ACCURACY, *similarities)
-        self.measured_with: tuple[str, ...] = () if similarities else (NEGATIVES,)
+        self.measured_with: tuple[str, ...] = () if similarities else self.needs[ACCURACY]
         self.templates = tuple(templates) if "clip_t" in similarities else ()
         self._image_models: dict[str, ImageModel] = {}
         if "clip_i" in similarities:

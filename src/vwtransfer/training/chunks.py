@@ -114,7 +114,7 @@ def _read(path: Path) -> list[Chunk] | None:
         ]
     except FileNotFoundError:
         return None
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         _log.warning("%s is damaged (%s): its words are divided anew", path, quoted(error))
         path.unlink(missing_ok=True)
         return None
