@@ -182,7 +182,9 @@ def test_without_images_or_names_of_anything_else_similarities_are_measured_alon
     lacking: str,
 ) -> None:
     judge: Any = None  # is asked for nothing
-    lone = Drawn()  # ranking first among one concept, or among concepts of one name, means nothing
+    lone: Any = (
+        Drawn()
+    )  # ranking first among one concept, or among concepts of one name, means nothing
     lone.remarks = DatasetNotes(lacks={lacking: "it has none"})
     assert measurable(Generation(judge), lone) == ()
     assert measurable(Classification(), lone) == ()
