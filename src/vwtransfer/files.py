@@ -11,6 +11,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,6 +153,12 @@ def _write_temporary(path: Path, write: Callable[[Path], None], place: Callable[
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Removes, in a folder and all below it, what killed processes left half written a day ago."""
+    for place, _, _ in os.walk(folder):
+        _sweep(Path(place), time.time() - LEFT_BEHIND)
 
 
 def _sweep(folder: Path, before: float) -> None:

@@ -1,6 +1,7 @@
 """One name stands for one config; where numbers come from is saved with them."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,12 @@ def study(base: DictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_run_saves_its_config_versions_machine_seeds_and_command(study: Study) -> None:
     config = study(seed=3)
+    left = config.folder / "checkpoints" / "job" / ".state.12.0123abcd"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    os.utime(left, (0, 0))
     provenance.save(config)
+    assert not left.exists()  # of a process that was killed, long ago
     saved = yaml.safe_load((config.folder / "config.yaml").read_text())
     assert saved == config.composed
     origin = json.loads((config.folder / "provenance.json").read_text())

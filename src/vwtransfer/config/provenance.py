@@ -18,7 +18,7 @@ from vwtransfer.config.identity import differences, identity
 from vwtransfer.config.models import TASKS
 from vwtransfer.config.saved import read_value
 from vwtransfer.errors import UserError
-from vwtransfer.files import keep_inside, write_json, write_text
+from vwtransfer.files import keep_inside, sweep, write_json, write_text
 
 _SHOWN = 3  # differences
 
@@ -46,6 +46,7 @@ def claim(config: Config) -> None:
             write_text(path, yaml.safe_dump(value, sort_keys=False))
     check(config)  # again: two jobs may have found the folder empty at once
     keep_inside(config.folder, claimed=True)
+    sweep(config.folder)
     write_text(config.folder / "config.yaml", yaml.safe_dump(config.composed, sort_keys=False))
 
 
