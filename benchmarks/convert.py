@@ -8,7 +8,7 @@
 
 `draw` takes the words of kept/tiny_section4 and trains none: a word's score is placed between that
 of its anchor (0) and of the concept's name (1) in the target. Retention, which needs words that are
-trained in each target, is measured by `vwtransfer experiment=convert_benchmark` (hours).
+trained in each target, is measured by `vwtransfer experiment=convert_benchmark` (an hour).
 """
 
 import argparse
