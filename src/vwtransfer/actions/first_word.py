@@ -35,7 +35,10 @@ class FirstWord:
         if not data_loading.measures(task, dataset):
             return
         here = dataset.name, model.name, NO_TRANSFER
-        own = lambda spec: (spec.dataset, spec.target_model, spec.transfer) == here  # noqa: E731
+
+        def own(spec: EvalSpec) -> bool:
+            return (spec.dataset, spec.target_model, spec.transfer) == here
+
         measure_words(study, measured(folder), folder, own)
         mine = (c for c in study.cells if (c.dataset, c.model) == here[:2] and c in study.store)
         if self.shown or (cell := next(mine, None)) is None:

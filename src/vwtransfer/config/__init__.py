@@ -18,6 +18,7 @@ from vwtransfer.config.evaluation import EvaluationConfig as EvaluationConfig
 from vwtransfer.config.fetching import FetchConfig
 from vwtransfer.config.models import Count, Node, Positive, Prompt, Step
 from vwtransfer.config.schema import Bounds
+from vwtransfer.config.transfers import TransferConfig as TransferConfig
 
 WordFormat = Literal["diffusers", "a1111"]
 
@@ -77,32 +78,6 @@ class ModelConfig:
     def of_task(self, task: str) -> tuple[str, ...]:
         """The models of a task."""
         return tuple(name for name in self.models if self.task_of(name) == task)
-
-
-@dataclass(frozen=True)
-class TransferConfig:
-    """How words are mapped from model to model.
-
-    Attributes:
-        node: of the method, with its `name`.
-        exclude: what the support and the calibration prompts leave out; see
-            `datasets.left_out_of`.
-        beside: the nodes of further methods, by name, that words of a study are mapped by, too.
-    """
-
-    node: Node
-    exclude: Literal["description", "strict", "none"]
-    beside: Mapping[str, Node]
-
-    @property
-    def name(self) -> str:
-        """The method's."""
-        return str(self.node["name"])
-
-    @property
-    def methods(self) -> Mapping[str, Node]:
-        """All methods that the words of a study are mapped by."""
-        return {self.name: self.node, **self.beside}
 
 
 @dataclass(frozen=True)
