@@ -12,7 +12,7 @@ from vwtransfer.datasets import Dataset, left_out_of
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.diagnostics import Diagnostics, VocabularyStats
 from vwtransfer.evaluation.evaluator import Evaluation, FittedMap, evaluate
-from vwtransfer.evaluation.specs import NO_TRANSFER, WORD, EvalSpec, eval_specs
+from vwtransfer.evaluation.specs import CHANCE, NO_TRANSFER, WORD, EvalSpec, eval_specs
 from vwtransfer.files import write_json
 from vwtransfer.models import Model, Objective
 from vwtransfer.models.suite import Suite, build_part, cache_of
@@ -21,7 +21,7 @@ from vwtransfer.progress import Stages
 from vwtransfer.study import data_loading
 from vwtransfer.study.callbacks import Callbacks, NullTracker
 from vwtransfer.study.fingerprints import Fingerprints
-from vwtransfer.tasks import Task
+from vwtransfer.tasks import Task, measurable
 from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.training.joint import Joint
 from vwtransfer.training.trainer import Job, train
@@ -190,7 +190,15 @@ def measure_words(
                 list(config.transfer.methods),
                 config.evaluation.baselines,
             )
-            waiting = [s for s in found if mine(s) and s not in done and _can_be_measured(study, s)]
+            known = set(measurable(task, dataset)) & set(task.chance(len(dataset.concepts)))
+            waiting = [
+                spec
+                for spec in found
+                if mine(spec)
+                and spec not in done
+                and _can_be_measured(study, spec)
+                and (known or spec.kind != CHANCE)
+            ]
             if not waiting:
                 continue
             mapped = {(s.source_model, s.transfer) for s in waiting if s.transfer != NO_TRANSFER}
