@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composing import compose
-from vwtransfer.config.saved import DEEPEST, LARGEST, config_of, read_mapping
+from vwtransfer.config.saved import DEEPEST, LARGEST, config_of, read_config, read_mapping
 from vwtransfer.errors import UserError
 
 
@@ -54,6 +54,13 @@ def test_what_is_no_config_is_refused_in_one_line(tmp_path: Path, text: str, lin
         read_mapping(path)
     assert len(str(refusal.value).splitlines()) == 1
     assert str(path) in str(refusal.value)
+
+
+def test_a_config_of_which_a_part_is_gone_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("a: 1")
+    with pytest.raises(UserError, match=r"config.yaml holds no config of this version: a: unknown"):
+        read_config(path)
 
 
 @pytest.mark.parametrize("text", ["[" * 10_000, '{"a":' * 10_000, '{"a":', "[]", "\ufeff{}"])

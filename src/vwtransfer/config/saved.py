@@ -83,7 +83,13 @@ def read_config(path: Path, **now: Any) -> Config:
         FileNotFoundError: there is none.
         UserError: it cannot be read, or this version cannot follow it.
     """
-    return config_of({**read_mapping(path), **now}, path)
+    values = {**read_mapping(path), **now}
+    try:
+        return config_of(values, path)
+    except UserError as error:
+        if str(path) in str(error):
+            raise
+        raise UserError(f"{path} holds no config of this version: {error}") from error
 
 
 def config_of(values: Mapping[str, Any], path: Path) -> Config:
