@@ -40,7 +40,7 @@ test-integration: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m integration tests/tracking tests/test_tinyworld.py tests/config/test_docs.py tests/config/test_docs_run.py
 
 test-published: .venv/ready
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 2 --dist loadfile -m published tests/published
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder -m published tests/published
 
 verify-published: .venv/ready
 	PYTHONPATH=tests HF_HUB_OFFLINE=1 $(BIN)/python tests/published/full.py $(MODELS)
