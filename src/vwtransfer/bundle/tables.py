@@ -35,7 +35,9 @@ WORDS: Mapping[str, str] = {
     "num_vectors": "how many vectors it has, which stand side by side in a prompt",
     "width": "width of the model's embedding space: of its text encoders together",
     "anchor_tokens": "what each text encoder of its model reads its anchor as",
-    "loss": "mean training loss over the last tenth of the steps",
+    "loss": "mean training loss over the last tenth of the steps; of a word that may stop "
+    "before, on the fixed images and noise that decide it",
+    "stopped": "at which step it stopped and why, where it may stop before the last",
     "seconds": "time of its training, its share of what was trained together",
     "note": "why its bits may differ from those of an undisturbed job, where they may",
     "table": "hash of the tokenizers and embedding tables that the vectors live beside",

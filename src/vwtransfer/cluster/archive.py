@@ -43,7 +43,7 @@ from vwtransfer.words.cells import parse_key
 from vwtransfer.words.store import Word, WordStore
 
 ROWS = "results.parquet"
-TEXTS = ("task", "table", "fingerprint", "note", "anchor_tokens")
+TEXTS = ("task", "table", "fingerprint", "note", "anchor_tokens", "stopped")
 NUMBERS = ("loss", "seconds")
 """What a file says of a word beside its vectors and its origin."""
 

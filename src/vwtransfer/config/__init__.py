@@ -92,6 +92,11 @@ class TrainerConfig:
             (`training.regularizers`); 0, as published: none.
         joint_model: the model in which all words are trained too, through the study's transfer
             (`training.joint`); None, as published: none.
+        parametrization: of vectors: free, as published, or their direction alone, at the length of
+            their anchor in each text encoder.
+        schedule: of the learning rate: constant, as published, or a cosine down to 0.
+        stop: None, as published: after the model's `training.steps`. loss: before, where the loss
+            has stopped falling (`training.stopping`).
     """
 
     num_vectors: Count
@@ -102,6 +107,9 @@ class TrainerConfig:
     off_subspace_weight: Annotated[float, Bounds(least=0)] = 0.0
     early_layer_weight: Annotated[float, Bounds(least=0)] = 0.0
     joint_model: str | None = None
+    parametrization: Literal["free", "direction"] = "free"
+    schedule: Literal["constant", "cosine"] = "constant"
+    stop: Literal["loss"] | None = None
 
 
 @dataclass(frozen=True)

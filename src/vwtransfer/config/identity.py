@@ -17,7 +17,14 @@ from vwtransfer.config.datasets import SCHEMAS
 PACKAGE = str(Path(__file__).parents[1])
 # What is only measured or kept with, or changes no number at all.
 _NOT_THE_TRAINER = ("checkpoint_every", "max_words_in_flight")
-_OFF_BY_DEFAULT = ("off_subspace_weight", "early_layer_weight", "joint_model")
+_OFF = {  # as published
+    "off_subspace_weight": 0,
+    "early_layer_weight": 0,
+    "joint_model": None,
+    "parametrization": "free",
+    "schedule": "constant",
+    "stop": None,
+}
 _NOT_THE_DATASET = ("anchors",)
 # Where photos lie is no part of what they are: a study's folder keeps a manifest of them.
 _NOT_THE_PHOTOS = ("root", "negatives", "boxes", "manifest", "allow_unverified")
@@ -126,7 +133,7 @@ def model_part(node: Mapping[str, Any], left_out: tuple[str, ...] = ()) -> dict[
 
 def trainer_part(part: Mapping[str, Any]) -> dict[str, Any]:
     """What is off is left out: a word is what it was before there was such a thing."""
-    off = tuple(key for key in _OFF_BY_DEFAULT if not part.get(key))
+    off = tuple(key for key, value in _OFF.items() if part.get(key, value) == value)
     return without(part, _NOT_THE_TRAINER + off)
 
 

@@ -273,6 +273,11 @@ def _trainer(value: Any, models: Collection[str]) -> TrainerConfig:
     other = trainer.joint_model
     if other is not None and other not in models:
         raise UserError(f"trainer.joint_model={other}: {nearest(other, models)}")
+    if other and trainer.stop:
+        raise UserError(
+            f"trainer.stop={trainer.stop}: does not go with trainer.joint_model, whose loss is of "
+            "two models' images. Leave one of them out."
+        )
     return trainer
 
 

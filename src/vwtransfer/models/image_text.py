@@ -110,9 +110,9 @@ class ImageTextModel(Frozen):
         """
         text_NE = self.text.encode_words(self.prompt_template, words_NKD).pooled_NE.float()
         cosine_NB = torch.einsum("ne,nbe->nb", text_NE, features.image_ME[images_NB])
-        own = self._targets_in_batch
-        sign_B = torch.ones(cosine_NB.shape[1], device=cosine_NB.device)
-        sign_B[:own] = -1
+        sign_B = torch.ones(self.training.batch_size, device=cosine_NB.device)
+        sign_B[: self._targets_in_batch] = -1
+        sign_B = sign_B.repeat(cosine_NB.shape[1] // len(sign_B))  # images may be several batches
         signed_NB = sign_B * self.similarity(cosine_NB)
         return (signed_NB if self.sigmoid is None else F.softplus(signed_NB)).mean(dim=1)
 

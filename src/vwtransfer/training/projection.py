@@ -1,4 +1,4 @@
-"""The ball a constrained word must stay in (section 5 of the paper): one for each text encoder.
+"""Where a word's vectors may be, in each encoder: in a ball (section 5 of the paper), at a length.
 
 Letters: N words, K vectors per word, D width of the model's space, E text encoders.
 """
@@ -35,3 +35,23 @@ def _in_ball(vectors_NKD: Tensor, centre_ND: Tensor, radius_N: Tensor) -> Tensor
     inside = length_NK1 <= radius_N11
     shrunk_NKD = centre_ND[:, None] + offset_NKD * (radius_N11 / length_NK1)
     return torch.where(inside, vectors_NKD, shrunk_NKD)
+
+
+def lengths(anchor_ND: Tensor, slices: Sequence[slice]) -> Tensor:
+    """How long the anchors' embeddings are in each encoder's space, [N, E]."""
+    return torch.stack([anchor_ND[:, part].norm(dim=1) for part in slices], dim=1)
+
+
+def at_length(words_NKD: Tensor, length_NE: Tensor, slices: Sequence[slice]) -> Tensor:
+    """Each vector in its direction, as long as it is to be in each encoder's space.
+
+    Only directions are learned then (Kim et al., 2025, "Directional textual inversion", arXiv
+    2512.13672), where trained words grow long.
+    """
+    parts = [words_NKD[..., part] for part in slices]
+    held = [
+        part_NKD
+        * (length_NE[:, e, None, None] / torch.linalg.vector_norm(part_NKD, dim=-1, keepdim=True))
+        for e, part_NKD in enumerate(parts)
+    ]
+    return torch.cat(held, dim=-1)

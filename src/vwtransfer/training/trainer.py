@@ -9,6 +9,7 @@ Shapes: N words, K vectors per word, D embedding width, B batch.
 
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +29,9 @@ from vwtransfer.models import Objective
 from vwtransfer.models.devices import device_name, wait_for
 from vwtransfer.training.chunks import Chunk, halve, job_folder, partition, words_that_fit
 from vwtransfer.training.regularizers import Regularizer, regularizers
-from vwtransfer.training.word_batches import NEVER, WordBatch
+from vwtransfer.training.stopping import CHECK, images_of_checks
+from vwtransfer.training.stopping import due as check_due
+from vwtransfer.training.word_batches import NEVER, WordBatch, words_in
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import Failure, Word, WordStore
 
@@ -86,7 +89,7 @@ def train(
 
     def loss_of(count: int) -> Tensor:
         cells = waiting[:1] * count
-        pack = _start(job, Chunk(tuple(cells)))
+        pack = _start(job, cells)
         images_NB = _batches(job, features, cells)[0]
         loss_N = job.model.loss(pack.vectors_NKD, features, images_NB, cells, 0)
         return loss_N + sum(penalty(pack.vectors_NKD) for penalty in _regularizers(job, pack))
@@ -144,59 +147,107 @@ def _train_chunk(
     advance: Callable[[int], None],
     stopping: Callable[[], bool],
 ) -> None:
-    pack = _start(job, chunk)
-    if checkpoint.exists():
-        pack = _resume(pack, checkpoint) or _start(job, chunk)
-    cells = pack.cells
-    advance(pack.step * len(cells))
-    images_SNB = _batches(job, features, cells)
     steps = job.model.training.steps
+    pack = _resume(job, chunk, checkpoint) or _start(job, chunk.cells, chunk.note)
+    advance(pack.step * len(pack.cells) + steps * (len(chunk.cells) - len(pack.cells)))
+    images_SNB = _batches(job, features, pack.cells)
     added = _regularizers(job, pack)
     while pack.step < steps:
         began = time.perf_counter()
-        loss_N = job.model.loss(pack.vectors_NKD, features, images_SNB[pack.step], cells, pack.step)
+        loss_N = job.model.loss(
+            pack.vectors_NKD, features, images_SNB[pack.step], pack.cells, pack.step
+        )
         for penalty in added:
             loss_N = loss_N + penalty(pack.vectors_NKD)
+        pack.optimiser.param_groups[0]["lr"] = _learning_rate(job, pack.step)
         pack.update(loss_N, in_tail=pack.step >= steps - _tail(steps))
-        due = pack.step % job.settings.checkpoint_every == 0 or pack.step == steps
+        stopped = _stopped(job, features, pack, images_SNB)
+        due = bool(stopped) or pack.step % job.settings.checkpoint_every == 0 or pack.step == steps
         if due:
             wait_for(job.model.text.device)
-        pack.seconds += time.perf_counter() - began
+        pack.seconds += (time.perf_counter() - began) / len(pack.cells)
         job.on_step(pack, loss_N.detach())
-        advance(len(cells))
+        advance(len(pack.cells) + len(stopped) * (steps - pack.step))
+        if len(stopped) == len(pack.cells):
+            break
+        if stopped:
+            _finish(job, pack, stopped)
+            rest = [n for n in range(len(pack.cells)) if n not in stopped]
+            pack.keep(rest)
+            images_SNB, added = images_SNB[:, rest], _regularizers(job, pack)
         stop = stopping()
         if stop or due:
             pack.save(checkpoint)
         if stop:
             raise KeyboardInterrupt
-    _finish(job, pack)
-    job.on_settled(cells)
+    _finish(job, pack, range(len(pack.cells)))
     checkpoint.unlink(missing_ok=True)
+
+
+@torch.no_grad()
+def _stopped(job: Job, features: Any, pack: WordBatch, images_SNB: Tensor) -> list[int]:
+    """Which words have learned what they can; see `stopping`."""
+    if pack.stopping is None or not check_due(pack.step, len(images_SNB)):
+        return []
+    images_NB, words_NKD = images_of_checks(images_SNB), pack.vectors_NKD.detach()
+    losses = []
+    for n, cell in enumerate(pack.cells):  # each by itself: a sum's order goes by the batch
+        mine = slice(n, n + 1)
+        loss_1 = job.model.loss(words_NKD[mine], features, images_NB[mine], [cell], CHECK)
+        for penalty in regularizers(
+            job.settings, job.model, pack.centre_ND[mine], job.dataset, [cell]
+        ):
+            loss_1 = loss_1 + penalty(words_NKD[mine])
+        losses.append(loss_1)
+    stops_N = pack.stopping.check(words_NKD, torch.cat(losses)) | (pack.failed_N != NEVER)
+    return [n for n, stops in enumerate(stops_N.tolist()) if stops and pack.step < len(images_SNB)]
 
 
 def _regularizers(job: Job, pack: WordBatch) -> list[Regularizer]:
     return regularizers(job.settings, job.model, pack.centre_ND, job.dataset, pack.cells)
 
 
-def _start(job: Job, chunk: Chunk) -> WordBatch:
+def _start(job: Job, cells: Sequence[Cell], note: str = "") -> WordBatch:
     settings = job.settings
     optimiser = {
         "lr": job.model.training.learning_rate,
         "betas": tuple(settings.betas),
         "eps": settings.eps,
     }
-    pack = WordBatch.start(chunk.cells, job.model.text, settings.num_vectors, optimiser)
-    pack.note = chunk.note
+    pack = WordBatch.start(
+        cells,
+        job.model.text,
+        settings.num_vectors,
+        optimiser,
+        direction_only=settings.parametrization == "direction",
+        stops=settings.stop == "loss",
+    )
+    pack.note = note
     return pack
 
 
-def _resume(pack: WordBatch, checkpoint: Path) -> WordBatch | None:
+def _resume(job: Job, chunk: Chunk, checkpoint: Path) -> WordBatch | None:
     """The pack at its last checkpoint; None where there is none that can be read."""
     try:
+        running = words_in(checkpoint)
+        cells = [cell for cell in chunk.cells if cell.key in running]
+        if not all(_settled(job.store, cell) for cell in chunk.cells if cell not in cells):
+            return None
+        pack = _start(job, cells, chunk.note)
         return pack if pack.restore(checkpoint) else None
-    except (SafetensorError, KeyError, ValueError, FileNotFoundError) as error:
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         _log.warning("%s is damaged (%s): its words are begun anew", checkpoint, error)
         return None
+
+
+def _learning_rate(job: Job, step: int) -> float:
+    """Of a step, counted from 0."""
+    training = job.model.training
+    if job.settings.schedule == "constant":
+        return training.learning_rate
+    return training.learning_rate * (1 + math.cos(math.pi * step / training.steps)) / 2
 
 
 def _batches(job: Job, features: Any, cells: Sequence[Cell]) -> Tensor:
@@ -210,13 +261,15 @@ def _tail(steps: int) -> int:
     return max(1, steps // 10)
 
 
-def _finish(job: Job, pack: WordBatch) -> None:
-    """Writes the words of a trained pack, and the failures among them."""
-    tail_N = pack.tail_N / _tail(job.model.training.steps)
+def _finish(job: Job, pack: WordBatch, chosen: Sequence[int]) -> None:
+    """Writes some words of a trained pack, by their places, and the failures among them."""
+    loss_N = pack.tail_N / _tail(job.model.training.steps)
     vectors_NKD = pack.vectors_NKD.detach()
+    if pack.stopping is not None:
+        loss_N, vectors_NKD = pack.stopping.best_N, pack.stopping.best_NKD
     text, made = job.model.text, this_process(device_name(job.model.text.device))
-    for n, cell in enumerate(pack.cells):
-        failed = int(pack.failed_N[n])
+    for n in chosen:
+        cell, failed = pack.cells[n], int(pack.failed_N[n])
         if failed == NEVER and bool(vectors_NKD[n].isfinite().all()):
             word = Word(
                 cell=cell,
@@ -224,9 +277,10 @@ def _finish(job: Job, pack: WordBatch) -> None:
                 task=job.model.task,
                 table=text.identity,
                 fingerprint=job.fingerprint(cell),
-                loss=float(tail_N[n]),
-                seconds=pack.seconds / len(pack.cells),
+                loss=float(loss_N[n]),
+                seconds=pack.seconds,
                 note=pack.note,
+                stopped=_end(pack, job.model.training.steps),
                 anchor_tokens=json.dumps(text.anchor_tokens(cell.anchor), ensure_ascii=False),
                 made=made,
             )
@@ -234,3 +288,12 @@ def _finish(job: Job, pack: WordBatch) -> None:
         else:
             step = failed if failed != NEVER else pack.step
             job.store.save_failure(Failure(cell, step, "loss or vectors stopped being finite"))
+    job.on_settled([pack.cells[n] for n in chosen])
+
+
+def _end(pack: WordBatch, steps: int) -> str:
+    """At which step a word stopped that may stop before the last, and why."""
+    if pack.stopping is None:
+        return ""
+    early = "its loss had stopped falling" if pack.step < steps else "the last that it may take"
+    return f"step {pack.step}: {early}"

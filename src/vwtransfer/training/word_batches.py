@@ -17,6 +17,7 @@ from torch import Tensor
 from vwtransfer.files import write_atomically
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.training import projection
+from vwtransfer.training.stopping import Stopping
 from vwtransfer.words.cells import Cell
 
 NEVER = -1
@@ -39,9 +40,11 @@ class WordBatch:
         failed_N: step at which a word stopped being finite, or NEVER.
         tail_N: sum of the losses over the last tenth of the steps.
         step: steps done.
-        seconds: wall time of these steps.
+        seconds: wall time of these steps, a word's share.
         projection_NKD: how far the last projection into the ball moved the vectors.
         note: why the words' bits may differ from those of an undisturbed job, where they may.
+        length_NE: what each word's vectors are held at; None: they are free.
+        stopping: when each word stops; None: all train to the last step.
     """
 
     cells: Sequence[Cell]
@@ -57,6 +60,8 @@ class WordBatch:
     step: int = 0
     seconds: float = 0.0
     note: str = ""
+    length_NE: Tensor | None = None
+    stopping: Stopping | None = None
 
     @classmethod
     def start(
@@ -65,18 +70,34 @@ class WordBatch:
         text: EmbeddingSpace,
         num_vectors: int,
         optimiser: dict[str, object],
+        *,
+        direction_only: bool = False,
+        stops: bool = False,
     ) -> "WordBatch":
-        """Words at their anchors: each of the `num_vectors` vectors is the anchor's embedding."""
+        """Words at their anchors: each of the `num_vectors` vectors is the anchor's embedding.
+
+        Args:
+            cells: which words.
+            text: of their model.
+            num_vectors: of a word.
+            optimiser: Adam's settings.
+            direction_only: whether vectors keep their anchors' length.
+            stops: whether words stop when their loss has stopped falling.
+        """
         device = text.device
         centre_ND = text.anchor_rows([cell.anchor for cell in cells])
         vectors_NKD = centre_ND[:, None].repeat(1, num_vectors, 1).to(device).requires_grad_()
+        slices = list(text.slices.values())
+        centre_ND = centre_ND.to(device)
         return cls(
             cells=cells,
             vectors_NKD=vectors_NKD,
             optimiser=torch.optim.Adam([vectors_NKD], **optimiser),  # type: ignore[arg-type]
-            centre_ND=centre_ND.to(device),
+            centre_ND=centre_ND,
             radius_NE=radii(cells, text).to(device),
-            slices=list(text.slices.values()),
+            slices=slices,
+            length_NE=projection.lengths(centre_ND, slices) if direction_only else None,
+            stopping=Stopping.start(vectors_NKD) if stops else None,
             failed_N=torch.full((len(cells),), NEVER, device=device),
             tail_N=torch.zeros(len(cells), device=device),
             projection_NKD=torch.zeros_like(vectors_NKD),
@@ -98,8 +119,16 @@ class WordBatch:
         self.failed_N = torch.where((self.failed_N == NEVER) & ~healthy_N, self.step, self.failed_N)
         running_N = self.failed_N == NEVER
         gradient.copy_(torch.where(running_N[:, None, None], gradient, 0.0))
+        before_NKD = self.vectors_NKD.detach().clone() if self.stopping else None
         self.optimiser.step()
         with torch.no_grad():
+            if self.stopping and before_NKD is not None:  # each word has a rate of its own
+                moved_NKD = self.vectors_NKD - before_NKD
+                rate_N11 = self.stopping.rate_N[:, None, None]
+                self.vectors_NKD.copy_(before_NKD + rate_N11 * moved_NKD)
+            if self.length_NE is not None:
+                held_NKD = projection.at_length(self.vectors_NKD, self.length_NE, self.slices)
+                self.vectors_NKD.copy_(held_NKD)
             projected_NKD = projection.project(
                 self.vectors_NKD, self.centre_ND, self.radius_NE, self.slices
             )
@@ -109,8 +138,23 @@ class WordBatch:
             self.tail_N += loss_N.detach()
         self.step += 1
 
-    def save(self, path: Path) -> None:
-        """Writes all that training continues from."""
+    def keep(self, chosen: Sequence[int]) -> None:
+        """Goes on with some of its words alone, by their places."""
+        index = torch.tensor(chosen, device=self.vectors_NKD.device)
+        tensors = {name: tensor[index] for name, tensor in self._tensors().items()}
+        group = self.optimiser.param_groups[0]
+        self.cells = [self.cells[n] for n in chosen]
+        self.vectors_NKD = tensors["vectors"].clone().requires_grad_()
+        settings = {name: group[name] for name in ("lr", "betas", "eps")}
+        self.optimiser = torch.optim.Adam([self.vectors_NKD], **settings)
+        self.centre_ND, self.radius_NE = self.centre_ND[index], self.radius_NE[index]
+        self.projection_NKD = self.projection_NKD[index]
+        if self.length_NE is not None:
+            self.length_NE = self.length_NE[index]
+        self._take(tensors)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that changes from step to step, by its name in a checkpoint; a row for each word."""
         moments = self.optimiser.state[self.vectors_NKD]
         values = (
             self.vectors_NKD.detach(),
@@ -119,7 +163,24 @@ class WordBatch:
             moments["exp_avg"],
             moments["exp_avg_sq"],
         )
-        tensors = {n: v.contiguous().cpu() for n, v in zip(TENSORS, values, strict=True)}
+        stopping = self.stopping.tensors() if self.stopping else {}
+        return dict(zip(TENSORS, values, strict=True)) | stopping
+
+    def _take(self, tensors: Mapping[str, Tensor]) -> None:
+        """Goes on from what `_tensors` gave, but for the vectors."""
+        self.failed_N, self.tail_N = tensors["failed"], tensors["tail"]
+        self.optimiser.state[self.vectors_NKD] = {
+            "step": torch.tensor(float(self.step)),
+            "exp_avg": tensors["exp_avg"],
+            "exp_avg_sq": tensors["exp_avg_sq"],
+        }
+        if self.stopping:
+            names = self.stopping.tensors()
+            self.stopping = Stopping(**{name: tensors[name] for name in names})
+
+    def save(self, path: Path) -> None:
+        """Writes all that training continues from."""
+        tensors = {name: value.contiguous().cpu() for name, value in self._tensors().items()}
         metadata = {
             "step": str(self.step),
             "seconds": repr(self.seconds),
@@ -136,22 +197,27 @@ class WordBatch:
             metadata = file.metadata() or {}
             if metadata["cells"] != "\n".join(cell.key for cell in self.cells):
                 return False
-            tensors = {name: file.get_tensor(name).to(device) for name in TENSORS}
+            tensors = {name: file.get_tensor(name).to(device) for name in self._names}
         step, seconds, note = int(metadata["step"]), float(metadata["seconds"]), metadata["note"]
         if tensors["vectors"].shape != self.vectors_NKD.shape:
             raise ValueError(f"vectors of the shape {list(tensors['vectors'].shape)}")
         with torch.no_grad():
             self.vectors_NKD.copy_(tensors["vectors"])
-        self.failed_N, self.tail_N = tensors["failed"], tensors["tail"]
         self.step, self.seconds, self.note = step, seconds, note
         if metadata["device"] != device.type:
             self.note = f"begun on {metadata['device']}, continued on {device.type}"
-        self.optimiser.state[self.vectors_NKD] = {
-            "step": torch.tensor(float(self.step)),
-            "exp_avg": tensors["exp_avg"],
-            "exp_avg_sq": tensors["exp_avg_sq"],
-        }
+        self._take(tensors)
         return True
+
+    @property
+    def _names(self) -> list[str]:
+        return [*TENSORS, *(self.stopping.tensors() if self.stopping else ())]
+
+
+def words_in(path: Path) -> set[str]:
+    """The keys of the words that a checkpoint holds: those that had not stopped."""
+    with safe_open(path, framework="pt") as file:
+        return set(file.metadata()["cells"].split("\n"))
 
 
 def split(path: Path, parts: Mapping[Path, Sequence[Cell]], note: str) -> None:
@@ -164,16 +230,16 @@ def split(path: Path, parts: Mapping[Path, Sequence[Cell]], note: str) -> None:
     """
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in TENSORS}
+        names = file.keys()
+        tensors = {name: file.get_tensor(name) for name in names}
     keys = metadata["cells"].split("\n")
     for part, cells in parts.items():
-        chosen = [keys.index(cell.key) for cell in cells]
+        running = [cell.key for cell in cells if cell.key in keys]  # the others have stopped
+        if not running:
+            continue
+        chosen = [keys.index(key) for key in running]
         theirs = {name: tensor[chosen].contiguous() for name, tensor in tensors.items()}
-        share = {
-            "seconds": repr(float(metadata["seconds"]) * len(cells) / len(keys)),
-            "cells": "\n".join(cell.key for cell in cells),
-            "note": note,
-        }
+        share = {"cells": "\n".join(running), "note": note}
         write_atomically(part, partial(save_file, theirs, metadata={**metadata, **share}))
 
 

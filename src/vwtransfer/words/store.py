@@ -4,9 +4,9 @@ A word lies at words/<dataset>/<model>/<concept>/<anchor>-<delta>-<seed>.safeten
 The tensor `vectors` is [K, D] float32. The metadata (strings) hold its cell (dataset, model,
 concept, anchor, delta, seed), the model's task, the tokens that its anchor is read as, the hash of
 the model's tokenizers and embedding tables, the fingerprint of all that determined it, its last
-loss, the seconds it took, where it was made (device, host, commit, versions) and, where its bits
-may differ from those of an undisturbed job, a note that says why. A word that diverged leaves a
-.failed.json of the same name instead.
+loss, the seconds it took and where it was made (device, host, commit, versions); where its bits may
+differ from those of an undisturbed job, a note that says why; and where it stopped, if it might
+before the last step. A word that diverged leaves a .failed.json of the same name instead.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -35,10 +35,12 @@ class Word:
         task: its model's.
         table: hash of the tokenizers and embedding tables that the vectors live beside.
         fingerprint: hash of everything that determined the word.
-        loss: mean training loss over the last tenth of the steps.
+        loss: mean training loss over the last tenth of the steps; of a word that may stop before,
+            on the fixed images and noise of `training.stopping`.
         seconds: wall time of its training, its share of the pack it was trained in.
         note: why its bits may differ from those of an undisturbed job, where they may.
         anchor_tokens: what each text encoder of its model reads its anchor as.
+        stopped: at which step it stopped and why; empty where it trained all that were asked for.
         made: where: device, host, commit and versions of the process that trained it.
     """
 
@@ -51,6 +53,7 @@ class Word:
     seconds: float
     note: str = ""
     anchor_tokens: str = ""
+    stopped: str = ""
     made: Origin = UNKNOWN
 
 
@@ -93,6 +96,7 @@ class WordStore:
             "seconds": repr(word.seconds),
             **({"note": word.note} if word.note else {}),
             "anchor_tokens": word.anchor_tokens,
+            **({"stopped": word.stopped} if word.stopped else {}),
             **asdict(word.made),
             "format": "pt",
         }
@@ -165,7 +169,8 @@ def load_word(path: Path, width: int | None = None) -> Word:
         )
         rest = metadata["task"], metadata["table"], metadata["fingerprint"]
         numbers = float(metadata["loss"]), float(metadata["seconds"])
-        texts = metadata.get("note", ""), metadata.get("anchor_tokens", "")
+        names = "note", "anchor_tokens", "stopped"
+        texts = {name: metadata.get(name, "") for name in names}
         made = Origin(*(metadata.get(name, "") for name in Origin.__dataclass_fields__))
         if wrong := fault(vectors_KD):
             raise ValueError(f"its tensor {wrong}")
@@ -181,4 +186,4 @@ def load_word(path: Path, width: int | None = None) -> Word:
             f"{path} holds vectors of width {vectors_KD.shape[1]}, but the model reads {width}. "
             "It was trained for another model: map it with a transfer, or name the model it is of."
         )
-    return Word(cell, vectors_KD.to(torch.float32), *rest, *numbers, *texts, made)
+    return Word(cell, vectors_KD.to(torch.float32), *rest, *numbers, **texts, made=made)
