@@ -1,74 +1,149 @@
-"""Training losses that fewer or smaller steps reach, on development concepts.
+"""Words of one recipe of training beside words of another, on concepts of the test split.
 
-    python benchmarks/fewer_steps.py generation
-    python benchmarks/fewer_steps.py detection classification
+    python benchmarks/fewer_steps.py own fewer stopped published own_families fewer_families
+    python benchmarks/fewer_steps.py
 
-Words of the development concepts of tiny_textures are trained by each setting. Their loss is then
-taken on images that are the same for all settings; a generator's with noise that none was trained
-with.
+The first trains and measures (an hour and more; what is there is not done again), the second prints
+the tables of docs/fewer_steps.md from what is there. How the recipes were chosen, on other
+concepts: benchmarks/training_variants.py.
 """
 
 import argparse
-import time
+import subprocess
+from pathlib import Path
 
-import torch
+import pandas as pd
 
+from vwtransfer import results
 from vwtransfer.config.composition import compose
 from vwtransfer.leaderboard.splits import dev_concepts
-from vwtransfer.models.suite import build
-from vwtransfer.progress import Stages, terminal
-from vwtransfer.study import Study, data_loading, train_words
-from vwtransfer.words.cells import cells
-from vwtransfer.words.store import WordStore
+from vwtransfer.results.statistics import Estimate, bootstrap_mean, headline, mean_of, retention
+from vwtransfer.training.stopping import CHECKS, IMAGES
+from vwtransfer.words.store import load_word
 
-DATASET = "tiny_textures"
-SETTINGS = {  # steps, learning rate, batch size; the models' own first
-    "generation": [
-        *((200, 3e-3, 8), (100, 3e-3, 8), (100, 6e-3, 8), (60, 1e-2, 8)),
-        *((100, 6e-3, 4), (40, 1.5e-2, 8)),
-    ],
-    "detection": [(1000, 1e-3, 8), (500, 1e-3, 8), (300, 2e-3, 8), (300, 3e-3, 8), (200, 3e-3, 8)],
-    "classification": [
-        *((1000, 1e-3, 8), (500, 1e-3, 8), (300, 2e-3, 8), (300, 3e-3, 8), (200, 3e-3, 8))
-    ],
+FIRST = ("tiny_shapes", "tiny_textures", "tiny_small", "tiny_scenes")
+ALL = (*FIRST, *(f"{name}_b" for name in FIRST))
+FOLDER = Path("outputs/fewer_steps")
+MARGIN = 0.05
+"""By which a score may be lower; written down before anything was measured."""
+
+
+def _training(task: str, steps: int, batch: int, rate: float) -> str:
+    return f"model.{task}.training={{steps: {steps}, batch_size: {batch}, learning_rate: {rate}}}"
+
+
+FEWER = (
+    *("trainer.parametrization=direction", "trainer.schedule=cosine"),
+    _training("generation", 300, 1, 1e-2),
+    _training("detection", 500, 8, 5e-3),
+    _training("classification", 500, 8, 5e-3),
+)
+DINO = (_training("detection", 100, 4, 1e-2),)  # its own: 100 steps of 8 at 5e-3
+STOPPED = (
+    *("trainer.parametrization=direction", "trainer.stop=loss"),
+    _training("generation", 400, 2, 1e-2),
+    _training("detection", 500, 8, 5e-3),
+    _training("classification", 500, 8, 5e-3),
+)
+PUBLISHED = tuple(
+    _training(task, 1000, 8, 1e-4) for task in ("generation", "detection", "classification")
+)
+PAPER = ("model=tiny", "direction=all", "transfer=readout_matching")
+FAMILIES = (
+    "model=tiny_families",
+    "model/generation=[tiny_sd_b, tiny_sdxl, tiny_flux]",
+    "model/detection=tiny_grounding_dino",
+    "model/classification=tiny_siglip",
+    "direction=none",
+)
+STUDIES = {  # keys, and datasets whose test split is trained
+    "own": (PAPER, ALL),
+    "fewer": ((*PAPER, *FEWER), ALL),
+    "stopped": ((*PAPER[:1], "direction=none", *STOPPED), ALL),
+    "published": ((*PAPER[:1], "direction=none", *PUBLISHED), FIRST),
+    "own_families": (FAMILIES, FIRST),
+    "fewer_families": ((*FAMILIES, *FEWER, *DINO), FIRST),
 }
-EVALUATIONS = {"generation": 40, "detection": 100, "classification": 100}
-FAR = 100_000  # a step that no word is trained to: its noise is that of no training step
 
 
-def trained(task: str, steps: int, rate: float, batch: int) -> tuple[Study, float]:
-    """A study whose words are trained, and the processor's seconds that it took."""
-    keys = [
-        *("model=tiny", f"dataset={DATASET}", f"task={task}", "direction=none", "anchor=paired"),
-        *(f"model.{task}.training.{key}" for key in (f"steps={steps}", f"batch_size={batch}")),
-        *(f"model.{task}.training.learning_rate={rate}", "outputs=outputs/fewer_steps"),
-        f"name={task}-{steps}-{rate}-{batch}",
+def keys_of(name: str) -> list[str]:
+    """What a study is composed of: the test split of its datasets, one anchor a concept."""
+    keys, datasets = STUDIES[name]
+    plain = compose([f"dataset=[{','.join(datasets)}]"]).dataset
+    concepts = [
+        concept
+        for dataset in datasets
+        for concept in plain[dataset].concepts
+        if concept not in dev_concepts(dataset, list(plain[dataset].concepts))
     ]
-    dev = sorted(dev_concepts(DATASET, list(compose(keys).dataset[DATASET].concepts)))
-    config = compose([*keys, f"concept=[{','.join(dev)}]"])
-    suite, datasets = build(config, torch.device("cpu")), data_loading.opened(config)
-    store = WordStore(config.folder / "words")
-    bars = Stages(None, terminal(100))
-    study = Study(config, suite, datasets, cells(config), store, bars, lambda: False)
-    began = time.process_time()
-    train_words(study)
-    return study, time.process_time() - began
-
-
-@torch.no_grad()
-def loss_of(study: Study, name: str, count: int) -> float:
-    """Mean loss of the words of a model over `count` batches."""
-    model, dataset = study.suite.models[name], study.datasets[DATASET]
-    features, of = model.features(dataset), study.cells
-    words_NKD = torch.stack([study.store.load(c, model.text.width).vectors_KD for c in of])
-    images_SNB = torch.stack([model.batches(features, cell) for cell in of], dim=1)
-    if model.task == "generation":  # the same four images, with noise of many kinds
-        images_SNB = images_SNB[:1, :, :4].expand(count, -1, -1)
-    losses = [
-        model.loss(words_NKD, features, images_NB.contiguous(), of, FAR + number)
-        for number, images_NB in enumerate(images_SNB[:count])
+    return [
+        *("dataset=[" + ",".join(datasets) + "]", *keys, "task=all", "anchor=paired"),
+        *(f"concept=[{','.join(concepts)}]", f"outputs={FOLDER}", f"name={name}"),
+        *("evaluation.baselines=[anchor,name]", "model.generation.images_per_word=4"),
+        *("model.generation.denoising_steps=20", "report=false", "wandb=off"),
     ]
-    return float(torch.stack(losses).mean())
+
+
+WORD = ["dataset", "concept", "anchor", "source_model", "target_model"]
+
+
+def scores(name: str) -> pd.DataFrame:
+    """The headline scores of a study's words, in their own models and, carried, in others."""
+    frame = headline(results.read(FOLDER / name))
+    return frame[frame["kind"] == results.WORD]
+
+
+def mean_over_datasets(frame: pd.DataFrame, column: str) -> Estimate:
+    """The mean over datasets of means over words; concepts are resampled."""
+    return mean_of(
+        bootstrap_mean(rows[column], rows["concept"].astype(str), dataset=str(dataset))
+        for dataset, rows in frame.groupby("dataset", observed=True)
+    )
+
+
+def compared(one: str, other: str) -> list[list[str]]:
+    """A row for each pair of models: both scores and their difference, of the same words."""
+    both = scores(one).merge(scores(other), on=WORD, suffixes=("_one", "_other"))
+    both["difference"] = both["value_other"] - both["value_one"]
+    table = []
+    pairs = both.groupby(["source_model", "target_model"], observed=True)
+    for (source, target), rows in pairs:
+        columns = ("value_one", "value_other", "difference")
+        values = [str(mean_over_datasets(rows, column)) for column in columns]
+        label = str(source) if source == target else f"{source} to {target}"
+        table.append([label, str(len(rows)), *values])
+    for kind, chosen in (
+        ("own models", both["source_model"] == both["target_model"]),
+        ("carried", both["source_model"] != both["target_model"]),
+    ):
+        if chosen.any():
+            found = [
+                mean_over_datasets(rows, "difference")
+                for _, rows in both[chosen].groupby(["source_model", "target_model"], observed=True)
+            ]
+            table.append([f"mean, {kind}", "", "", "", str(mean_of(found))])
+    return table
+
+
+def cost(name: str) -> list[list[str]]:
+    """Of a word of each model: images that the loss looked at, steps, processor seconds."""
+    config = compose(keys_of(name))
+    rows = []
+    for model in config.trained:
+        training = config.model.models[model]["training"]
+        words = [load_word(path) for path in (config.folder / "words").glob(f"*/{model}/*/*.s*")]
+        if not words:
+            continue
+        most, batch = training["steps"], training["batch_size"]
+        steps = [int(w.stopped.split()[1].rstrip(":")) if w.stopped else most for w in words]
+        every = max(1, most // CHECKS)
+        looks = [len(range(every, step + 1, every)) if words[0].stopped else 0 for step in steps]
+        checks = sum(looks) * -(-IMAGES // batch) * batch / len(words)
+        mean = sum(steps) / len(words)
+        seconds = sum(w.seconds for w in words) / len(words)
+        images = mean * batch + checks
+        rows.append([name, model, f"{mean:.0f}", f"{images:,.0f}", f"{seconds:.1f}"])
+    return rows
 
 
 def main() -> None:
@@ -76,14 +151,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("tasks", nargs="+", choices=sorted(SETTINGS))
-    torch.set_num_threads(1)
-    for task in parser.parse_args().tasks:
-        for steps, rate, batch in SETTINGS[task]:
-            study, seconds = trained(task, steps, rate, batch)
-            (name,) = study.config.trained
-            loss = loss_of(study, name, EVALUATIONS[task])
-            print(f"{task}: {steps} steps of {batch} at {rate:g}: {loss:.4f}, {seconds:.0f} s")
+    parser.add_argument("studies", nargs="*", choices=[*STUDIES, []])
+    chosen = parser.parse_args().studies
+    for name in chosen:
+        subprocess.run(["vwtransfer", *keys_of(name)], check=True)
+    if chosen:
+        return
+    there = [name for name in STUDIES if (FOLDER / name / "results").is_dir()]
+    head = ["", "words", "first", "second", "second - first"]
+    for one, other in (
+        ("own", "fewer"),
+        ("own", "stopped"),
+        ("published", "fewer"),
+        ("own_families", "fewer_families"),
+    ):
+        if {one, other} <= set(there):
+            print(f"\n{one}, {other}\n")
+            for row in [head, ["---"] * len(head), *compared(one, other)]:
+                print(f"| {' | '.join(row)} |")
+    print("\n| study | model | steps | images | seconds |\n| --- | --- | --- | --- | --- |")
+    for name in there:
+        for row in cost(name):
+            print(f"| {' | '.join(row)} |")
+    for name in {"own", "fewer"} & set(there):
+        kept = retention(results.read(FOLDER / name), "readout_matching")
+        print(f"\n{name}: retention {kept.overall}, capped {kept.capped}")
 
 
 if __name__ == "__main__":
