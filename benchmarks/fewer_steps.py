@@ -56,6 +56,13 @@ FAMILIES = (
     "model/classification=tiny_siglip",
     "direction=none",
 )
+QUICK = (  # 200 words, of which only the step matters at which each stops
+    *("model=tiny", "task=generation", "direction=none", "anchor=all", "concept=all"),
+    *("trainer.parametrization=direction", "trainer.stop=loss", "report=false", "wandb=off"),
+    *("dataset=[tiny_shapes,tiny_textures]", "evaluation.baselines=[]", f"outputs={FOLDER}"),
+    *(_training("generation", 120, 1, 2e-2), "model.generation.denoising_steps=1"),
+)
+ALONE = {"packed": "null", "alone": "1"}  # words that train together
 STUDIES = {  # keys, and datasets whose test split is trained
     "own": (PAPER, ALL),
     "fewer": ((*PAPER, *FEWER), ALL),
@@ -68,6 +75,8 @@ STUDIES = {  # keys, and datasets whose test split is trained
 
 def keys_of(name: str) -> list[str]:
     """What a study is composed of: the test split of its datasets, one anchor a concept."""
+    if name in ALONE:
+        return [*QUICK, f"name={name}", f"trainer.max_words_in_flight={ALONE[name]}"]
     keys, datasets = STUDIES[name]
     plain = compose([f"dataset=[{','.join(datasets)}]"]).dataset
     concepts = [
@@ -125,6 +134,15 @@ def compared(one: str, other: str) -> list[list[str]]:
     return table
 
 
+def same_steps() -> str:
+    """How many words stop at the same step alone and together with others."""
+    folders = [FOLDER / name / "words" for name in ALONE]
+    paths = [path.relative_to(folders[0]) for path in sorted(folders[0].rglob("*.safetensors"))]
+    ends = [[load_word(folder / path).stopped for path in paths] for folder in folders]
+    same = sum(one == other for one, other in zip(*ends, strict=True))
+    return f"{same} of {len(paths)} words stop at the same step, of {len(set(ends[0]))} steps"
+
+
 def cost(name: str) -> list[list[str]]:
     """Of a word of each model: images that the loss looked at, steps, processor seconds."""
     config = compose(keys_of(name))
@@ -151,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("studies", nargs="*", choices=[*STUDIES, []])
+    parser.add_argument("studies", nargs="*", choices=[*STUDIES, *ALONE, []])
     chosen = parser.parse_args().studies
     for name in chosen:
         subprocess.run(["vwtransfer", *keys_of(name)], check=True)
@@ -173,7 +191,9 @@ def main() -> None:
     for name in there:
         for row in cost(name):
             print(f"| {' | '.join(row)} |")
-    for name in {"own", "fewer"} & set(there):
+    if all((FOLDER / name / "results").is_dir() for name in ALONE):
+        print(f"\n{same_steps()}")
+    for name in [name for name in ("own", "fewer") if name in there]:
         kept = retention(results.read(FOLDER / name), "readout_matching")
         print(f"\n{name}: retention {kept.overall}, capped {kept.capped}")
 
