@@ -58,6 +58,18 @@ def test_words_stop_where_their_loss_on_fixed_images_no_longer_falls(tmp_path: P
     assert max(trained.store.load(one).loss for one in CELLS) < 0.001  # of at least 0
 
 
+def test_a_word_that_diverges_is_out_at_the_next_look(tmp_path: Path) -> None:
+    trained = stopping_job(tmp_path, [*CELLS[:2], cell("cliff")])
+    many: list[int] = []
+    trained = replace(trained, on_step=lambda pack, loss_N: many.append(len(pack.cells)))
+    train(trained)
+    failure = trained.store.failure(cell("cliff"))
+    assert failure is not None
+    assert failure.step == 4
+    assert many[:12] == [3] * 10 + [2] * 2
+    assert len(ends(trained, CELLS[:2])) == 2
+
+
 def test_a_word_stops_at_the_same_step_alone_and_in_a_pack(tmp_path: Path) -> None:
     pack, alone = stopping_job(tmp_path / "a"), stopping_job(tmp_path / "b", in_flight=1)
     train(pack)
@@ -96,6 +108,20 @@ def test_memory_may_run_out_after_some_words_have_stopped(tmp_path: Path) -> Non
     train(halved)
     for one in CELLS:
         torch.testing.assert_close(vectors(halved, one), vectors(undisturbed, one))
+
+
+def test_a_word_of_a_falling_loss_trains_to_its_last_step() -> None:
+    words = torch.zeros(1, 4, 6)
+    looked = stopping.Stopping.start(words)
+    for look in range(stopping.CHECKS):
+        assert not looked.check(words + look, torch.tensor([1 - 0.01 * look])).any()
+    assert looked.rate_N.tolist() == [1.0]
+    for halved in (0.5, 0.25, 0.125):  # a fall of a thousandth of the whole one counts as none
+        assert not looked.check(words, looked.best_N - 1e-4).any()
+        assert looked.rate_N.tolist() == [halved]
+    assert looked.check(words + 99, looked.best_N - 1e-4).tolist() == [True]
+    assert looked.best_NKD.unique().tolist() == [99.0]  # yet the least loss is what stays
+    assert looked.check(words, torch.tensor([math.nan])).tolist() == [True]
 
 
 def step_of(end: str) -> int:

@@ -183,6 +183,8 @@ def test_a_map_without_gradient_is_refused_for_joint_training() -> None:
         Joint(own, other, searching)
     with pytest.raises(UserError, match=r"trainer.joint_model=tiny_owl: Did you mean 'tiny_owlv2'"):
         compose([*SUITE, "trainer.joint_model=tiny_owl"])
+    with pytest.raises(UserError, match=r"trainer.stop=loss: does not go with trainer.joint_model"):
+        compose([*SUITE, "trainer.joint_model=tiny_owlv2", "trainer.stop=loss"])
 
 
 def test_a_word_of_which_nothing_is_asked_is_the_word_it_was_before() -> None:

@@ -53,7 +53,16 @@ class Objective(Protocol):
         cells: Sequence[Cell],
         step: int,
     ) -> Tensor:
-        """The loss [N] of each word on its own batch (table 1 of the paper)."""
+        """The loss [N] of each word on its own batch (table 1 of the paper).
+
+        Args:
+            words_NKD: the words.
+            features: what `features` gave.
+            images_NB: a row of `batches` for each word, or several rows side by side.
+            cells: which words.
+            step: of training, counted from 0; -1 of what decides when a word stops. Random numbers
+                are of the word and the step.
+        """
         ...
 
 
