@@ -9,6 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
+from huggingface_hub import constants
+
 STALL = 1.0  # seconds; the tests' clients wait for less
 SLOW = 0.05  # seconds
 
@@ -94,13 +97,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, data: bytes, fault: str, body: bool) -> None:
         tag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
-        first = self._first(data, tag)
-        part = data[first:]
+        first, end = self._span(data, tag)
+        part = data[first:end]
         if fault.startswith("damaged"):
             part = b"<html>no photo</html>" if fault == "damaged" else bytes(len(part))
-        self.send_response(206 if first else 200)
-        if first:
-            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+        partial = len(part) < len(data)
+        self.send_response(206 if partial else 200)
+        if partial:
+            self.send_header("Content-Range", f"bytes {first}-{end - 1}/{len(data)}")
         for name, value in {**self.site.headers, "ETag": tag}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(part)))
@@ -119,11 +123,22 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(SLOW if fault == "slow" else 0)
             self.wfile.write(part)
 
-    def _first(self, data: bytes, tag: str) -> int:
+    def _span(self, data: bytes, tag: str) -> tuple[int, int]:
         asked = self.headers.get("Range", "")
         if not asked or not self.site.ranges or self.headers.get("If-Range", tag) != tag:
-            return 0
-        return int(asked.removeprefix("bytes=").rstrip("-"))
+            return 0, len(data)
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        return int(first), int(last) + 1 if last else len(data)
+
+
+def as_hub(site: Site, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Has the hub's client ask this server, and keep what it brings in a folder."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", site.address.rstrip("/"))
+    template = site.address + "{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
 
 
 @contextmanager

@@ -279,9 +279,7 @@ def test_a_photo_that_was_changed_since_is_refused(
     assert other.file
 
 
-def test_imagenet_without_a_copy_says_what_to_do(session: Session, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"not to be had without an account.*fetch.imagenet.copy="):
-        imagenet.fetch(node("imagenet", tmp_path), session)
+def test_a_copy_of_imagenet_that_is_not_there_is_named(session: Session, tmp_path: Path) -> None:
     nowhere = replace(session.settings.imagenet, copy=tmp_path / "nowhere")
     elsewhere = replace(session, settings=replace(session.settings, imagenet=nowhere))
     with pytest.raises(UserError, match=r"fetch.imagenet.copy=.*nowhere: there is no such folder"):

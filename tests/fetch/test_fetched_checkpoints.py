@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from served import Site, served
+from served import Site, as_hub, served
 from vwtransfer.config import Config
 from vwtransfer.config.composition import compose, package_folder
 from vwtransfer.errors import UserError
@@ -28,8 +28,6 @@ NAME = "acme/tiny-owl"
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A hub with one repository, of the tiny detector and a weight file that nobody reads."""
-    from huggingface_hub import constants
-
     root = tmp_path / "hub"
     resolved = root / NAME / "resolve" / COMMIT
     resolved.mkdir(parents=True)
@@ -48,15 +46,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             f"api/models/{NAME}{path}": info
             for path in ("", "/revision/main", f"/revision/{COMMIT}")
         } | {f"api/models/{NAME}/tree/{COMMIT}": tree}
-        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "ENDPOINT", site.address.rstrip("/"))
-        monkeypatch.setattr(
-            constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            site.address + "{repo_id}/resolve/{revision}/{filename}",
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        as_hub(site, monkeypatch, tmp_path / "cache")
         yield site
 
 

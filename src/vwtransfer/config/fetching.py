@@ -51,10 +51,51 @@ class DreamBoothAddresses:
 
 
 @dataclass(frozen=True)
+class ImageNetHub:
+    """ImageNet's dataset on the hub, which hands it out to who accepted its terms.
+
+    Attributes:
+        repo: its id; None: the hub is not asked.
+        revision: a branch, tag or commit.
+        train: paths of the parquet files of training images, as a pattern.
+        val: of validation images.
+    """
+
+    repo: str | None
+    revision: str
+    train: str
+    val: str
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive's address, and its md5; None: it is not compared."""
+
+    address: str
+    md5: str | None
+
+
+@dataclass(frozen=True)
+class ImageNetBoxes:
+    """The archives of ImageNet's boxes, of training and of validation images."""
+
+    train: Archive
+    val: Archive
+
+
+@dataclass(frozen=True)
 class ImageNetSource:
-    """Where ImageNet is taken from: `copy` is a folder that holds it; None: there is none."""
+    """Where ImageNet is taken from.
+
+    Attributes:
+        copy: a folder that holds it; None: there is none, and the hub is asked.
+        hub: the dataset there, which has no boxes.
+        boxes: where these are.
+    """
 
     copy: Path | None
+    hub: ImageNetHub
+    boxes: ImageNetBoxes
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,15 @@ def solution_in(root: Path, layout: str) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
+def solution_text(classes: Mapping[str, str]) -> str:
+    """Such a list, of image -> WordNet id."""
+    lines = [
+        f"{_IMAGE},{_PREDICTION}",
+        *(f"{image},{wnid}" for image, wnid in sorted(classes.items())),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def candidates(root: Path, layout: str, labels: Mapping[str, str]) -> Candidates:
     """All images of the concepts that have boxes.
 

@@ -1,17 +1,18 @@
-"""ImageNet, which nobody may hand on: what is needed of it, out of a copy."""
+"""ImageNet, which nobody may hand on: what is needed of it, out of a copy or the hub's dataset."""
 
 import os
 import shutil
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from vwtransfer.datasets.annotation import Candidates, labels_of
 from vwtransfer.datasets.bad_data import UnusableError, path_inside
 from vwtransfer.datasets.imagenet import candidates, folder_in, solution_in, training_folder
 from vwtransfer.errors import UserError
 from vwtransfer.fetch.checksums import Digest
+from vwtransfer.fetch.imagenet_hub import LAYOUT, HubImageNet
 from vwtransfer.fetch.record import Record, alone_in
 from vwtransfer.fetch.session import (
     Bring,
@@ -43,13 +44,22 @@ def fetch(node: Mapping[str, Any], session: Session) -> None:
             any((folder / "Annotations" / training_folder(layout, wnid)).glob("*.xml"))
             for wnid in labels
         )
-        bring = _from_copy(copy, folder, spec.name, record, session)
+        hub = None
+        bring: Bring = partial(_refuse, spec.name)
+        if copy is not None:
+            bring = _from_copy(copy, folder, spec.name, record, session)
+        elif layout == LAYOUT and session.settings.imagenet.hub.repo is not None:
+            hub = HubImageNet(spec.name, labels, folder, record, session, _otherwise(spec.name))
+            bring = hub.bring
         listed = chosen_before(node)
         if listed is not None:
             bring_listed(listed, folder, bring, spec.name)
             return
         if copy is None and not annotated:
-            raise _refusal(spec.name)
+            if hub is None:
+                _refuse(spec.name)
+            elif not hub.bring_annotations():
+                return
         (folder / "Data" / layout).mkdir(parents=True, exist_ok=True)
         found = candidates(copy or root, layout, labels)
         if copy is not None and not session.settings.dry_run:
@@ -57,24 +67,25 @@ def fetch(node: Mapping[str, Any], session: Session) -> None:
         bring_choice(spec, folder, found, bring, record, session)
 
 
-def _refusal(name: str) -> UserError:
-    return UserError(
-        f"dataset.{name}: ImageNet is not to be had without an account. Where it lies already: "
-        "fetch.imagenet.copy=FOLDER (it holds ILSVRC/) takes what is needed from there. Else get "
-        "an account at kaggle.com, join the competition imagenet-object-localization-challenge "
-        "and unpack its archive, or ask for access at image-net.org. docs/datasets.md says more; "
-        f"without it, leave {name} out of dataset=[...]."
+def _refuse(name: str, *_: object) -> NoReturn:
+    raise UserError(
+        f"dataset.{name}: ImageNet is not to be had without an account.{_otherwise(name)}"
     )
 
 
-def _from_copy(
-    copy: Path | None, folder: Path, name: str, record: Record, session: Session
-) -> Bring:
+def _otherwise(name: str) -> str:
+    return (
+        " Where ImageNet lies already, fetch.imagenet.copy=FOLDER (it holds ILSVRC/) takes what is "
+        "needed from there. With an account at kaggle.com, join the competition "
+        "imagenet-object-localization-challenge and unpack its archive. docs/datasets.md says "
+        f"more; without it, leave {name} out of dataset=[...]."
+    )
+
+
+def _from_copy(copy: Path, folder: Path, name: str, record: Record, session: Session) -> Bring:
     """Copies photos out of a folder that has all."""
 
     def bring(wanted: Mapping[str, Digest | None]) -> dict[str, str]:
-        if copy is None:
-            raise _refusal(name)
         sources = {file: path_inside(folder_in(copy), file) for file in wanted}
         size = sum(path.stat().st_size for path in sources.values() if path.is_file())
         if not session.agreed(f"{name}: {number_of(len(wanted))} out of {copy}", size, folder):

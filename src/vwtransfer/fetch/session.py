@@ -150,9 +150,9 @@ def archive_path(root: Path, address: str) -> Path:
     return root / file_safe(PurePosixPath(urlsplit(address).path).name)
 
 
-def number_of(photos: int) -> str:
-    """The number of photos, as it is read."""
-    return f"{photos} photo{'s' * (photos != 1)}"
+def number_of(count: int, what: str = "photo") -> str:
+    """The number of photos, or of something else, as it is read."""
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def photo_item(address: str, path: Path, digest: Digest | None, size: int | None = None) -> Item:
