@@ -1,7 +1,7 @@
 """Words of one recipe of training beside words of another, on concepts of the test split.
 
     python benchmarks/fewer_steps.py own fewer stopped published own_families fewer_families
-    python benchmarks/fewer_steps.py
+    python benchmarks/fewer_steps.py --figure docs/fewer_steps.png
 
 The first trains and measures (an hour and more; what is there is not done again), the second prints
 the tables of docs/fewer_steps.md from what is there. How the recipes were chosen, on other
@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from vwtransfer import results
 from vwtransfer.config.composition import compose
@@ -49,6 +50,7 @@ PUBLISHED = tuple(
     _training(task, 1000, 8, 1e-4) for task in ("generation", "detection", "classification")
 )
 PAPER = ("model=tiny", "direction=all", "transfer=readout_matching")
+GENERATOR = ("model=tiny", "direction=none", "task=generation")
 FAMILIES = (
     "model=tiny_families",
     "model/generation=[tiny_sd_b, tiny_sdxl, tiny_flux]",
@@ -56,6 +58,7 @@ FAMILIES = (
     "model/classification=tiny_siglip",
     "direction=none",
 )
+GENERATORS = (*FAMILIES, "task=generation")
 QUICK = (  # 200 words, of which only the step matters at which each stops
     *("model=tiny", "task=generation", "direction=none", "anchor=all", "concept=all"),
     *("trainer.parametrization=direction", "trainer.stop=loss", "report=false", "wandb=off"),
@@ -68,8 +71,22 @@ STUDIES = {  # keys, and datasets whose test split is trained
     "fewer": ((*PAPER, *FEWER), ALL),
     "stopped": ((*PAPER[:1], "direction=none", *STOPPED), ALL),
     "published": ((*PAPER[:1], "direction=none", *PUBLISHED), FIRST),
+    **{  # of other lengths, in the generator alone
+        f"{name}_{steps}": (
+            (*GENERATOR, *keys, _training("generation", steps, batch, rate)),
+            FIRST,
+        )
+        for name, keys, batch, rate, lengths in (
+            ("own", (), 8, 3e-3, (50,)),
+            ("fewer", FEWER[:2], 1, 1e-2, (50, 100)),
+        )
+        for steps in lengths
+    },
     "own_families": (FAMILIES, FIRST),
     "fewer_families": ((*FAMILIES, *FEWER, *DINO), FIRST),
+    # added when 20 words did not tell for tiny_sdxl and tiny_flux
+    "own_more": (GENERATORS, ALL[4:]),
+    "fewer_more": ((*GENERATORS, *FEWER), ALL[4:]),
 }
 
 
@@ -86,7 +103,7 @@ def keys_of(name: str) -> list[str]:
         if concept not in dev_concepts(dataset, list(plain[dataset].concepts))
     ]
     return [
-        *("dataset=[" + ",".join(datasets) + "]", *keys, "task=all", "anchor=paired"),
+        *("dataset=[" + ",".join(datasets) + "]", *keys, "anchor=paired"),
         *(f"concept=[{','.join(concepts)}]", f"outputs={FOLDER}", f"name={name}"),
         *("evaluation.baselines=[anchor,name]", "model.generation.images_per_word=4"),
         *("model.generation.denoising_steps=20", "report=false", "wandb=off"),
@@ -96,9 +113,10 @@ def keys_of(name: str) -> list[str]:
 WORD = ["dataset", "concept", "anchor", "source_model", "target_model"]
 
 
-def scores(name: str) -> pd.DataFrame:
-    """The headline scores of a study's words, in their own models and, carried, in others."""
-    frame = headline(results.read(FOLDER / name))
+def scores(*names: str) -> pd.DataFrame:
+    """The headline scores of studies' words, in their own models and, carried, in others."""
+    frames = [results.read(FOLDER / n) for n in names if (FOLDER / n / "results").is_dir()]
+    frame = headline(pd.concat(frames))
     return frame[frame["kind"] == results.WORD]
 
 
@@ -112,7 +130,8 @@ def mean_over_datasets(frame: pd.DataFrame, column: str) -> Estimate:
 
 def compared(one: str, other: str) -> list[list[str]]:
     """A row for each pair of models: both scores and their difference, of the same words."""
-    both = scores(one).merge(scores(other), on=WORD, suffixes=("_one", "_other"))
+    first, second = (scores(n, n.replace("families", "more")) for n in (one, other))
+    both = first.merge(second, on=WORD, suffixes=("_one", "_other"))
     both["difference"] = both["value_other"] - both["value_one"]
     table = []
     pairs = both.groupby(["source_model", "target_model"], observed=True)
@@ -164,17 +183,38 @@ def cost(name: str) -> list[list[str]]:
     return rows
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("studies", nargs="*", choices=[*STUDIES, *ALONE, []])
-    chosen = parser.parse_args().studies
-    for name in chosen:
-        subprocess.run(["vwtransfer", *keys_of(name)], check=True)
-    if chosen:
-        return
+def draw(path: Path) -> None:
+    """The figure: what tiny_sd's words reach by the images that the denoiser saw of each."""
+    labels = {"own": "the model's own recipe", "fewer": "fewer steps", "published": "table 2"}
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for family, label in labels.items():
+        points = []
+        for name in [name for name in STUDIES if name.split("_")[0] == family]:
+            if not (FOLDER / name / "results").is_dir() or name.endswith(("families", "more")):
+                continue
+            training = compose(keys_of(name)).model.models["tiny_sd"]["training"]
+            rows = scores(name)
+            mine = (rows["source_model"] == "tiny_sd") & (rows["target_model"] == "tiny_sd")
+            rows = rows[mine & rows["dataset"].isin(FIRST)]
+            reached = mean_over_datasets(rows, "value")
+            points.append((training["steps"] * training["batch_size"], reached))
+        points.sort(key=lambda point: point[0])
+        if not points:
+            continue
+        at, values = zip(*points, strict=True)
+        heights = [value.value for value in values]
+        below = [value.value - value.low for value in values]
+        above = [value.high - value.value for value in values]
+        axes.errorbar(at, heights, [below, above], marker="o", capsize=3, label=label)
+    axes.set(xscale="log", xlabel="images that the denoiser saw of a word", ylim=(0, 1.05))
+    axes.set_ylabel("generation accuracy, 20 words")
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=150)
+
+
+def tables() -> None:
+    """Prints what there is of docs/fewer_steps.md's tables."""
     there = [name for name in STUDIES if (FOLDER / name / "results").is_dir()]
     head = ["", "words", "first", "second", "second - first"]
     for one, other in (
@@ -191,11 +231,27 @@ def main() -> None:
     for name in there:
         for row in cost(name):
             print(f"| {' | '.join(row)} |")
-    if all((FOLDER / name / "results").is_dir() for name in ALONE):
-        print(f"\n{same_steps()}")
     for name in [name for name in ("own", "fewer") if name in there]:
         kept = retention(results.read(FOLDER / name), "readout_matching")
         print(f"\n{name}: retention {kept.overall}, capped {kept.capped}")
+    if all((FOLDER / name / "results").is_dir() for name in ALONE):
+        print(f"\n{same_steps()}")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("studies", nargs="*", choices=[*STUDIES, *ALONE, []])
+    parser.add_argument("--figure", type=Path, help="a file for the figure")
+    arguments = parser.parse_args()
+    for name in arguments.studies:
+        subprocess.run(["vwtransfer", *keys_of(name)], check=True)
+    if arguments.figure:
+        draw(arguments.figure)
+    if not arguments.studies:
+        tables()
 
 
 if __name__ == "__main__":
