@@ -115,7 +115,8 @@ WORD = ["dataset", "concept", "anchor", "source_model", "target_model"]
 
 def scores(*names: str) -> pd.DataFrame:
     """The headline scores of studies' words, in their own models and, carried, in others."""
-    frames = [results.read(FOLDER / n) for n in names if (FOLDER / n / "results").is_dir()]
+    there = [n for n in dict.fromkeys(names) if (FOLDER / n / "results").is_dir()]
+    frames = [results.read(FOLDER / n) for n in there]
     frame = headline(pd.concat(frames))
     return frame[frame["kind"] == results.WORD]
 
