@@ -1,4 +1,4 @@
-"""The wide world: what its concepts are, and how rarely a phrase says what one is like."""
+"""The drawn worlds: their concepts, and how rarely a phrase of the wide one says what one is."""
 
 import random
 from dataclasses import astuple
@@ -15,22 +15,33 @@ from vwtransfer.leaderboard.splits import dev_concepts
 from vwtransfer.models.support import Excluded
 from vwtransfer.tinyworld.lexicon import (
     FUNCTION_WORDS,
+    drawn_anchors,
+    drawn_concepts,
     nouns,
     parse,
     setting_words,
     synonyms,
-    wide_anchors,
-    wide_concepts,
     words,
 )
 from vwtransfer.tinyworld.renderer import render
-from vwtransfer.tinyworld.world import TINY, WIDE, Layout, Scene, Thing, World, setting_of
+from vwtransfer.tinyworld.world import (
+    SECOND,
+    TINY,
+    WIDE,
+    WORLDS,
+    Layout,
+    Scene,
+    Thing,
+    World,
+    setting_of,
+)
 from vwtransfer.tinyworld_build.captions import caption, prompt
+from vwtransfer.tinyworld_build.drawn_worlds import tokenizer_of
 from vwtransfer.tinyworld_build.pool import sample_scenes
 from vwtransfer.tinyworld_build.tokenizer import CONTEXT
-from vwtransfer.tinyworld_build.wide import wide_tokenizer
 
-NAMES = tuple(wide_concepts())
+DRAWN = [world for world in WORLDS.values() if world != TINY]
+NAMES = tuple(drawn_concepts(WIDE))
 
 
 def dataset(name: str) -> Rendered:
@@ -39,34 +50,51 @@ def dataset(name: str) -> Rendered:
     return Rendered(**settings)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_datasets_are_what_the_rule_draws_and_anchors_share_nothing(name: str) -> None:
+@pytest.mark.parametrize(
+    ("world", "name"), [(world, name) for world in DRAWN for name in drawn_concepts(world)]
+)
+def test_datasets_are_what_the_rule_draws_and_anchors_share_nothing(
+    world: World, name: str
+) -> None:
     found = dataset(name)
-    assert tuple(found.concepts.values()) == wide_concepts()[name]
-    assert found.anchors == wide_anchors(name)
-    things = {noun: thing for thing, noun in nouns(WIDE).items()}
+    assert tuple(found.concepts.values()) == drawn_concepts(world)[name]
+    assert found.anchors == drawn_anchors(world, name)
+    things = {noun: thing for thing, noun in nouns(world).items()}
     concepts = [parse(description) for description in found.concepts.values()]
     for anchor in found.anchors:
         assert not any(things[anchor].shares_attribute(concept) for concept in concepts)
-    dev = dev_concepts(name, list(found.concepts))
-    assert dev == (set(found.concepts) if name.endswith(("1", "2")) else set())
 
 
-def test_no_concept_is_in_two_datasets_or_has_a_noun() -> None:
-    concepts = [parse(each) for each in chain(*wide_concepts().values())]
-    assert len(set(concepts)) == len(concepts) == 80
-    assert not set(concepts) & set(nouns(WIDE))
-    assert set(concepts) <= set(WIDE.combinations)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_wide_world_is_split_by_dataset(name: str) -> None:
+    concepts = list(dataset(name).concepts)
+    dev = dev_concepts(name, concepts)
+    assert dev == (set(concepts) if name.endswith(("1", "2")) else set())
 
 
-def test_it_has_over_3000_words_each_one_token_and_of_one_meaning() -> None:
-    made_up = [*nouns(WIDE).values(), *setting_words(WIDE).values()]
-    others = [*synonyms(WIDE), *chain(*synonyms(WIDE).values())]
+@pytest.mark.parametrize("world", DRAWN, ids=lambda world: world.name)
+def test_no_concept_is_in_two_datasets_or_has_a_noun(world: World) -> None:
+    concepts = [parse(each) for each in chain(*drawn_concepts(world).values())]
+    assert len(set(concepts)) == len(concepts) == 20 * world.num_sets
+    assert not set(concepts) & set(nouns(world))
+    assert set(concepts) <= set(world.combinations)
+
+
+@pytest.mark.parametrize("world", DRAWN, ids=lambda world: world.name)
+def test_every_word_is_one_token_and_of_one_meaning(world: World) -> None:
+    made_up = [*nouns(world).values(), *setting_words(world).values()]
+    others = [*synonyms(world), *chain(*synonyms(world).values())]
     assert len({*made_up, *others}) == len(made_up) + len(others)
-    assert {*made_up, *others} & set(FUNCTION_WORDS) == {"here"}  # a homonym
-    assert len(words(WIDE)) > 3000
-    ids = wide_tokenizer()
-    assert all(len(ids(word).input_ids) == 3 for word in words(WIDE))
+    assert {*made_up, *others} & set(FUNCTION_WORDS) <= {"here"}  # a homonym
+    assert len(words(world)) > (3000 if world == WIDE else 250)
+    ids = tokenizer_of(world)
+    assert all(len(ids(word).input_ids) == 3 for word in words(world))
+
+
+def test_the_second_build_shares_no_attribute_with_the_tiny_world() -> None:
+    for attribute in ("colours", "patterns", "shapes", "backgrounds"):
+        assert not set(getattr(SECOND, attribute)) & set(getattr(TINY, attribute))
+    assert len(set(nouns(SECOND).values()) & set(nouns(TINY).values())) < 10  # by chance
 
 
 def _most_shared(world: World, phrase: list[str]) -> int:
@@ -86,7 +114,7 @@ def _says(world: World) -> dict[str, set[str]]:
 
 _CONCEPTS = {
     TINY: [c for c in TINY.combinations if c not in nouns(TINY)][:10],
-    WIDE: [parse(each) for each in wide_concepts()[NAMES[0]]],
+    WIDE: [parse(each) for each in drawn_concepts(WIDE)[NAMES[0]]],
 }
 
 
@@ -111,7 +139,7 @@ def test_strict_leaves_no_word_that_says_two_attributes() -> None:
 def test_captions_name_the_setting_that_is_drawn_and_fit_the_context() -> None:
     scenes = sample_scenes("test", 400, Layout(), WIDE)
     meant = {word: setting for setting, word in setting_words(WIDE).items() if word != "here"}
-    rng, ids, told = random.Random(0), wide_tokenizer(), 0
+    rng, ids, told = random.Random(0), tokenizer_of(WIDE), 0
     for scene in scenes:
         text = caption(rng, scene, world=WIDE)
         assert len(ids(text).input_ids) <= CONTEXT

@@ -50,7 +50,7 @@ class Rendered:
             radius: least and largest radius of the main thing, in pixels of the 64 x 64 image.
             ratio: least and largest radius of the other things, relative to the main one.
             drawn_as: the name that its images are drawn by; None: its name.
-            world: "tiny" or "wide".
+            world: a name of `tinyworld.world.WORLDS`.
         """
         self.name = name
         self._drawn_as = drawn_as or name

@@ -3,16 +3,17 @@
 216 combinations of the tiny world have a made-up noun of their own (nouns.txt), as "strawberry"
 names a red dotted thing. The 40 others are the concepts of the four datasets: captions can only
 describe them. The wide world has 1,400 nouns, for two thirds of its combinations, and 1,536 words
-for settings, which have nothing to do with a thing's colour, pattern or shape.
+for settings, which have nothing to do with a thing's colour, pattern or shape. The second and the
+third world have 176 nouns each, of their own.
 """
 
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from vwtransfer.tinyworld.world import TINY, WIDE, Combination, Setting, World
+from vwtransfer.tinyworld.world import TINY, Combination, Setting, World
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "circle": ("disc", "ball"),
@@ -41,9 +42,6 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "night": ("dark", "dusk"),
     "big": ("large", "huge"),
     "small": ("little", "tiny"),
-}
-WIDE_SYNONYMS: dict[str, tuple[str, ...]] = {
-    **SYNONYMS,
     "diamond": ("rhombus", "gem"),
     "hexagon": ("hex", "comb"),
     "oval": ("ellipse", "egg"),
@@ -77,27 +75,31 @@ FUNCTION_WORDS = (
 )
 # fmt: on
 
-WIDE_NOUNS = 1400
-
 
 def parse(description: str) -> Combination:
     """The combination that "red striped star" describes."""
     return Combination(*description.split())
 
 
+@cache
 def synonyms(world: World = TINY) -> Mapping[str, tuple[str, ...]]:
     """What else an attribute is called."""
-    return WIDE_SYNONYMS if world == WIDE else SYNONYMS
+    known = {*_attributes(world), "big", "small"}
+    return {word: others for word, others in SYNONYMS.items() if word in known}
+
+
+def _attributes(world: World) -> set[str]:
+    return {*world.colours, *world.patterns, *world.shapes, *world.backgrounds}
 
 
 @cache
 def nouns(world: World = TINY) -> Mapping[Combination, str]:
     """The noun of every combination that has one."""
-    if world == WIDE:
-        concepts = {parse(name) for names in wide_concepts().values() for name in names}
+    if world != TINY:
+        concepts = {parse(name) for names in drawn_concepts(world).values() for name in names}
         free = [c for c in world.combinations if c not in concepts]
-        named = random.Random("wide nouns").sample(free, WIDE_NOUNS)
-        return dict(zip(sorted(named), _made_up(world)[:WIDE_NOUNS], strict=True))
+        named = random.Random(f"{world.name} nouns").sample(free, world.num_nouns)
+        return dict(zip(sorted(named), _made_up(world)[: world.num_nouns], strict=True))
     lines = (Path(__file__).parent / "nouns.txt").read_text(encoding="utf-8").splitlines()
     pairs = (line.split(maxsplit=1) for line in lines)
     return {parse(description): noun for noun, description in pairs}
@@ -117,41 +119,44 @@ def _made_up(world: World) -> list[str]:
     other = {*synonyms(world), *itertools.chain(*synonyms(world).values())}
     free = [first + second for first in syllables for second in syllables]
     free = [word for word in free if word not in other]
-    return random.Random("wide words").sample(free, WIDE_NOUNS + len(world.settings))
+    count = world.num_nouns + len(world.settings)
+    return random.Random(f"{world.name} words").sample(free, count)
 
 
 @cache
 def words(world: World = TINY) -> tuple[str, ...]:
     """Every word captions are made of, sorted."""
-    attributes = {*world.colours, *world.patterns, *world.shapes, *world.backgrounds}
-    known = {*attributes, *FUNCTION_WORDS, *nouns(world).values(), *setting_words(world).values()}
+    made_up = (*nouns(world).values(), *setting_words(world).values())
+    known = {*_attributes(world), *FUNCTION_WORDS, *made_up}
     for word, others in synonyms(world).items():
         known.update((word, *others))
     return tuple(sorted(known))
 
 
 @cache
-def wide_concepts() -> Mapping[str, tuple[str, ...]]:
-    """The concepts of the eight datasets of the wide world: dataset -> their descriptions.
+def drawn_concepts(world: World) -> Mapping[str, tuple[str, ...]]:
+    """The concepts of a world's drawn datasets: dataset -> their descriptions.
 
     Drawn by this rule and committed before anything was trained on the world. In half of the sets
     five shapes come in two colour-pattern pairs that share neither, in the others two shapes come
-    in five colour-pattern pairs that share neither. No concept is in two sets, and none has a noun.
+    in five colour-pattern pairs that share neither, or no colour, where there are four patterns. No
+    concept is in two sets, and none has a noun.
     """
     sets: dict[str, tuple[str, ...]] = {}
     taken: set[Combination] = set()
-    for number in range(1, 5):
+    for number in range(1, world.num_sets + 1):
         for kind in ("shapes", "textures"):
-            name = f"wide_{kind}_{number}"
+            name = f"{world.name}_{kind}_{number}"
             rng = random.Random(name)
             while True:
                 pairs, shapes = (2, 5) if kind == "shapes" else (5, 2)
-                colours, patterns = (
-                    rng.sample(WIDE.colours, pairs),
-                    rng.sample(WIDE.patterns, pairs),
-                )
-                chosen = rng.sample(WIDE.shapes, shapes)
-                textures = zip(colours, patterns, strict=True)
+                colours = rng.sample(world.colours, pairs)
+                patterns: Sequence[str] = world.patterns
+                if pairs > len(patterns):  # two of them, so that there are anchors of the others
+                    patterns = rng.sample(patterns, 2) * 3
+                drawn = rng.sample(patterns, pairs)
+                chosen = rng.sample(world.shapes, shapes)
+                textures = zip(colours, drawn, strict=True)
                 found = [Combination(c, p, shape) for c, p in textures for shape in chosen]
                 if not taken.intersection(found):
                     break
@@ -160,12 +165,12 @@ def wide_concepts() -> Mapping[str, tuple[str, ...]]:
     return sets
 
 
-def wide_anchors(dataset: str) -> list[str]:
-    """For each concept of a dataset of the wide world a noun: of what shares nothing with any."""
-    concepts = [parse(description) for description in wide_concepts()[dataset]]
+def drawn_anchors(world: World, dataset: str) -> list[str]:
+    """For each concept of a drawn dataset a noun: of what shares nothing with any."""
+    concepts = [parse(description) for description in drawn_concepts(world)[dataset]]
     unlike = [
         noun
-        for thing, noun in sorted(nouns(WIDE).items())
+        for thing, noun in sorted(nouns(world).items())
         if not any(thing.shares_attribute(concept) for concept in concepts)
     ]
     return random.Random(f"{dataset} anchors").sample(unlike, len(concepts))

@@ -2,7 +2,8 @@
 
 A thing has a shape, a colour and a pattern; a scene is one to four things that do not touch, on a
 background. The first thing of a scene is its main one, and the largest. The tiny world has 8 shapes
-x 8 colours x 4 patterns on 4 backgrounds, the wide one twice as many of each.
+x 8 colours x 4 patterns on 4 backgrounds, the wide one twice as many of each; the second and the
+third are as large as the tiny one, and of other things.
 All lengths are in pixels of the 64 x 64 frame, y downwards.
 """
 
@@ -100,6 +101,9 @@ class World:
     """What there is: every combination of these colours, patterns and shapes, on backgrounds.
 
     Attributes:
+        name: also the seed of its nouns, concepts, anchors and training images.
+        num_nouns: how many combinations have a noun.
+        num_sets: pairs of datasets of ten concepts that are drawn by rule.
         speaks_of_settings: whether it has words for settings.
     """
 
@@ -108,6 +112,8 @@ class World:
     patterns: tuple[str, ...]
     shapes: tuple[str, ...]
     backgrounds: tuple[str, ...]
+    num_nouns: int = 216
+    num_sets: int = 0
     speaks_of_settings: bool = False
 
     @cached_property
@@ -169,9 +175,31 @@ WIDE = World(
     patterns=(*TINY.patterns, "barred", "ringed", "zigzag", "halved"),
     shapes=(*TINY.shapes, "diamond", "hexagon", "oval", "bar", "arrow", "drop", "clover", "arch"),
     backgrounds=tuple(BACKGROUNDS),
+    num_nouns=1400,
+    num_sets=4,
     speaks_of_settings=True,
 )
-WORLDS = {world.name: world for world in (TINY, WIDE)}
+
+# Further builds: the second has no attribute of the tiny world, the third every other one of all.
+SECOND = World(
+    "second",
+    WIDE.colours[8:],
+    WIDE.patterns[4:],
+    WIDE.shapes[8:],
+    WIDE.backgrounds[4:],
+    num_nouns=176,
+    num_sets=3,
+)
+THIRD = World(
+    "third",
+    WIDE.colours[::2],
+    WIDE.patterns[::2],
+    WIDE.shapes[::2],
+    WIDE.backgrounds[::2],
+    num_nouns=176,
+    num_sets=3,
+)
+WORLDS = {world.name: world for world in (TINY, WIDE, SECOND, THIRD)}
 COMBINATIONS, INDEX = TINY.combinations, TINY.index
 
 

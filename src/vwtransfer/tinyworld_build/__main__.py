@@ -59,9 +59,9 @@ def main() -> None:
         "--measured",
         nargs="+",
         choices=MEASURED,
-        default=MEASURED,
         metavar="MODEL",
-        help="whose quality is measured; what quality.json says of the others stays",
+        help="whose quality is measured, of all that are there if not said; what quality.json says "
+        "of the others stays",
     )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -73,7 +73,8 @@ def main() -> None:
             run(build, [stage for stage in arguments.stages if stage != "quality"])
             if "quality" in arguments.stages:
                 progress.console.print("measuring the quality takes some minutes")
-                _measure(build, arguments.measured)
+                there = [name for name in MEASURED if (build.out / name).is_dir()]
+                _measure(build, arguments.measured or there)
     except UserError as error:
         sys.exit(str(error))
 

@@ -41,6 +41,7 @@ from vwtransfer.tinyworld_build.detector import (
     detection_loss,
     save_detector,
 )
+from vwtransfer.tinyworld_build.drawn_worlds import STAGES_OF_WORLDS
 from vwtransfer.tinyworld_build.flow import flow, flow_text
 from vwtransfer.tinyworld_build.generator import (
     ONE_OR_TWO,
@@ -70,7 +71,6 @@ from vwtransfer.tinyworld_build.siglip_tokenizer import siglip_tokenizer
 from vwtransfer.tinyworld_build.stages import Build, write_folder
 from vwtransfer.tinyworld_build.tokenizer import tokenizer
 from vwtransfer.tinyworld_build.unet_generators import sd_b, sd_b_text, sdxl, sdxl_text
-from vwtransfer.tinyworld_build.wide import wide_clip, wide_owlv2
 from vwtransfer.tinyworld_build.wordpiece import bert_tokenizer
 
 
@@ -199,8 +199,7 @@ _BUILDERS: Mapping[str, Callable[[Build], float]] = {
     "tiny_sdxl": sdxl,
     "grounding": _grounding,
     "tiny_siglip": _tiny_siglip,
-    "wide_clip": wide_clip,
-    "wide_owlv2": wide_owlv2,
+    **STAGES_OF_WORLDS,
 }
 
 

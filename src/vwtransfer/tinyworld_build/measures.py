@@ -5,8 +5,8 @@ from functools import cache
 from pathlib import Path
 
 from vwtransfer.datasets.rendered import Rendered
-from vwtransfer.tinyworld.lexicon import wide_concepts
-from vwtransfer.tinyworld.world import FRAME, WIDE, Layout
+from vwtransfer.tinyworld.lexicon import drawn_concepts
+from vwtransfer.tinyworld.world import FRAME, TINY, WORLDS, Layout, World
 from vwtransfer.tinyworld_build.autoencoder import PIXELS as GENERATED
 from vwtransfer.tinyworld_build.grounding_quality import grounding_quality
 from vwtransfer.tinyworld_build.image_readers import (
@@ -37,12 +37,15 @@ def _reader(load: Callable[[Path], ImageReader]) -> Measuring:
     return lambda folder, datasets: eye_quality(load(folder), _world(), datasets)
 
 
-def _wide_clip(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
-    pool = draw_pool("quality wide", 1024, Layout(), FRAME, world=WIDE)
-    return eye_quality(classifier_eye(folder), pool, datasets)
+def _clip(world: World) -> Measuring:
+    def of(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
+        pool = draw_pool(f"quality {world.name}", 1024, Layout(), FRAME, world=world)
+        return eye_quality(classifier_eye(folder), pool, datasets)
+
+    return of
 
 
-def _wide_owlv2(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
+def _owlv2(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
     return detector_quality(folder, None, datasets)
 
 
@@ -65,16 +68,21 @@ MEASURED: Mapping[str, Measuring] = {
     "tiny_flux": _generation,
     "tiny_siglip": _reader(siglip_eye),
     "tiny_grounding_dino": grounding_quality,
-    "wide_clip": _wide_clip,
-    "wide_owlv2": _wide_owlv2,
+    **{
+        f"{world.name}_{kind}": measuring
+        for world in WORLDS.values()
+        if world != TINY
+        for kind, measuring in (("clip", _clip(world)), ("owlv2", _owlv2))
+    },
 }
 """What is measured of each model, by its folder."""
 
 
 def measure(weights: Path, models: Iterable[str] = MEASURED) -> dict[str, dict[str, Measure]]:
     """The quality of models of a weights folder; of a generator the judge is needed too."""
-    tiny, wide = datasets_of(DATASETS), datasets_of(wide_concepts())
-    return {
-        name: MEASURED[name](weights / name, wide if name.startswith("wide_") else tiny)
-        for name in models
-    }
+    return {name: MEASURED[name](weights / name, datasets_of(_datasets(name))) for name in models}
+
+
+def _datasets(model: str) -> Iterable[str]:
+    world = WORLDS.get(model.split("_")[0])
+    return DATASETS if world in (None, TINY) else drawn_concepts(world)

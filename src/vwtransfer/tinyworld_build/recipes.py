@@ -21,8 +21,16 @@ STAGES: Mapping[str, int] = {
     "tiny_siglip": 10,
     "wide_clip": 30,
     "wide_owlv2": 31,
+    "second_clip": 40,
+    "second_owlv2": 41,
+    "third_clip": 50,
+    "third_owlv2": 51,
 }
 """The stages in their order, each with the number that its weights' seed is made of."""
+
+# of the second and the third world, which are to be cheap
+_CLIP = Recipe(2500, 64, 2e-3, average=0.998, pool=20480)
+_OWLV2 = Recipe(3600, 32, 1.5e-3, average=0.998, pool=20480)
 
 FULL: Mapping[str, Recipe] = {
     "judge": Recipe(2600, 128, 2e-3, average=0.998),
@@ -61,6 +69,10 @@ FULL: Mapping[str, Recipe] = {
     "tiny_siglip": Recipe(2500, 128, 2e-3, average=0.997, pool=20480, restarts=(1500,)),
     "wide_clip": Recipe(2800, 128, 2e-3, average=0.998, pool=32768, horizon=4000, fall=800),
     "wide_owlv2": Recipe(2800, 64, 1.5e-3, average=0.998, pool=32768, horizon=4200, fall=800),
+    "second_clip": _CLIP,
+    "second_owlv2": _OWLV2,
+    "third_clip": _CLIP,
+    "third_owlv2": _OWLV2,
 }
 
 QUICK: Mapping[str, Recipe] = {
