@@ -136,6 +136,13 @@ def test_strict_leaves_no_word_that_says_two_attributes() -> None:
     assert len(kept) > 2600
 
 
+def test_related_leaves_no_word_that_says_an_attribute() -> None:
+    excluded = Excluded(left_out_of(dataset(NAMES[0]), "related"))
+    kept = [word for word in words(WIDE) if not excluded.spelt_out([word])]
+    assert max(_most_shared(WIDE, [word]) for word in kept) == 0
+    assert len(kept) > 1600
+
+
 def test_captions_name_the_setting_that_is_drawn_and_fit_the_context() -> None:
     scenes = sample_scenes("test", 400, Layout(), WIDE)
     meant = {word: setting for setting, word in setting_words(WIDE).items() if word != "here"}

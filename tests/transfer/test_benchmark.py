@@ -18,6 +18,7 @@ from vwtransfer.config import Config
 from vwtransfer.config.composition import config_folder
 from vwtransfer.errors import UserError
 from vwtransfer.leaderboard import benchmark
+from vwtransfer.leaderboard.cheapest import CHEAPEST
 from vwtransfer.leaderboard.mapping import Direction
 from vwtransfer.leaderboard.splits import dev_concepts
 from vwtransfer.models.suite import build, build_part
@@ -36,6 +37,7 @@ MATCHING = (
     "ridge_knn_matching",
     "readout_matching",
     "token_state_matching",
+    "hard_prompt",
 )
 WITHOUT = ["~transfer@benchmark.methods.perceptron", "~transfer@benchmark.methods.relative"]
 STUDY = [
@@ -47,6 +49,7 @@ STUDY = [
     "model.classification.training.learning_rate=1e-2",
     "model.detection.training.steps=20",
     "dataset.tiny_shapes.held_out_images=2",
+    "benchmark.calibration_prompts=60",
     "progress=false",
     "threads=1",
 ]
@@ -118,8 +121,8 @@ def config(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
 def test_every_method_of_the_package_is_compared() -> None:
     methods = {path.stem for path in (config_folder() / "transfer").glob("*.yaml")}
     config = compose(["experiment=transfer_benchmark"])
-    # one needs words of other concepts, the others are what conversion is compared with
-    apart = {"calibrated_matching", "nearest_words_cutoff", "padded", "resized"}
+    # two need words of other concepts, the others are what conversion is compared with
+    apart = {"calibrated_matching", "offset_matching", "nearest_words_cutoff", "padded", "resized"}
     assert set(config.benchmark.methods) == methods - apart
     for name, node in config.benchmark.methods.items():
         assert build_part(node, name).name == name
@@ -176,7 +179,7 @@ def rows_of(config: Config) -> pd.DataFrame:
 def test_results_hold_every_word_method_and_direction_of_the_split_alone(config: Config) -> None:
     frame = rows_of(config)
     moved = frame[(frame["transfer"] != "none") & (frame.metric == "classifier_balanced_accuracy")]
-    assert len(moved) == 2 * 5 * len(config.benchmark.methods)
+    assert len(moved) == 2 * 5 * (len(config.benchmark.methods) + len(CHEAPEST))
     dev = dev_concepts("tiny_shapes", list(config.dataset["tiny_shapes"].concepts))
     assert set(frame.concept) == dev
     words = {path.parent.name for path in config.folder.rglob("words/**/*.safetensors")}

@@ -10,7 +10,7 @@ from tiny_text import space
 from vwtransfer.errors import UserError
 from vwtransfer.models.support import support_of
 from vwtransfer.tinyworld.world import COMBINATIONS
-from vwtransfer.transfer.calibration_words import TrainingNoise, training_noise
+from vwtransfer.transfer.calibration_words import TrainingNoise, common_offset, training_noise
 from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.transfer.output_matching import OutputMatching
 from vwtransfer.transfer.prompts import END, Reading
@@ -67,6 +67,16 @@ def test_what_all_words_have_in_common_is_found(tmp_path: Path, here: Reading) -
     after = torch.cosine_similarity(word_NF - noise.offset_RF[0], name_NF).mean()
     assert 1 - after < 0.7 * (1 - before)
     assert noise.offset_RF.norm() > 0.1
+
+
+def test_the_offset_without_names_is_the_mean_of_the_words_that_are_not_tested(
+    tmp_path: Path, here: Reading
+) -> None:
+    pushed = names_pushed_alike()
+    tested = THINGS[0].description
+    offset_RF = common_offset(write(tmp_path, pushed), here, [tested])
+    others = [vectors_KD for name, vectors_KD in pushed.items() if name != tested]
+    torch.testing.assert_close(offset_RF, here(torch.stack(others)).mean(dim=0))
 
 
 def test_the_linear_map_is_least_squares_without_noise_and_shrinks_with_it() -> None:

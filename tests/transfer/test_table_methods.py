@@ -19,8 +19,12 @@ from vwtransfer.transfer import Transfer
 from vwtransfer.transfer.affine import Affine
 from vwtransfer.transfer.anchor_residual import AnchorResidual
 from vwtransfer.transfer.canonical_correlation import CanonicalCorrelation, canonical
+from vwtransfer.transfer.functional_map import FunctionalMap
+from vwtransfer.transfer.inverse_relative import InverseRelative
 from vwtransfer.transfer.least_squares import LeastSquares
 from vwtransfer.transfer.local_linear import LocalLinear
+from vwtransfer.transfer.matching_pursuit import MatchingPursuit
+from vwtransfer.transfer.mini_vec2vec import MiniVec2Vec
 from vwtransfer.transfer.nearest_words import NearestWords
 from vwtransfer.transfer.perceptron import Perceptron
 from vwtransfer.transfer.procrustes import Procrustes
@@ -34,7 +38,11 @@ METHODS: list[Any] = [
     Procrustes(),
     Procrustes(width="pca"),
     CanonicalCorrelation(),
+    FunctionalMap(functions=10),
+    InverseRelative(),
     LocalLinear(neighbours=20),
+    MatchingPursuit(),
+    MiniVec2Vec(clusters=5, fine_clusters=8, runs=1, rounds=2),
     NearestWords(),
     Perceptron(hidden=16),
     Relative(steps=30),
@@ -170,6 +178,41 @@ def test_relative_representations_undo_a_rotation_of_the_space() -> None:
     expected_NKD = vectors_NKD.double() @ torch.from_numpy(rotation)
     cosine = torch.nn.functional.cosine_similarity(mapped_NKD.double(), expected_NKD, dim=-1)
     assert cosine.median() > 0.9
+
+
+@pytest.mark.parametrize("method", [InverseRelative(), FunctionalMap(functions=20)])
+def test_a_rotation_is_found(method: Transfer) -> None:
+    y_SD = table(8, 0)
+    rotation, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(8, 8)))
+    fitted = fit(method, encoder(y_SD), encoder((y_SD @ rotation).astype(np.float32)))
+    np.testing.assert_allclose(fitted.matrix, rotation, atol=1e-4)
+
+
+def test_a_rotation_is_found_of_tokens_that_nobody_paired() -> None:
+    rng = np.random.default_rng(0)
+    y_SD = rng.normal(size=(6, 5))[rng.integers(6, size=400)] + 0.3 * rng.normal(size=(400, 5))
+    rotation, _ = np.linalg.qr(rng.normal(size=(5, 5)))
+    x_SD = (2 * y_SD @ rotation)[rng.permutation(400)]
+    matrix, _, _ = MiniVec2Vec(clusters=6, fine_clusters=12, runs=3).regress(y_SD, x_SD)
+    assert np.abs(matrix - 2 * rotation).max() < 0.2
+
+
+def test_whitened_inner_products_with_all_tokens_are_the_affine_regression() -> None:
+    y_SD, x_SD = (table(width, seed).astype(float) for width, seed in ((9, 0), (5, 1)))
+    y, x = y_SD - y_SD.mean(axis=0), x_SD - x_SD.mean(axis=0)
+    whitened_SS, of_x_DS = y @ np.linalg.inv(np.cov(y.T)) @ y.T, np.linalg.inv(np.cov(x.T)) @ x.T
+    decoded_SD = whitened_SS @ np.linalg.pinv(of_x_DS)
+    matrix, _, _ = Affine().regress(y_SD, x_SD)
+    np.testing.assert_allclose(decoded_SD, y @ matrix, atol=1e-9)
+
+
+def test_a_sum_of_few_tokens_is_the_same_sum_in_the_target() -> None:
+    y_SD, x_SD = table(40, 0), table(7, 1)
+    chosen, weight = [3, 8, 21], np.array([1.0, -0.7, 0.4], dtype=np.float32)
+    vectors_NKD = torch.from_numpy(weight @ y_SD[chosen])[None, None]
+    found_NKD = mapped(MatchingPursuit(atoms=3), y_SD, x_SD, vectors_NKD)
+    expected_D = torch.from_numpy(weight @ x_SD[chosen])
+    torch.testing.assert_close(found_NKD[0, 0], expected_D, atol=1e-4, rtol=1e-4)
 
 
 def test_relative_vectors_have_the_mean_and_deviation_of_the_targets_table() -> None:

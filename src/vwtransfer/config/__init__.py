@@ -121,12 +121,17 @@ class BenchmarkConfig:
         split: the concepts whose words are mapped; see `leaderboard/dev_concepts.yaml`.
         words: folder of a study whose words are taken; None: words are trained.
         page: where the leaderboard is written beside the run's folder; None: nowhere.
+        calibration_prompts: that a word is decoded to in the rows of `leaderboard.cheapest`.
+        density: a pattern of benchmarks' folders that differ in `transfer.exclude`, whose retention
+            is shown side by side; None: none are.
     """
 
     methods: Mapping[str, Node]
     split: Literal["dev", "test", "all"]
     words: Path | None
     page: Path | None
+    calibration_prompts: int
+    density: str | None
 
 
 @dataclass(frozen=True)

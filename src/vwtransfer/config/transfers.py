@@ -19,7 +19,7 @@ class TransferConfig:
     """
 
     node: Node
-    exclude: Literal["description", "strict", "none"]
+    exclude: Literal["description", "strict", "related", "none"]
     beside: Mapping[str, Node]
 
     @property

@@ -101,16 +101,19 @@ def left_out_of(dataset: Dataset, exclude: str) -> list[str]:
         dataset: whose words are carried.
         exclude: "none": nothing; "description": all that its concepts are called; "strict": also
             what comes near to that, so that no prompt shares more than one attribute with a
-            concept: the dataset's `near_descriptions`, or any two words of a description.
+            concept: the dataset's `near_descriptions`, or any two words of a description;
+            "related": whatever says an attribute of one, the dataset's `related_words`, or any word
+            of a description.
     """
     if exclude == "none":
         return []
     whole = descriptions_of(dataset)
     if exclude == "description":
         return whole
-    found = getattr(dataset, "near_descriptions", None)
+    attribute, count = ("near_descriptions", 2) if exclude == "strict" else ("related_words", 1)
+    found = getattr(dataset, attribute, None)
     if found is None:
-        found = [" ".join(two) for each in whole for two in combinations(each.split(), 2)]
+        found = [" ".join(some) for each in whole for some in combinations(each.split(), count)]
     return sorted({*whole, *found})
 
 

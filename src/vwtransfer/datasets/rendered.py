@@ -95,6 +95,16 @@ class Rendered:
                 found.update(f"{a} {b}" for a, b in product(one, other))
         return sorted(found)
 
+    @property
+    def related_words(self) -> list[str]:
+        """What says an attribute of a concept, or names a thing that has one."""
+        mains = [parse(description) for description in self.concepts.values()]
+        saying = {word for main in mains for each in astuple(main) for word in self._said(each)}
+        for thing, noun in nouns(self._world).items():
+            if any(thing.shares_attribute(main) for main in mains):
+                saying.add(noun)
+        return sorted(saying)
+
     def _said(self, word: str) -> tuple[str, ...]:
         """An attribute's word, and its synonyms."""
         return (word, *synonyms(self._world).get(word, ()))

@@ -42,11 +42,13 @@ class FittedMap:
         map: of words.
         support: what it was fitted on, in the words of the results.
         space: of the words that it takes.
+        prompts: template and words -> what stands for their prompts, where no word does.
     """
 
     map: Map
     support: str
     space: EmbeddingSpace
+    prompts: Callable[[str, Tensor], Prompts] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,11 @@ def _measure(evaluation: Evaluation, held_out: Any, batch: Sequence[EvalSpec]) -
 def _encoder(evaluation: Evaluation, batch: Sequence[EvalSpec]) -> Callable[[str], Prompts]:
     """What encodes a batch in a template."""
     text, kind = evaluation.model.text, batch[0].kind
+    fitted = evaluation.maps.get((batch[0].source_model, batch[0].transfer))
+    if fitted is not None and fitted.prompts is not None:
+        words_NKD = torch.stack(_loaded(evaluation, batch, fitted.space))
+        prompts = fitted.prompts
+        return lambda template: prompts(template, words_NKD)
     if kind not in ("anchor", "name"):
         return partial(text.encode_words, words_NKD=_words(evaluation, batch))
     concepts = evaluation.dataset.concepts

@@ -21,15 +21,16 @@ from vwtransfer.config import Config, provenance
 from vwtransfer.config.models import Node
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
-from vwtransfer.evaluation.evaluator import Evaluation, evaluate
+from vwtransfer.evaluation.evaluator import Evaluation, FittedMap, evaluate
 from vwtransfer.evaluation.specs import EvalSpec, eval_specs
 from vwtransfer.files import write_atomically, write_text
 from vwtransfer.interrupts import deferred
+from vwtransfer.leaderboard.cheapest import CHEAPEST, Cheapest, Mapped, Typed
+from vwtransfer.leaderboard.density import draw_density
 from vwtransfer.leaderboard.figure import draw
 from vwtransfer.leaderboard.mapping import Direction, map_words, times, unmapped, words_of
 from vwtransfer.leaderboard.notes import kind_of_words, notes
-from vwtransfer.leaderboard.page import REFERENCE, Board, markdown, ranked
-from vwtransfer.leaderboard.predictors import losses, rank_correlations
+from vwtransfer.leaderboard.page import REFERENCE, Board, markdown
 from vwtransfer.leaderboard.splits import cells_of_split
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build, build_part
@@ -43,7 +44,6 @@ from vwtransfer.words.cells import Cell, delta_text
 from vwtransfer.words.store import WordStore
 
 PAGE = "leaderboard.md"
-EXPLAINED = 2  # of the best methods, what predicts their losses
 
 
 def run(config: Config) -> None:
@@ -90,6 +90,10 @@ def run(config: Config) -> None:
 
 def _check(config: Config) -> None:
     """Refuses a config that makes no leaderboard."""
+    for taken in set(CHEAPEST).intersection(config.benchmark.methods):
+        raise UserError(
+            f"benchmark.methods.{taken}: every leaderboard has this row; choose a name."
+        )
     if REFERENCE not in config.benchmark.methods:
         raise UserError(
             f"benchmark.methods: {REFERENCE} is missing, to which the others are compared."
@@ -191,7 +195,7 @@ def _measure(study: Study) -> None:
         for dataset in study.datasets.values():
             if not _measures(study, name, dataset):
                 continue
-            todo = [(each, found - done) for each, found in _evaluations(study, name, dataset)]
+            todo = list(_evaluations(study, name, dataset, done))
             if total := sum(len(waiting) for _, waiting in todo):
                 held_out = study.tasks[model.task].held_out(model, dataset)
                 with study.bars.stage(f"evaluate {name} ({dataset.name})", total) as advance:
@@ -200,12 +204,12 @@ def _measure(study: Study) -> None:
 
 
 def _evaluations(
-    study: Study, target: str, dataset: Dataset
+    study: Study, target: str, dataset: Dataset, done: Set[EvalSpec]
 ) -> Iterator[tuple[Evaluation, Set[EvalSpec]]]:
-    """What is measured of a dataset in a model: its own words and baselines, then each method's."""
+    """What is left to measure of a dataset in a model: own words, baselines, then each method's."""
     mine = [cell for cell in study.cells if cell.dataset == dataset.name]
     own = eval_specs(mine, target, [], [], study.config.evaluation.baselines)
-    yield evaluation_of(study, target, dataset, maps={}), set(own)
+    yield evaluation_of(study, target, dataset, maps={}), set(own) - done
     for direction, of_pair in _pairs(study):
         if (direction.target, of_pair.name) != (target, dataset.name):
             continue
@@ -216,7 +220,24 @@ def _evaluations(
             store = direction.store(method)
             maps = {(direction.source, method): mapped}
             evaluation = evaluation_of(study, target, dataset, maps, store=store)
-            yield evaluation, {EvalSpec.of_word(cell, target, method) for cell in cells}
+            yield evaluation, {EvalSpec.of_word(cell, target, method) for cell in cells} - done
+        for name in CHEAPEST:
+            waiting = {EvalSpec.of_word(cell, target, name) for cell in cells} - done
+            fitted = _cheapest(study, name, direction, dataset) if waiting else None
+            if fitted is not None:
+                maps = {(direction.source, name): fitted}
+                yield evaluation_of(study, target, dataset, maps), waiting
+
+
+def _cheapest(study: Study, name: str, direction: Direction, dataset: Dataset) -> FittedMap | None:
+    """What stands for the prompts of words; None where the target cannot read it."""
+    count, concepts = study.config.benchmark.calibration_prompts, list(dataset.concepts.values())
+    explanation = Cheapest(name, count, concepts, study.readings)
+    if not explanation.measures(study.suite.models[direction.target].text):
+        return None
+    fitted = study.fit(explanation, dataset, direction.source, direction.target)
+    assert isinstance(fitted.map, Typed | Mapped)
+    return replace(fitted, prompts=fitted.map.prompts)
 
 
 def _conclude(study: Study, left_out: Sequence[str], console: Console) -> None:
@@ -225,13 +246,9 @@ def _conclude(study: Study, left_out: Sequence[str], console: Console) -> None:
     frame = board_rows(results.finish(config.folder), study.cells, metrics)
     methods = list(config.benchmark.methods)
     pairs = [(direction, dataset.name) for direction, dataset in _pairs(study)]
-    estimates = {method: retention(frame, method, delta) for method in methods}
+    estimates = {method: retention(frame, method, delta) for method in (*methods, *CHEAPEST)}
     board = Board(
         estimates=estimates,
-        predictors={
-            method: rank_correlations(losses(frame, method, delta))
-            for method in dict.fromkeys((REFERENCE, *ranked(estimates)[:EXPLAINED]))
-        },
         seconds={method: times(method, pairs, study.cells) for method in methods},
         frame=frame,
         tasks={name: config.model.task_of(name) for name in config.trained},
@@ -248,8 +265,10 @@ def _conclude(study: Study, left_out: Sequence[str], console: Console) -> None:
             if copy != picture:
                 write_atomically(copy, partial(shutil.copyfile, picture))
         write_text(page, markdown(board, f"{page.stem}.png"))
+    if config.benchmark.density is not None:
+        draw_density(config.benchmark.density, config.folder / "density", delta)
     for method in board.ranked:
-        console.print(f"{method:24} keeps {estimates[method].overall}", highlight=False)
+        console.print(f"{method:24} keeps {board.overall(method)}", highlight=False)
     console.print(f"leaderboard: {config.folder / PAGE}", soft_wrap=True)
 
 

@@ -19,10 +19,10 @@ def draw(board: Board, path: Path) -> list[Path]:
         board: what is shown.
         path: of the files, without an ending.
     """
-    panels = {"mean over directions": {m: r.overall for m, r in board.estimates.items()}}
+    panels = {"mean over directions": {method: board.overall(method) for method in board.ranked}}
     for pair in board.directions:
         title = board.heading(pair)
-        panels[title] = {method: r.directions[pair] for method, r in board.estimates.items()}
+        panels[title] = {method: board.of_direction(method, pair) for method in board.ranked}
     sheet_figure, axes = sheet.panels(len(panels), 4, 3.4)
     height = 0.24 * len(board.ranked) + 0.9
     sheet_figure.set_figheight(-(-len(panels) // 4) * height + 1.2)

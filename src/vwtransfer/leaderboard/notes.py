@@ -68,7 +68,9 @@ def _supports(study: Study, frame: pd.DataFrame) -> Iterator[str]:
     left_out = "all tokens count"
     if exclude != "none":
         count = sum(len(left_out_of(each, exclude)) for each in study.datasets.values())
-        near = " and what shares two attributes with one of them" * (exclude == "strict")
+        shared = {"strict": " and what shares two attributes with one of them"}
+        shared["related"] = " and what shares an attribute with one of them"
+        near = shared.get(exclude, "")
         left_out = (
             "support and prompts leave out all that the concepts of the words' dataset are called"
             f"{near}, {count} descriptions over the datasets"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from vwtransfer.results.schema import WORD
@@ -21,6 +22,7 @@ from vwtransfer.results.statistics import (
 )
 
 REFERENCE = "least_squares"
+NO_ESTIMATE = Estimate(math.nan, math.nan, math.nan, np.empty(0))
 SHORT = {"generation": "gen", "detection": "det", "classification": "cls"}
 METRICS = {
     "generation": "generation accuracy",
@@ -34,9 +36,8 @@ class Board:
     """What the page is made of.
 
     Attributes:
-        estimates: method -> retention.
-        predictors: method -> how well each diagnostic predicts its losses; `predictors`.
-        seconds: method -> (of a fit, of a word).
+        estimates: method -> retention; the rows of `cheapest` among them.
+        seconds: method -> (of a fit, of a word); of these rows none.
         frame: the results, in each task's headline metric.
         tasks: model -> its task, in the order of the study.
         title: what was measured, in a line.
@@ -45,7 +46,6 @@ class Board:
     """
 
     estimates: Mapping[str, Retention]
-    predictors: Mapping[str, pd.DataFrame]
     seconds: Mapping[str, tuple[float, float]]
     frame: pd.DataFrame
     tasks: Mapping[str, str]
@@ -53,10 +53,31 @@ class Board:
     notes: Sequence[str]
     delta: float = UNCONSTRAINED
 
-    @property
+    @cached_property
     def ranked(self) -> list[str]:
-        """Methods, the one that keeps most first."""
-        return ranked(self.estimates)
+        """Methods, the one that keeps most first; last what has no mean over all directions."""
+
+        def lost(method: str) -> float:
+            kept = self.overall(method).value
+            return math.inf if math.isnan(kept) else -kept
+
+        return sorted(self.estimates, key=lost)
+
+    def overall(self, method: str) -> Estimate:
+        """The mean over directions; none where a method is not measured in one of them."""
+        return self.estimates[method].overall if self.measured(method) else NO_ESTIMATE
+
+    def capped(self, method: str) -> Estimate:
+        """The same, no direction counting above 1."""
+        return self.estimates[method].capped if self.measured(method) else NO_ESTIMATE
+
+    def measured(self, method: str) -> bool:
+        """Whether a method is measured in every direction."""
+        return set(self.directions) <= set(self.estimates[method].directions)
+
+    def of_direction(self, method: str, pair: Direction) -> Estimate:
+        """A method's retention in a direction; none where it is not measured."""
+        return self.estimates[method].directions.get(pair, NO_ESTIMATE)
 
     @cached_property
     def directions(self) -> list[Direction]:
@@ -68,16 +89,6 @@ class Board:
     def heading(self, pair: Direction) -> str:
         """The two models, each with its task: tiny_sd (gen) > tiny_clip (cls)."""
         return " > ".join(f"{n} ({SHORT.get(self.tasks[n], self.tasks[n])})" for n in pair)
-
-
-def ranked(estimates: Mapping[str, Retention]) -> list[str]:
-    """Methods, the one that keeps most first; as they came where there was nothing to keep."""
-
-    def lost(method: str) -> float:
-        kept = estimates[method].overall.value
-        return math.inf if math.isnan(kept) else -kept
-
-    return sorted(estimates, key=lost)
 
 
 def markdown(board: Board, figure: str) -> str:
@@ -106,21 +117,12 @@ def markdown(board: Board, figure: str) -> str:
             *_undefined(board),
             *_ranking(board),
             "",
-            *_names(board),
+            *_apart(board),
             f"![Retention of each method in each direction]({figure})",
             "",
             "## Each direction",
             "",
             *_by_direction(board),
-            "",
-            "## Correlates of transfer loss",
-            "",
-            "Spearman's rank correlation of a word's loss (mean of the words trained in the target "
-            "less what the transferred word reaches) with each diagnostic of the word in its own "
-            "model, within each direction and dataset, averaged; 95 % intervals from resampling "
-            "concepts, then anchors.",
-            "",
-            *_predictors(board),
             "",
             "## What was measured",
             "",
@@ -164,23 +166,25 @@ def _ranking(board: Board) -> list[str]:
     mean = frame.groupby(["transfer", "source", "target_model"], observed=True)["value"].mean()
     rows: list[tuple[str, ...]] = []
     for place, method in enumerate(board.ranked, 1):
-        kept, (fit, word) = board.estimates[method], board.seconds[method]
-        against = kept.overall - board.estimates[REFERENCE].overall
+        kept, seconds = board.overall(method), board.seconds.get(method)
+        against = "-" if math.isnan(kept.value) else _signed(kept - board.overall(REFERENCE))
         rows.append(
             (
                 str(place),
-                f"`{method}`",
-                str(kept.overall),
-                "" if method == REFERENCE else _signed(against),
-                str(kept.capped),
+                f"`{method}`" if seconds else f"*{method}*",
+                str(kept),
+                "" if method == REFERENCE else against,
+                str(board.capped(method)),
                 *(_number(mean.get((method, *pair))) for pair in board.directions),
-                f"{fit:.2f}",
-                f"{1000 * word:.1f}",
+                *((f"{seconds[0]:.2f}", f"{1000 * seconds[1]:.1f}") if seconds else ("", "")),
             )
         )
     targets = [target for _, target in board.directions]
     own = [_number(mean.get(("none", target, target))) for target in targets]
     anchor = [_number(mean.get(("none", "anchor", target))) for target in targets]
+    if (typed := _named(board)) is not None:
+        each = [_number(mean.get(("none", "name", target))) for target in targets]
+        rows.append(("", "concept's name, typed", str(typed.overall), "", "", *each, "", ""))
     rows.append(("", "trained in the target", "", "", "", *own, "", ""))
     rows.append(("", "anchor word", "", "", "", *anchor, "", ""))
     return _table(
@@ -193,43 +197,44 @@ def _ranking(board: Board) -> list[str]:
     )
 
 
-def _names(board: Board) -> list[str]:
-    """What the concepts' own names reach: no transfer, but what there is to compare with."""
+def _named(board: Board) -> Retention | None:
+    """What the concepts' own names reach, where they were measured."""
     if "name" not in set(board.frame["kind"]):
-        return []
-    named = retention(board.frame, "name", board.delta)
-    each = ", ".join(f"{target} {estimate}" for (_, target), estimate in named.directions.items())
-    return [
-        f"Listed apart, as it is no transfer: the concept's own name, typed, has {named.overall} "
-        f"on this scale ({each}).",
-        "",
+        return None
+    return retention(board.frame, "name", board.delta)
+
+
+def _apart(board: Board) -> list[str]:
+    """What is no transfer, but what there is to compare with."""
+    lines = [
+        "In italics, as they make no word: *typed_nearest* types the calibration prompt that the "
+        "source reads most like the word; *mapped_output* puts what a linear map predicts of the "
+        "target's output in place of it, which can be measured where a model reads one vector off "
+        "a prompt."
     ]
+    absent = [m for m in board.ranked if not board.measured(m)]
+    for method in absent:
+        targets = dict.fromkeys(
+            target
+            for source, target in board.directions
+            if (source, target) not in board.estimates[method].directions
+        )
+        lines[0] += f" {method} is not measured in {', '.join(targets)}, and has no mean."
+    if (named := _named(board)) is not None:
+        each = ", ".join(f"{target} {kept}" for (_, target), kept in named.directions.items())
+        lines[0] += f" The concept's own name, typed, has {named.overall} on this scale ({each})."
+    return [*lines, ""]
 
 
 def _by_direction(board: Board) -> list[str]:
     rows = [
         (
             f"`{method}`",
-            *(str(board.estimates[method].directions[pair]) for pair in board.directions),
+            *(str(board.of_direction(method, pair)) for pair in board.directions),
         )
         for method in board.ranked
     ]
     return _table(("method", *map(board.heading, board.directions)), rows)
-
-
-def _predictors(board: Board) -> list[str]:
-    rows = [
-        (
-            f"`{row.column}`",
-            f"`{method}`",
-            f"{row.rho:+.2f} [{row.low:+.2f}, {row.high:+.2f}]",
-            str(row.groups),
-        )
-        for method, table in board.predictors.items()
-        for row in table[table["groups"] > 0].itertuples()
-    ]
-    heads = ("diagnostic", "lost by", "rank correlation with the loss", "datasets x directions")
-    return _table(heads, rows)
 
 
 def _signed(estimate: Estimate) -> str:

@@ -31,7 +31,11 @@ from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore
 
 SLOWEST = "generation"  # a word of which takes longer than many of the others
-LEFT_OUT = {"description": "descriptions", "strict": "descriptions or two attributes of one"}
+LEFT_OUT = {
+    "description": "descriptions",
+    "strict": "descriptions or two attributes of one",
+    "related": "any attribute of a concept",
+}
 """`transfer.exclude` -> what supports lack, as rows say it."""
 
 

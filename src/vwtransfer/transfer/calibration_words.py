@@ -76,7 +76,7 @@ class TrainingNoise:
 
 
 def calibration_words(
-    folder: Path, space: EmbeddingSpace, excluded: Sequence[str]
+    folder: Path, space: EmbeddingSpace, excluded: Sequence[str], key: str = "calibration_words"
 ) -> list[tuple[str, Word]]:
     """The words of a model in a study's folder, each with the name of its concept.
 
@@ -84,6 +84,7 @@ def calibration_words(
         folder: of a study.
         space: of the model.
         excluded: descriptions; words of concepts that are called so are left out.
+        key: of the config, for messages.
 
     Raises:
         UserError: too few are there, or they were trained beside another embedding table.
@@ -98,14 +99,14 @@ def calibration_words(
     concepts = {name for name, _ in found}
     if len(concepts) < FEWEST:
         raise UserError(
-            f"transfer.calibration_words={folder}: holds words of {space.model} for "
+            f"transfer.{key}={folder}: holds words of {space.model} for "
             f"{len(concepts)} concepts other than those that are carried; at least {FEWEST} are "
             "needed. Train some there (name=...), or choose transfer=readout_matching."
         )
     other = next((word for _, word in found if word.table != space.identity), None)
     if other is not None:
         raise UserError(
-            f"transfer.calibration_words={folder}: {other.cell.key} was trained beside another "
+            f"transfer.{key}={folder}: {other.cell.key} was trained beside another "
             f"embedding table than that of model.{space.model}."
         )
     return found
@@ -124,15 +125,7 @@ def training_noise(folder: Path, here: Reading, excluded: Sequence[str]) -> Trai
         UserError: see `calibration_words`.
     """
     named = calibration_words(folder, here.space, excluded)
-    words = [word.vectors_KD.to(here.space.device) for _, word in named]
-    lengths = sorted({len(vectors_KD) for vectors_KD in words})
-    read_NRF = torch.empty(0)
-    for length in lengths:
-        alike = [n for n, vectors_KD in enumerate(words) if len(vectors_KD) == length]
-        part_NRF = here(torch.stack([words[n] for n in alike]))
-        if not len(read_NRF):
-            read_NRF = part_NRF.new_empty(len(words), *part_NRF.shape[1:])
-        read_NRF[torch.tensor(alike)] = part_NRF
+    read_NRF = _read([word for _, word in named], here)
     phrases = [tuple(name.split()) for name, _ in named]
     states = [encoded_phrases(here.space, t, phrases, here.read_positions) for t in here.templates]
     name_NRF = (torch.cat(states, dim=1) - here.mean_RF) / here.scale_F
@@ -146,3 +139,31 @@ def training_noise(folder: Path, here: Reading, excluded: Sequence[str]) -> Trai
     covariance_RFF = torch.stack(covariances).to(read_NRF)
     concepts = len({name for name, _ in named})
     return TrainingNoise(scale_R, offset_RF, covariance_RFF, len(named), concepts)
+
+
+@torch.no_grad()
+def common_offset(folder: Path, here: Reading, excluded: Sequence[str]) -> Tensor:
+    """The mean [R, F] of what is read of a model's words in a study's folder; names do not enter.
+
+    It holds what training leaves in every word, and what their concepts have in common.
+
+    Args:
+        folder: of the study.
+        here: how the model reads words.
+        excluded: descriptions; words of concepts that are called so are left out.
+
+    Raises:
+        UserError: see `calibration_words`.
+    """
+    named = calibration_words(folder, here.space, excluded, "offset_words")
+    return _read([word for _, word in named], here).mean(dim=0)
+
+
+def _read(words: Sequence[Word], here: Reading) -> Tensor:
+    """What is read of words that may be of several lengths, [N, R, F]."""
+    read: dict[int, Tensor] = {}
+    for length in {len(word.vectors_KD) for word in words}:
+        alike = [n for n, word in enumerate(words) if len(word.vectors_KD) == length]
+        words_NKD = torch.stack([words[n].vectors_KD for n in alike]).to(here.space.device)
+        read.update(zip(alike, here(words_NKD), strict=True))
+    return torch.stack([read[n] for n in range(len(words))])

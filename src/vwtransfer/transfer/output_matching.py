@@ -25,7 +25,8 @@ Where the target is such a model, it may be matched at several positions too
 (`target_read_positions`).
 
 With `calibration_words`, words of other concepts whose names are known, what training leaves in
-every word of the source is taken away first (`calibration_words.py`).
+every word of the source is taken away first (`calibration_words.py`); with `offset_words`, whose
+names need not be known, what these have in common.
 
 Letters: N words, K vectors per word, D width, T templates, P read positions of the source, Q of the
 target, R readings (T P of the source, T Q of the target, or T Q P pairs of the two), F features,
@@ -44,7 +45,7 @@ from torch import Tensor
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.support import Support
-from vwtransfer.transfer.calibration_words import TrainingNoise, training_noise
+from vwtransfer.transfer.calibration_words import TrainingNoise, common_offset, training_noise
 from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.transfer.least_squares import LeastSquares
 from vwtransfer.transfer.prompts import END, READ_POSITIONS, Bank, Phrase, calibration_prompts
@@ -149,6 +150,8 @@ class OutputMatching:
         steps, learning_rate: of Adam.
         calibration_words: folder of a study with words of the source for other concepts, from which
             it is learned what training leaves in a word; the linear map then needs no ridge_alpha.
+        offset_words: folder of a study with words of the source, whose mean reading is taken away
+            from that of every word; those of concepts that are called as is tested are left out.
         readings: keeps what the models read of calibration prompts.
     """
 
@@ -167,6 +170,7 @@ class OutputMatching:
     steps: int = 200
     learning_rate: float = 0.01
     calibration_words: str | None = None
+    offset_words: str | None = None
     readings: KeptReadings = field(default_factory=KeptReadings)
 
     def __post_init__(self) -> None:
@@ -186,6 +190,10 @@ class OutputMatching:
         for key, value, valid in choices:
             if value not in valid:
                 raise UserError(f"transfer.{key}={value}: {nearest(str(value), valid)}")
+        if self.calibration_words is not None and self.offset_words is not None:
+            raise UserError(
+                "transfer.offset_words: calibration_words gives the offset already; choose one."
+            )
         for key, several in positions.items():
             if len(several) != 1 and self.objective == "relative":
                 raise UserError(
@@ -225,7 +233,10 @@ class OutputMatching:
             if self.calibration_words is not None:
                 noise = training_noise(Path(self.calibration_words), here, excluded)
                 report |= {"calibration_words": noise.words, "concepts": noise.concepts}
-            wanted, matched = self._mapped(here, y_BRF, x_BRF, noise, report), there
+            offset_RF = None if noise is None else noise.offset_RF
+            if self.offset_words is not None:
+                offset_RF = common_offset(Path(self.offset_words), here, excluded)
+            wanted, matched = self._mapped(here, y_BRF, x_BRF, noise, offset_RF, report), there
         tokens_SD = target.token_rows(support.sorted()).to(target.device)
         init: Reader
         if self.init == "least_squares":
@@ -252,6 +263,7 @@ class OutputMatching:
         y_BRF: Tensor,
         x_BRF: Tensor,
         noise: TrainingNoise | None,
+        offset_RF: Tensor | None,
         report: dict[str, Any],
     ) -> Reader:
         """Words -> what the target is to read [N, T Q, F], by ridge, neighbours or both.
@@ -261,6 +273,7 @@ class OutputMatching:
             y_BRF: what the source reads of phrases, [B, T P, F].
             x_BRF: what the target reads of them, [B, T Q, F].
             noise: what training leaves in words.
+            offset_RF: what is taken away from the reading of every word.
             report: takes what there is to say of the fit.
         """
         T = len(self.templates)
@@ -278,8 +291,8 @@ class OutputMatching:
 
         def wanted(words_NKD: Tensor) -> Tensor:
             read_NRF = here(words_NKD)
-            if noise is not None:
-                read_NRF = read_NRF - noise.offset_RF
+            if offset_RF is not None:
+                read_NRF = read_NRF - offset_RF
             read_NRF = read_NRF[:, pairs_R]
             near_NRF = near(read_NRF)
             ways = [] if self.objective == "ridge" else [near_NRF]

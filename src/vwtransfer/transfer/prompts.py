@@ -157,6 +157,19 @@ class Bank:
             for places, values in zip(top.indices.tolist(), top.values.tolist(), strict=True)
         ]
 
+    def nearest_to(self, phrases: Sequence[Phrase]) -> dict[str, float]:
+        """How near its prompts come to some phrases: the greatest cosine, a mean over readings."""
+        here, found = self.reading, {}
+        for phrase in phrases:
+            states = [
+                encoded_phrases(here.space, t, [phrase], here.read_positions)
+                for t in here.templates
+            ]
+            read_1RF = (torch.cat(states, dim=1) - here.mean_RF) / here.scale_F
+            cosine_BR = F.cosine_similarity(self.read_BRF, read_1RF, dim=-1)
+            found[" ".join(phrase)] = float(cosine_BR.mean(dim=1).max())
+        return found
+
 
 def bank(
     space: EmbeddingSpace,
