@@ -157,6 +157,8 @@ def test_the_page_names_models_with_their_tasks_and_what_maps_are_fitted_on(
     assert "| tiny_owlv2 (det) > tiny_clip (cls) | tiny_clip (cls) > other (cls) |" in page
     assert "- Model `other`: classification, measured in classifier_balanced_accuracy" in page
     assert "transfer.exclude=description" in page
+    assert "- Intervals rest on 5 concepts, which are few" in page
+    assert "concept's name, typed" in page
     (support,) = set(rows_of(config).query("transfer == 'ridge'").support)
     assert support.endswith("tokens, without descriptions")
     assert f"- Support on tiny_shapes: {support}, in every direction." in page

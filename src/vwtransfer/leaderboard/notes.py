@@ -18,6 +18,8 @@ from vwtransfer.models.devices import torch_device
 from vwtransfer.study import Study
 from vwtransfer.words.cells import delta_text
 
+FEW = 20  # concepts
+
 
 def notes(study: Study, frame: pd.DataFrame, metrics: Mapping[str, str]) -> list[str]:
     """Sizes, settings and machine.
@@ -36,6 +38,14 @@ def notes(study: Study, frame: pd.DataFrame, metrics: Mapping[str, str]) -> list
         f"{len(concepts)} concepts of {', '.join(study.datasets)}; {len(words)} pairs of concept "
         f"and anchor, {len(study.cells)} words trained, {kind_of_words(study.cells[0].delta)}, "
         f"seed {config.seed}.",
+        *(
+            [
+                f"Intervals rest on {len(concepts)} concepts, which are few: resampling fewer than "
+                f"{FEW} shows less spread than there is."
+            ]
+            if len(concepts) < FEW
+            else []
+        ),
         *_models(study, metrics),
         *_supports(study, frame),
         f"Times on {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads "
