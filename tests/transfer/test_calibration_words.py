@@ -74,7 +74,8 @@ def test_the_offset_without_names_is_the_mean_of_the_words_that_are_not_tested(
 ) -> None:
     pushed = names_pushed_alike()
     tested = THINGS[0].description
-    offset_RF = common_offset(write(tmp_path, pushed), here, [tested])
+    offset_RF, count = common_offset(write(tmp_path, pushed), here, [tested])
+    assert count == len(pushed) - 1
     others = [vectors_KD for name, vectors_KD in pushed.items() if name != tested]
     torch.testing.assert_close(offset_RF, here(torch.stack(others)).mean(dim=0))
 

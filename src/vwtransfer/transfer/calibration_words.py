@@ -142,10 +142,11 @@ def training_noise(folder: Path, here: Reading, excluded: Sequence[str]) -> Trai
 
 
 @torch.no_grad()
-def common_offset(folder: Path, here: Reading, excluded: Sequence[str]) -> Tensor:
-    """The mean [R, F] of what is read of a model's words in a study's folder; names do not enter.
+def common_offset(folder: Path, here: Reading, excluded: Sequence[str]) -> tuple[Tensor, int]:
+    """The mean [R, F] of what is read of a model's words in a study's folder, and of how many.
 
-    It holds what training leaves in every word, and what their concepts have in common.
+    Names do not enter. It holds what training leaves in every word, and what their concepts have in
+    common.
 
     Args:
         folder: of the study.
@@ -156,7 +157,7 @@ def common_offset(folder: Path, here: Reading, excluded: Sequence[str]) -> Tenso
         UserError: see `calibration_words`.
     """
     named = calibration_words(folder, here.space, excluded, "offset_words")
-    return _read([word for _, word in named], here).mean(dim=0)
+    return _read([word for _, word in named], here).mean(dim=0), len(named)
 
 
 def _read(words: Sequence[Word], here: Reading) -> Tensor:

@@ -235,7 +235,9 @@ class OutputMatching:
                 report |= {"calibration_words": noise.words, "concepts": noise.concepts}
             offset_RF = None if noise is None else noise.offset_RF
             if self.offset_words is not None:
-                offset_RF = common_offset(Path(self.offset_words), here, excluded)
+                offset_RF, report["offset_words"] = common_offset(
+                    Path(self.offset_words), here, excluded
+                )
             wanted, matched = self._mapped(here, y_BRF, x_BRF, noise, offset_RF, report), there
         tokens_SD = target.token_rows(support.sorted()).to(target.device)
         init: Reader
