@@ -1,7 +1,7 @@
 """Latent functional maps: smooth functions on the one table as smooth functions on the other.
 
 Fumero et al., "Latent functional maps: a spectral framework for representation alignment", 2024
-(arXiv 2406.14183), section 4. Each table is a graph of nearest neighbours; a function on it is
+(arXiv 2406.14183). Each table is a graph of nearest neighbours; a function on it is
 written in the first eigenvectors of its Laplacian. A functional map C takes the coefficients of the
 one to those of the other, as far as it can so that it commutes with the Laplacians. Every token is
 a landmark here, so that C has a closed form. Tokens are then matched by their coefficients, and a

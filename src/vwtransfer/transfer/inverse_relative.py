@@ -1,9 +1,9 @@
 """Relative representations, decoded in closed form.
 
-Maiorca et al., "Latent space translation via inverse relative projection", 2024 (arXiv 2406.15057),
-section 3: a vector is described by its cosines with anchors in the source, here all shared tokens,
-and the target's anchors are inverted. The paper leaves a vector's length to decoders that do not
-read it; text encoders do, and so lengths keep their proportion to those of the tokens.
+Maiorca et al., "Latent space translation via inverse relative projection", 2024 (arXiv 2406.15057):
+a vector is described by its cosines with anchors in the source, here all shared tokens, and the
+target's anchors are inverted. A vector's length is not in its cosines; as text encoders read it,
+lengths keep their proportion to those of the tokens.
 
 The whitened inner products of Svendsen et al., "Improving relative representations", 2026 (arXiv
 2605.30596), decoded so, are `affine`: with all tokens as anchors, (v - mean) Cov(Y)^-1 Y' X / S is

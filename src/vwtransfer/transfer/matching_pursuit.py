@@ -1,8 +1,8 @@
 """Each vector as a sparse sum of shared tokens, the same sum in the target.
 
 Goddard and Fernandes Neto, "Training-free tokenizer transplantation via orthogonal matching
-pursuit", 2025 (arXiv 2506.06607), section 3: coefficients of few tokens are found in the one table
-by orthogonal matching pursuit and used in the other.
+pursuit", 2025 (arXiv 2506.06607): coefficients of few tokens are found in the one table by
+orthogonal matching pursuit and used in the other.
 
 Letters: S support, M vectors, D embedding width.
 """

@@ -1,7 +1,7 @@
 """A rotation between the tables that is found without knowing which tokens are the same.
 
 Dar, "mini-vec2vec: scaling universal geometry alignment with linear transformations", 2025 (arXiv
-2510.02348), algorithms 1 to 4: clusters of the two tables are matched by their cosines with one
+2510.02348): clusters of the two tables are matched by their cosines with one
 another (a quadratic assignment), tokens by their cosines with the clusters, and the rotation that
 this gives is refined by matching mapped tokens and mapped clusters anew. What it keeps is what
 needs no shared vocabulary.
