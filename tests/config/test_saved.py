@@ -63,6 +63,23 @@ def test_a_config_of_which_a_part_is_gone_is_named(tmp_path: Path) -> None:
         read_config(path)
 
 
+def test_a_study_of_before_newer_keys_is_read(tmp_path: Path) -> None:
+    """What stands in folders and in jobs that were submitted."""
+    values: Any = deepcopy(dict(compose([]).composed))
+    newer = {
+        "trainer": ("parametrization", "schedule", "stop"),
+        "benchmark": ("calibration_prompts", "density"),
+    }
+    for group, keys in newer.items():
+        values[group] = {k: v for k, v in values[group].items() if k not in keys}
+    values["fetch"]["imagenet"] = {"copy": None}
+    read = config_of(values, tmp_path)
+    assert read.trainer == compose([]).trainer
+    assert read.benchmark == compose([]).benchmark
+    assert read.fetch is not None
+    assert read.fetch.imagenet.hub.repo is None
+
+
 @pytest.mark.parametrize("text", ["[" * 10_000, '{"a":' * 10_000, '{"a":', "[]", "\ufeff{}"])
 def test_the_same_of_json(tmp_path: Path, text: str) -> None:
     (tmp_path / "provenance.json").write_text(text)

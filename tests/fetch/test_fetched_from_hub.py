@@ -17,7 +17,7 @@ from rich.console import Console
 from drawn import CONCEPTS, WNIDS, Drawn, wanted
 from served import Site, as_hub, served
 from vwtransfer.config.composition import compose
-from vwtransfer.config.fetching import Archive
+from vwtransfer.config.fetching import Archive, ImageNetBoxes
 from vwtransfer.datasets.export import write_imagenet
 from vwtransfer.datasets.imagenet import ImageNet
 from vwtransfer.datasets.manifest import Photo, write_manifest
@@ -95,7 +95,7 @@ def session(hub: Site) -> Iterator[Session]:
         imagenet=replace(
             found.imagenet,
             hub=replace(found.imagenet.hub, repo=REPO),
-            boxes=replace(found.imagenet.boxes, **boxes),
+            boxes=ImageNetBoxes(**boxes),
         ),
     )
     console = Console(file=io.StringIO(), width=200)

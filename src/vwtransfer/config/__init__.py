@@ -130,8 +130,8 @@ class BenchmarkConfig:
     split: Literal["dev", "test", "all"]
     words: Path | None
     page: Path | None
-    calibration_prompts: int
-    density: str | None
+    calibration_prompts: Count = 8000
+    density: str | None = None
 
 
 @dataclass(frozen=True)

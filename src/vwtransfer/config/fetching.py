@@ -67,6 +67,9 @@ class ImageNetHub:
     val: str
 
 
+NOT_ASKED = ImageNetHub(repo=None, revision="main", train="", val="")
+
+
 @dataclass(frozen=True)
 class Archive:
     """An archive's address, and its md5; None: it is not compared."""
@@ -90,12 +93,12 @@ class ImageNetSource:
     Attributes:
         copy: a folder that holds it; None: there is none, and the hub is asked.
         hub: the dataset there, which has no boxes.
-        boxes: where these are.
+        boxes: where these are; None: a study kept by a version that did not ask the hub.
     """
 
     copy: Path | None
-    hub: ImageNetHub
-    boxes: ImageNetBoxes
+    hub: ImageNetHub = NOT_ASKED
+    boxes: ImageNetBoxes | None = None
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,6 @@ class Stopping:
         self.first_N = first_N
         return (self.halvings_N > HALVINGS) | ~loss_N.isfinite()
 
-    def of(self, chosen: Tensor) -> "Stopping":
-        """Of some of the words, by their indices."""
-        return Stopping(**{name: value[chosen] for name, value in self.tensors().items()})
-
     def tensors(self) -> dict[str, Tensor]:
         """All that is known, by the names of the fields."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
