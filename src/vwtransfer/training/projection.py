@@ -45,8 +45,8 @@ def lengths(anchor_ND: Tensor, slices: Sequence[slice]) -> Tensor:
 def at_length(words_NKD: Tensor, length_NE: Tensor, slices: Sequence[slice]) -> Tensor:
     """Each vector in its direction, as long as it is to be in each encoder's space.
 
-    Only directions are learned then (Kim et al., 2025, "Directional textual inversion", arXiv
-    2512.13672), where trained words grow long.
+    Only directions are learned then, as by Kim et al., 2025 ("Directional textual inversion", arXiv
+    2512.13672); they take Riemannian SGD and a prior on directions, here Adam's step is projected.
     """
     parts = [words_NKD[..., part] for part in slices]
     held = [
