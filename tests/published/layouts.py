@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vwtransfer.tinyworld.lexicon import words
-from vwtransfer.tinyworld_build.siglip_tokenizer import merges_of
+from vwtransfer.tinyworld_build.tokenizer import merges_of
 
 CONFIGS = Path(__file__).parent / "configs"
 GEMMAS_SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")

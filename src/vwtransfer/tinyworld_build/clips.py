@@ -1,6 +1,7 @@
 """The judge (transformers' CLIPModel) and the classifier (open_clip's CLIP)."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,48 +41,27 @@ def text_config(width: int, layers: int, words: CLIPTokenizer | None = None) -> 
     }
 
 
-def build_judge(
-    seed: int, text: int = 96, image: int = 112, pixels: int = PIXELS, joint: int = 96
-) -> CLIPModel:
-    """A CLIPModel with random weights.
+def vision_config(width: int, pixels: int) -> dict[str, Any]:
+    """A vision tower of four layers for square images."""
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "image_size": pixels,
+        "patch_size": PATCH,
+    }
 
-    Args:
-        seed: of the weights.
-        text: width of the text tower.
-        image: width of the image tower.
-        pixels: side of the images.
-        joint: width of the joint space.
-    """
+
+def build_judge(seed: int) -> CLIPModel:
+    """A CLIPModel with random weights."""
     torch.manual_seed(seed)
     config = CLIPConfig(
-        text_config=text_config(text, 3),
-        vision_config={
-            "hidden_size": image,
-            "intermediate_size": 4 * image,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "image_size": pixels,
-            "patch_size": PATCH,
-            "hidden_act": "quick_gelu",
-        },
-        projection_dim=joint,
+        text_config=text_config(96, 3),
+        vision_config={**vision_config(112, PIXELS), "hidden_act": "quick_gelu"},
+        projection_dim=96,
     )
     return CLIPModel(config)
-
-
-def judge_towers(model: CLIPModel) -> Towers:
-    """The encoders of a CLIPModel."""
-
-    def image(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        out = model.vision_model(pixel_values=pixels_BCHW)
-        return model.visual_projection(out.pooler_output), out.last_hidden_state[:, 1:]
-
-    def text(ids_BL: Tensor) -> Tensor:
-        pooled: Tensor = model.text_projection(model.text_model(input_ids=ids_BL).pooler_output)
-        return pooled
-
-    vision = model.config.vision_config
-    return Towers(image, text, vision.patch_size, vision.image_size)
 
 
 def save_judge(model: CLIPModel, folder: Path) -> None:
@@ -100,15 +80,13 @@ def save_judge(model: CLIPModel, folder: Path) -> None:
     save_tokenizer(folder)
 
 
-def classifier_config(
-    text: int = 64, image: int = 96, whole: tuple[str, ...] | None = None
-) -> dict[str, Any]:
+def classifier_config(text: int, image: int, whole: tuple[str, ...]) -> dict[str, Any]:
     """open_clip's description of the classifier.
 
     Args:
         text: width of the text tower, and of the joint space.
         image: width of the image tower.
-        whole: the words of its tokenizer; None: the tiny world's.
+        whole: the words of its tokenizer.
     """
     return {
         "embed_dim": text,
@@ -131,10 +109,10 @@ def classifier_config(
     }
 
 
-def build_classifier(seed: int, config: dict[str, Any] | None = None) -> CLIP:
+def build_classifier(seed: int, config: Mapping[str, Any]) -> CLIP:
     """An open_clip CLIP with random weights."""
     torch.manual_seed(seed)
-    return CLIP(**(config or classifier_config()))
+    return CLIP(**config)
 
 
 def classifier_towers(model: CLIP) -> Towers:
@@ -150,17 +128,14 @@ def classifier_towers(model: CLIP) -> Towers:
 
 
 def save_classifier(
-    model: CLIP,
-    folder: Path,
-    model_config: dict[str, Any] | None = None,
-    whole: tuple[str, ...] | None = None,
+    model: CLIP, folder: Path, model_config: Mapping[str, Any], whole: tuple[str, ...]
 ) -> None:
     """Saves the classifier in float16, as open_clip reads it from `local-dir:`."""
     save_tokenizer(folder, whole)
     weights = {k: v.half().contiguous() for k, v in model.state_dict().items()}
     safetensors.torch.save_file(weights, folder / "open_clip_model.safetensors", {"format": "pt"})
     config = {
-        "model_cfg": model_config or classifier_config(),
+        "model_cfg": model_config,
         "preprocess_cfg": {
             "mean": MEAN,
             "std": DEVIATION,

@@ -9,16 +9,18 @@ a patch's state, K things of a scene.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import CLIPModel, PreTrainedTokenizerBase, SiglipModel
 
-from vwtransfer.tinyworld.world import FRAME, TINY, Scene, World, setting_of
+from vwtransfer.tinyworld.world import FRAME, TINY, Layout, Scene, World, setting_of
 from vwtransfer.tinyworld_build.captions import SETTING_SHARE, caption, prompt
-from vwtransfer.tinyworld_build.pool import Pool
+from vwtransfer.tinyworld_build.pool import Pool, draw_pool
 from vwtransfer.tinyworld_build.stage import Chance
+from vwtransfer.tinyworld_build.stages import Build
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
@@ -117,6 +119,22 @@ def normalized(images_BCHW: Tensor) -> Tensor:
     return (images_BCHW.float() / 255 - mean) / deviation
 
 
+def towers(model: CLIPModel | SiglipModel) -> Towers:
+    """The encoders of a model of transformers; a CLIPModel's first state is no patch's."""
+    first = int(isinstance(model, CLIPModel))
+
+    def image(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        out = model.get_image_features(pixel_values=pixels_BCHW)
+        return out.pooler_output, out.last_hidden_state[:, first:]
+
+    def text(ids_BL: Tensor) -> Tensor:
+        features_BE: Tensor = model.get_text_features(input_ids=ids_BL).pooler_output
+        return features_BE
+
+    vision = model.config.vision_config
+    return Towers(image, text, vision.patch_size, vision.image_size)
+
+
 def token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Tensor:
     """ids_BL, padded to the tokenizer's length."""
     ids_BL: Tensor = tokenizer(
@@ -163,20 +181,24 @@ def patch_targets(pool: Pool, patch: int, pixels: int) -> PatchTargets:
 
 
 def info_nce(log_scale: Tensor) -> Contrast:
-    """CLIP's loss: cross-entropy of captions given scenes and of scenes given captions.
-
-    Args:
-        log_scale: the logarithm of the inverse temperature, which learns.
-    """
+    """CLIP's loss; the logarithm of the inverse temperature learns."""
 
     def contrast(cosine_BB: Tensor, same_BB: Tensor) -> Tensor:
-        logits_BB = (log_scale.exp().clamp(max=100) * cosine_BB).masked_fill(same_BB, -math.inf)
-        diagonal_B = torch.arange(len(logits_BB))
-        return (
-            F.cross_entropy(logits_BB, diagonal_B) + F.cross_entropy(logits_BB.T, diagonal_B)
-        ) / 2
+        return two_way_entropy(log_scale.exp().clamp(max=100) * cosine_BB, same_BB)
 
     return contrast
+
+
+def two_way_entropy(logits_BB: Tensor, same_BB: Tensor) -> Tensor:
+    """Cross-entropy of captions given scenes and of scenes given captions."""
+    logits_BB = logits_BB.masked_fill(same_BB, -math.inf)
+    diagonal_B = torch.arange(len(logits_BB))
+    return (F.cross_entropy(logits_BB, diagonal_B) + F.cross_entropy(logits_BB.T, diagonal_B)) / 2
+
+
+def same_kind(kinds_B: Tensor) -> Tensor:
+    """Where two of a batch are of one combination, and so no negatives of each other [B, B]."""
+    return (kinds_B[:, None] == kinds_B[None, :]).fill_diagonal_(False)
 
 
 def contrastive_loss(
@@ -211,16 +233,48 @@ def contrastive_loss(
         image_BE, patch_BPW = towers.image(normalized(pool.images_BCHW[rows_B]))
         text_BE = towers.text(token_ids(tokenizer, texts))
         image_BE, text_BE = F.normalize(image_BE, dim=-1), F.normalize(text_BE, dim=-1)
-        same_BB = combinations[rows_B][:, None] == combinations[rows_B][None, :]
-        same_BB.fill_diagonal_(False)
         return {
-            "contrast": contrast(image_BE @ text_BE.T, same_BB),
+            "contrast": contrast(image_BE @ text_BE.T, same_kind(combinations[rows_B])),
             "image attributes": 0.5 * heads.loss(image_BE, seen_MK[rows_B]),
             "text attributes": 0.25 * heads.loss(text_BE, said_BK),
             **heads.patches.losses(patch_BPW, patches.of(rows_B)),
         }
 
     return loss
+
+
+def learn_towers(
+    build: Build,
+    stage: str,
+    model: nn.Module,
+    towers: Towers,
+    contrast: Contrast,
+    heads: AttributeHeads,
+    tokenizer: PreTrainedTokenizerBase,
+    save: Callable[[Path], None],
+    coarse: int | None = None,
+    world: World = TINY,
+) -> float:
+    """A stage in which both encoders of a model learn one space; seconds its steps took.
+
+    Args:
+        build: what the stage belongs to.
+        stage: its name, and that of the model's folder.
+        model: what learns, beside the heads.
+        towers: its encoders.
+        contrast: the loss of cosines.
+        heads: what tells attributes from features.
+        tokenizer: the model's.
+        save: writes the trained model into a folder.
+        coarse: see `draw_pool`.
+        world: what is seen and said.
+    """
+    recipe = build.recipes[stage]
+    pool = draw_pool(stage, recipe.pool, Layout(), towers.pixels, coarse, world)
+    loss = contrastive_loss(towers, contrast, heads, pool, tokenizer, recipe.batch)
+    seconds = build.learn(stage, {"model": model, "heads": heads}, loss)
+    build.publish(stage, save)
+    return seconds
 
 
 def _attributes(scene: Scene, world: World) -> tuple[int, ...]:

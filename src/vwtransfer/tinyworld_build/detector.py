@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import generalized_box_iou_loss
+from torchvision.ops import box_convert, generalized_box_iou_loss
 from transformers import (
     CLIPTokenizer,
     Owlv2Config,
@@ -24,7 +24,7 @@ from transformers import (
 
 from vwtransfer.tinyworld.world import FRAME, Combination, Setting, World, setting_of
 from vwtransfer.tinyworld_build.captions import prompt
-from vwtransfer.tinyworld_build.clips import text_config
+from vwtransfer.tinyworld_build.clips import PATCH, text_config, vision_config
 from vwtransfer.tinyworld_build.contrastive import (
     DEVIATION,
     MEAN,
@@ -37,17 +37,14 @@ from vwtransfer.tinyworld_build.pool import Pool
 from vwtransfer.tinyworld_build.stage import Chance
 from vwtransfer.tinyworld_build.tokenizer import save_tokenizer, tokenizer
 
-PATCH = 8
 SIDE = FRAME // PATCH
-JOINT = 80
-WIDTH = 112
 TEMPERATURE = 0.07
 QUERIES = 48  # of a batch
 SETTING_SHARE, BOTH_SHARE = 0.25, 0.15  # of queries for what is in a setting, and for a thing there
 
 
 def build_detector(
-    seed: int, text: int = JOINT, image: int = WIDTH, words: CLIPTokenizer | None = None
+    seed: int, text: int, image: int, words: CLIPTokenizer
 ) -> Owlv2ForObjectDetection:
     """An OWL-v2 with random weights that can be trained from scratch.
 
@@ -58,20 +55,12 @@ def build_detector(
         seed: of the weights.
         text: width of the text tower, and of the joint space.
         image: width of the image tower.
-        words: its tokenizer; None: the tiny world's.
+        words: its tokenizer.
     """
     torch.manual_seed(seed)
     config = Owlv2Config(
         text_config={**text_config(text, 3, words), "model_type": "owlv2_text_model"},
-        vision_config={
-            "hidden_size": image,
-            "intermediate_size": 4 * image,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "image_size": FRAME,
-            "patch_size": PATCH,
-            "hidden_act": "quick_gelu",
-        },
+        vision_config={**vision_config(image, FRAME), "hidden_act": "quick_gelu"},
         projection_dim=text,
     )
     model = Owlv2ForObjectDetection(config)
@@ -95,15 +84,6 @@ def build_detector(
         nn.init.normal_(embeddings.position_embedding.weight, std=0.1)
         embeddings.patch_embedding.reset_parameters()
     return model
-
-
-def detector_queries(model: Owlv2ForObjectDetection, ids_QL: Tensor) -> Tensor:
-    """queries_QE of prompts."""
-    pooled = model.owlv2.text_model(
-        input_ids=ids_QL, attention_mask=torch.ones_like(ids_QL)
-    ).pooler_output
-    queries_QE: Tensor = model.owlv2.text_projection(pooled)
-    return queries_QE
 
 
 def _targets(pool: Pool) -> tuple[list[Tensor], list[Tensor]]:
@@ -149,7 +129,8 @@ def detection_loss(
         kinds_Q, first = _unique(kinds_O, QUERIES)
         asked = [_asked(chance, things[i], places[i], world) for i in first]
         names = [prompt(chance.python, thing, world, setting) for thing, setting in asked]
-        query_QE = detector_queries(model, token_ids(words, names))
+        ids_QL = token_ids(words, names)
+        query_QE = model.owlv2.get_text_features(ids_QL, torch.ones_like(ids_QL)).pooler_output
 
         feature_map, vision = model.image_embedder(normalized(pool.images_BCHW[rows]))
         state_BRW = feature_map.flatten(1, 2)
@@ -171,7 +152,7 @@ def detection_loss(
         column_O = torch.where(asked_OQ.any(-1), asked_OQ.long().argmax(-1), -1)
         rest_OQ = asked_OQ & (torch.arange(asked_OQ.shape[1]) != column_O[:, None])
         similarity_OQ = similarity_OQ.masked_fill(rest_OQ, -torch.inf)
-        predicted_O4 = _corners(boxes_BR4[image_O, cell_O])
+        predicted_O4 = box_convert(boxes_BR4[image_O, cell_O], "cxcywh", "xyxy")
         attributes_OK = torch.tensor(
             [_attributes(c, place, world) for c, place in zip(things, places, strict=True)]
         )
@@ -237,12 +218,6 @@ def _unique(kinds_O: Tensor, most: int) -> tuple[Tensor, list[int]]:
     return torch.tensor(list(seen)), list(seen.values())
 
 
-def _corners(boxes_O4: Tensor) -> Tensor:
-    """Boxes given by centre and size as (x0, y0, x1, y1)."""
-    centre, size = boxes_O4.split(2, dim=-1)
-    return torch.cat((centre - size / 2, centre + size / 2), dim=-1)
-
-
 def _focal(logits: Tensor, truth: Tensor, gamma: float = 2.0, share: float = 0.5) -> Tensor:
     """Summed focal loss; `share` weighs positives against negatives."""
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
@@ -251,9 +226,7 @@ def _focal(logits: Tensor, truth: Tensor, gamma: float = 2.0, share: float = 0.5
     return (weight * wrong**gamma * entropy).sum()
 
 
-def save_detector(
-    model: Owlv2ForObjectDetection, folder: Path, whole: tuple[str, ...] | None = None
-) -> None:
+def save_detector(model: Owlv2ForObjectDetection, folder: Path, whole: tuple[str, ...]) -> None:
     """Saves model and processor in float16, as `from_pretrained` reads them."""
     model.half().save_pretrained(folder)
     Owlv2Processor(

@@ -27,17 +27,22 @@ from vwtransfer.files import write_text
 from vwtransfer.tinyworld.lexicon import support, words
 from vwtransfer.tinyworld.world import Scene
 from vwtransfer.tinyworld_build.autoencoder import LATENT_CHANNELS, PIXELS, encoded
-from vwtransfer.tinyworld_build.captions import caption
 from vwtransfer.tinyworld_build.clips import text_config
 from vwtransfer.tinyworld_build.contrastive import PatchHeads, patch_targets, token_ids
-from vwtransfer.tinyworld_build.generator import LATENT_SIDE, ONE_OR_TWO, UNCAPTIONED, tidy_config
+from vwtransfer.tinyworld_build.generator import (
+    LATENT_SIDE,
+    ONE_OR_TWO,
+    captions,
+    tidy_config,
+    times,
+)
 from vwtransfer.tinyworld_build.pool import Pool, draw_pool, sample_scenes
 from vwtransfer.tinyworld_build.sentences import SceneReader, sentence_loss
 from vwtransfer.tinyworld_build.stage import Chance
 from vwtransfer.tinyworld_build.stages import Build, write_folder
 from vwtransfer.tinyworld_build.tokenizer import save_tokenizer, tokenizer
 from vwtransfer.tinyworld_build.unet_generators import done, first_autoencoder
-from vwtransfer.tinyworld_build.unigram import train_unigram, unigram_ids
+from vwtransfer.tinyworld_build.unigram import train_unigram
 
 CLIP_WIDTH, T5_WIDTH = 64, 96
 HEADS, HEAD_WIDTH, AXES = 4, 32, (8, 12, 12)
@@ -111,7 +116,7 @@ class Readers:
 
     def states(self, texts: Sequence[str]) -> Tensor:
         """states_BLD of T5, padding included: the pipeline masks nothing."""
-        states_BLD: Tensor = self.t5(unigram_ids(self.tokens, texts)).last_hidden_state
+        states_BLD: Tensor = self.t5(token_ids(self.tokens, list(texts))).last_hidden_state
         return states_BLD
 
     def save(self, folder: Path) -> None:
@@ -179,23 +184,12 @@ def flow_loss(
 
     def loss(chance: Chance) -> Mapping[str, Tensor]:
         rows = torch.randint(len(pool.scenes), (batch,), generator=chance.torch)
-        texts = [
-            ""
-            if chance.python.random() < UNCAPTIONED
-            else caption(chance.python, pool.scenes[i], others=1.0)
-            for i in rows.tolist()
-        ]
+        texts = captions(chance, pool, rows)
         mean_BCHW, deviation_BCHW = posterior[rows].chunk(2, dim=1)
         draw_BCHW = torch.randn(mean_BCHW.shape, generator=chance.torch)
         latents_BPC = packed(scale * (mean_BCHW + deviation_BCHW * draw_BCHW - shift))
         noise_BPC = torch.randn(latents_BPC.shape, generator=chance.torch)
-        half = batch // 2
-        sigma_B = torch.cat(
-            (
-                torch.rand(batch - half, generator=chance.torch),
-                torch.randn(half, generator=chance.torch).sigmoid(),
-            )
-        )
+        sigma_B = times(batch, chance.torch)
         noisy_BPC = latents_BPC.lerp(noise_BPC, sigma_B[:, None, None])
         states_BLD = readers.states(texts)
         seen: list[Tensor] = []

@@ -26,9 +26,8 @@ from vwtransfer.tinyworld_build.autoencoder import LATENT_CHANNELS, PIXELS, enco
 from vwtransfer.tinyworld_build.captions import caption
 from vwtransfer.tinyworld_build.contrastive import PatchHeads, patch_targets, token_ids
 from vwtransfer.tinyworld_build.pool import Pool
-from vwtransfer.tinyworld_build.sentences import TEXT_WIDTH
 from vwtransfer.tinyworld_build.stage import Chance
-from vwtransfer.tinyworld_build.tokenizer import CONTEXT, save_tokenizer, tokenizer
+from vwtransfer.tinyworld_build.tokenizer import CONTEXT, save_tokenizer
 
 LATENT_SIDE = 16
 UNCAPTIONED = 0.1  # share of the captions dropped, for guidance
@@ -37,10 +36,7 @@ Read = Callable[[list[str]], dict[str, Any]]  # prompts -> what a UNet is given 
 
 
 def build_unet(
-    seed: int,
-    text_width: int = TEXT_WIDTH,
-    channels: tuple[int, int, int] = (32, 64, 96),
-    **options: Any,
+    seed: int, text_width: int, channels: tuple[int, int, int], **options: Any
 ) -> UNet2DConditionModel:
     """The UNet with random weights.
 
@@ -121,17 +117,13 @@ def denoising_loss(
 
     def loss(chance: Chance) -> Mapping[str, Tensor]:
         rows = torch.randint(len(pool.scenes), (batch,), generator=chance.torch)
-        texts = [
-            ""
-            if chance.python.random() < UNCAPTIONED
-            else caption(chance.python, pool.scenes[i], others=1.0)
-            for i in rows.tolist()
-        ]
+        texts = captions(chance, pool, rows)
         mean_BCHW, deviation_BCHW = posterior[rows].chunk(2, dim=1)
         draw_BCHW = torch.randn(mean_BCHW.shape, generator=chance.torch)
         latents_BCHW = scale * (mean_BCHW + deviation_BCHW * draw_BCHW)
         noise_BCHW = torch.randn(mean_BCHW.shape, generator=chance.torch)
-        times_B = _times(batch, scheduler.config.num_train_timesteps, chance.torch)
+        steps = scheduler.config.num_train_timesteps
+        times_B = (times(batch, chance.torch) * steps).long().clamp(max=steps - 1)
         noisy_BCHW = scheduler.add_noise(latents_BCHW, noise_BCHW, times_B)
         prompts = read(texts)
         states: list[Tensor] = []
@@ -154,18 +146,28 @@ def denoising_loss(
     return loss
 
 
-def _times(batch: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Times of a batch, half of them uniform and half logit-normal."""
+def captions(chance: Chance, pool: Pool, rows_B: Tensor) -> list[str]:
+    """What is said of scenes of a pool; now and then nothing, for guidance."""
+    return [
+        ""
+        if chance.python.random() < UNCAPTIONED
+        else caption(chance.python, pool.scenes[i], others=1.0)
+        for i in rows_B.tolist()
+    ]
+
+
+def times(batch: int, generator: torch.Generator) -> Tensor:
+    """Times of a batch as shares of the schedule, half of them uniform and half logit-normal."""
     uniform = torch.rand(batch - batch // 2, generator=generator)
     middle = torch.randn(batch // 2, generator=generator).sigmoid()
-    return (torch.cat((uniform, middle)) * steps).long().clamp(max=steps - 1)
+    return torch.cat((uniform, middle))
 
 
 def assemble(
     autoencoder: AutoencoderKL,
     text_encoder: CLIPTextModel,
     unet: UNet2DConditionModel,
-    words: CLIPTokenizer | None = None,
+    words: CLIPTokenizer,
 ) -> StableDiffusionPipeline:
     """The pipeline of the three trained parts."""
     for part in (autoencoder, text_encoder, unet):
@@ -173,7 +175,7 @@ def assemble(
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=text_encoder,
-        tokenizer=words or tokenizer(),
+        tokenizer=words,
         unet=unet,
         scheduler=noise_schedule(),
         safety_checker=None,

@@ -9,6 +9,7 @@ from random import Random
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_convert
 from transformers import BertTokenizer
 
 from vwtransfer.tinyworld.world import COMBINATIONS, FRAME, INDEX, TINY, Combination
@@ -121,8 +122,7 @@ class Asker:
     def _boxes(self, row: int) -> dict[Combination, Tensor]:
         """Of each combination of a scene the box: centre and size, as shares of the frame."""
         boxes_T4 = torch.tensor(self.pool.boxes[row]) / FRAME
-        low, high = boxes_T4.split(2, dim=-1)
-        centred_T4 = torch.cat(((low + high) / 2, high - low), dim=-1)
+        centred_T4 = box_convert(boxes_T4, "xyxy", "cxcywh")
         things = self.pool.scenes[row].things
         return {thing.combination: box for thing, box in zip(things, centred_T4, strict=True)}
 

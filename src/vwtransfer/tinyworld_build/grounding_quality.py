@@ -18,7 +18,7 @@ from transformers import GroundingDinoProcessor, MMGroundingDinoForObjectDetecti
 from vwtransfer.datasets.rendered import Rendered
 from vwtransfer.models.grounding_fusion import fused, project_images, project_text
 from vwtransfer.tinyworld.world import FRAME
-from vwtransfer.tinyworld_build.quality import Measure, precision
+from vwtransfer.tinyworld_build.quality import Measure, annotated, precision
 
 BEST = 100  # boxes of an image that count
 AT_ONCE = 16  # images
@@ -30,16 +30,7 @@ def grounding_quality(folder: Path, datasets: Sequence[Rendered]) -> dict[str, M
     processor = GroundingDinoProcessor.from_pretrained(folder)
     quality: dict[str, Measure] = {}
     for dataset in datasets:
-        examples = [e for c in dataset.concepts for e in dataset.held_out(c)]
-        order = list(dataset.concepts)
-        truths = [
-            {
-                "boxes": torch.tensor(e.boxes),
-                "labels": torch.tensor([order.index(label) for label in e.labels]),
-            }
-            for e in examples
-        ]
-        images = [e.load() for e in examples]
+        images, truths = annotated(dataset)
         found = list(detections(model, processor, images, list(dataset.concepts.values())))
         quality |= precision(dataset.name, found, truths)
     return quality

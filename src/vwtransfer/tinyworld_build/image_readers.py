@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from transformers import AutoProcessor, CLIPModel, CLIPProcessor, SiglipModel
+from transformers import AutoProcessor, CLIPModel, SiglipModel
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,26 @@ class ImageReader:
 
 def judge_eye(folder: Path) -> ImageReader:
     """The judge of a weights folder."""
-    model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
-    processor = CLIPProcessor.from_pretrained(folder)
+    return _of_transformers(CLIPModel, folder, padding=True)
+
+
+def siglip_eye(folder: Path) -> ImageReader:
+    """The SigLIP of a weights folder; it ranks by cosines, as its sigmoid rises with them."""
+    return _of_transformers(SiglipModel, folder, padding="max_length")
+
+
+def _of_transformers(
+    kind: type[CLIPModel] | type[SiglipModel], folder: Path, padding: bool | str
+) -> ImageReader:
+    model = kind.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(folder)
 
     def encode_images(images: Sequence[Image.Image]) -> Tensor:
         pixels = processor.image_processor(list(images), return_tensors="pt").pixel_values
         return F.normalize(model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
 
     def read(prompts: Sequence[str]) -> Tensor:
-        ids = processor.tokenizer(list(prompts), padding=True, return_tensors="pt")
+        ids = processor.tokenizer(list(prompts), padding=padding, return_tensors="pt")
         return F.normalize(model.get_text_features(**ids).pooler_output, dim=-1)
 
     return ImageReader(encode_images, read)
@@ -63,21 +74,5 @@ def classifier_eye(folder: Path) -> ImageReader:
     def read(prompts: Sequence[str]) -> Tensor:
         features: Tensor = model.encode_text(words(list(prompts)), normalize=True)
         return features
-
-    return ImageReader(encode_images, read)
-
-
-def siglip_eye(folder: Path) -> ImageReader:
-    """The SigLIP of a weights folder; it ranks by cosines, as its sigmoid rises with them."""
-    model = SiglipModel.from_pretrained(folder, dtype=torch.float32).eval()
-    processor = AutoProcessor.from_pretrained(folder)
-
-    def encode_images(images: Sequence[Image.Image]) -> Tensor:
-        pixels = processor.image_processor(list(images), return_tensors="pt").pixel_values
-        return F.normalize(model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
-
-    def read(prompts: Sequence[str]) -> Tensor:
-        ids = processor.tokenizer(list(prompts), padding="max_length", return_tensors="pt")
-        return F.normalize(model.get_text_features(**ids).pooler_output, dim=-1)
 
     return ImageReader(encode_images, read)

@@ -7,7 +7,7 @@ Letters of shapes: M images, B batch.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from diffusers import DiffusionPipeline, FluxPipeline
 from PIL import Image
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
+from torchvision.ops import box_convert
 from transformers import Owlv2ForObjectDetection, Owlv2Processor
 
 from vwtransfer.config.composition import config_folder
@@ -27,9 +28,7 @@ from vwtransfer.tinyworld_build.autoencoder import LATENT_CHANNELS, noise_ratio,
 from vwtransfer.tinyworld_build.autoencoder import PIXELS as GENERATED
 from vwtransfer.tinyworld_build.flow import packed
 from vwtransfer.tinyworld_build.generator import LATENT_SIDE
-from vwtransfer.tinyworld_build.image_readers import (
-    ImageReader,
-)
+from vwtransfer.tinyworld_build.image_readers import ImageReader
 from vwtransfer.tinyworld_build.pool import Pool
 from vwtransfer.tinyworld_build.unigram import CONTEXT
 
@@ -40,7 +39,6 @@ GUIDANCE = {"StableDiffusionPipeline": 4.5, "StableDiffusionXLPipeline": 3.0, "F
 GROUPS = 8  # of images, left out one at a time for the intervals of average precision
 
 Measure = dict[str, float]
-Measuring = Callable[[Path, Sequence[Rendered]], dict[str, Measure]]
 
 
 def world_names(world: World = TINY) -> list[str]:
@@ -120,17 +118,24 @@ def dataset_detections(
     model: Any, processor: Any, dataset: Rendered, images: int | None = None
 ) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
     """Detections of a dataset's ten names in held-out images, and the annotated truth."""
+    pictures, truths = annotated(dataset, images)
+    prompts = [TEMPLATE.format(name) for name in dataset.concepts.values()]
+    return detections(model, processor, pictures, prompts), truths
+
+
+def annotated(
+    dataset: Rendered, images: int | None = None
+) -> tuple[list[Image.Image], list[dict[str, Tensor]]]:
+    """So many held-out images of each concept (None: all), and what is where in each."""
     examples = [e for c in dataset.concepts for e in dataset.held_out(c)[:images]]
     order = list(dataset.concepts)
-    truths = [
+    return [e.load() for e in examples], [
         {
             "boxes": torch.tensor(e.boxes),
             "labels": torch.tensor([order.index(label) for label in e.labels]),
         }
         for e in examples
     ]
-    prompts = [TEMPLATE.format(name) for name in dataset.concepts.values()]
-    return detections(model, processor, [e.load() for e in examples], prompts), truths
 
 
 @torch.no_grad()
@@ -146,8 +151,8 @@ def detections(
         pixels = processor.image_processor(image, return_tensors="pt").pixel_values
         out = model(pixel_values=pixels, **ids)
         scores, order = out.logits[0].sigmoid().flatten().topk(100)
-        centre, size = out.pred_boxes[0][order // len(prompts)].split(2, dim=-1)
-        boxes = torch.cat((centre - size / 2, centre + size / 2), dim=-1) * FRAME
+        centred = out.pred_boxes[0][order // len(prompts)]
+        boxes = box_convert(centred, "cxcywh", "xyxy") * FRAME
         found.append({"boxes": boxes, "scores": scores, "labels": order % len(prompts)})
     return found
 

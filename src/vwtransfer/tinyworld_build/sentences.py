@@ -23,7 +23,7 @@ from transformers import (
 from vwtransfer.tinyworld.world import FRAME, INDEX, TINY, Scene
 from vwtransfer.tinyworld_build.captions import caption
 from vwtransfer.tinyworld_build.clips import text_config
-from vwtransfer.tinyworld_build.contrastive import attribute_loss
+from vwtransfer.tinyworld_build.contrastive import attribute_loss, same_kind, two_way_entropy
 from vwtransfer.tinyworld_build.stage import Chance
 
 TEXT_WIDTH = 96
@@ -34,7 +34,7 @@ FACTS = 2 * sum(KINDS) + len(TINY.backgrounds) + 1
 
 def build_text_encoder(
     seed: int,
-    width: int = TEXT_WIDTH,
+    width: int,
     words: CLIPTokenizer | None = None,
     kind: type[CLIPTextModel] | type[CLIPTextModelWithProjection] = CLIPTextModel,
 ) -> Any:
@@ -53,7 +53,7 @@ def build_text_encoder(
 class SceneReader(nn.Module):
     """Maps scenes and captions into one space; thrown away after training."""
 
-    def __init__(self, width: int = TEXT_WIDTH) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.scene = nn.Sequential(nn.Linear(FACTS, 192), nn.GELU(), nn.Linear(192, JOINT))
         self.sentence = nn.Linear(width, JOINT, bias=False)
@@ -99,13 +99,8 @@ def sentence_loss(
         text_BE = F.normalize(reader.sentence(pooled), dim=-1)
         scene_BE = F.normalize(reader.scene(facts[rows_B]), dim=-1)
         logits_BB = reader.scale.exp().clamp(max=100) * scene_BE @ text_BE.T
-        same_BB = kinds[rows_B][:, None] == kinds[rows_B][None, :]
-        same_BB.fill_diagonal_(False)
-        logits_BB = logits_BB.masked_fill(same_BB, -math.inf)
-        diagonal_B = torch.arange(batch)
-        contrast = F.cross_entropy(logits_BB, diagonal_B) + F.cross_entropy(logits_BB.T, diagonal_B)
         return {
-            "contrast": contrast / 2,
+            "contrast": two_way_entropy(logits_BB, same_kind(kinds[rows_B])),
             "attributes": 0.5
             * attribute_loss(reader.attributes(pooled), attributes[rows_B], KINDS),
         }

@@ -9,23 +9,17 @@ from torch import Tensor
 from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipProcessor
 
 from vwtransfer.files import write_text
-from vwtransfer.tinyworld_build.clips import PATCH, PIXELS
-from vwtransfer.tinyworld_build.contrastive import DEVIATION, MEAN, Contrast, Towers
+from vwtransfer.tinyworld_build.clips import PIXELS, vision_config
+from vwtransfer.tinyworld_build.contrastive import DEVIATION, MEAN, Contrast
 from vwtransfer.tinyworld_build.siglip_tokenizer import CONTEXT, siglip_tokenizer, support
 
 SCALE, BIAS = math.log(10), -10.0  # at the start, as published (section 3.2 of SigLIP's paper)
 
 
-def build_siglip(seed: int, text: int = 64, image: int = 96) -> SiglipModel:
-    """A SiglipModel with random weights.
-
-    Args:
-        seed: of the weights.
-        text: width of the text tower.
-        image: width of the image tower, and of the joint space.
-    """
+def build_siglip(seed: int) -> SiglipModel:
+    """A SiglipModel with random weights."""
     torch.manual_seed(seed)
-    words = siglip_tokenizer()
+    words, text, image = siglip_tokenizer(), 64, 96
     config = SiglipConfig(
         text_config={
             "vocab_size": len(words),
@@ -39,35 +33,13 @@ def build_siglip(seed: int, text: int = 64, image: int = 96) -> SiglipModel:
             "eos_token_id": words.eos_token_id,
             "pad_token_id": words.pad_token_id,
         },
-        vision_config={
-            "hidden_size": image,
-            "intermediate_size": 4 * image,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "image_size": PIXELS,
-            "patch_size": PATCH,
-        },
+        vision_config=vision_config(image, PIXELS),
     )
     model = SiglipModel(config)
     with torch.no_grad():
         model.logit_scale.fill_(SCALE)
         model.logit_bias.fill_(BIAS)
     return model
-
-
-def siglip_towers(model: SiglipModel) -> Towers:
-    """The encoders of a SiglipModel."""
-
-    def image(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        out = model.vision_model(pixel_values=pixels_BCHW)
-        return out.pooler_output, out.last_hidden_state
-
-    def text(ids_BL: Tensor) -> Tensor:
-        pooled_BE: Tensor = model.text_model(input_ids=ids_BL).pooler_output
-        return pooled_BE
-
-    vision = model.config.vision_config
-    return Towers(image, text, vision.patch_size, vision.image_size)
 
 
 def sigmoid_contrast(model: SiglipModel) -> Contrast:

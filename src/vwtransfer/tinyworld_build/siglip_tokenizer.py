@@ -3,14 +3,12 @@
 It splits a third of the words that CLIP's has whole (split_words.txt), most of them into halves.
 """
 
-import itertools
-from collections.abc import Iterable
 from functools import cache
 
 from transformers import Siglip2Tokenizer
 
 from vwtransfer.tinyworld.lexicon import split_words, words
-from vwtransfer.tinyworld_build.tokenizer import merge
+from vwtransfer.tinyworld_build.tokenizer import merges_of
 
 CONTEXT = 24  # tokens of a prompt, padding included
 BLANK = "▁"
@@ -42,18 +40,6 @@ def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
     entries = [*_SPECIAL, *_BYTES, BLANK, *map(chr, range(ord("!"), ord("~") + 1))]
     made, ranks = merges_of([*support(), *whole, *halves])
     return {entry: i for i, entry in enumerate(dict.fromkeys([*entries, *made]))}, ranks
-
-
-def merges_of(texts: Iterable[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """What the texts are merged to, step by step, and the merges that do it."""
-    ranks: dict[tuple[str, str], int] = {}
-    for text in texts:
-        pieces = list(text)
-        while len(pieces) > 1:
-            pair = min(itertools.pairwise(pieces), key=lambda p: ranks.get(p, len(ranks)))
-            ranks.setdefault(pair, len(ranks))
-            pieces = merge(pieces, pair)
-    return ["".join(pair) for pair in ranks], list(ranks)
 
 
 def siglip_tokenizer() -> Siglip2Tokenizer:

@@ -4,6 +4,7 @@ The second Stable Diffusion's splits a third of the words.
 """
 
 import itertools
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -26,17 +27,21 @@ def byte_pairs(whole: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, 
     """
     symbols = [chr(c) for c in range(ord("!"), ord("~") + 1)]
     entries = symbols + [f"{s}</w>" for s in symbols]
+    made, ranks = merges_of([*word[:-1], word[-1] + "</w>"] for word in whole)
+    entries += [*made, START, END]
+    return {entry: i for i, entry in enumerate(dict.fromkeys(entries))}, ranks
+
+
+def merges_of(texts: Iterable[Sequence[str]]) -> tuple[list[str], list[tuple[str, str]]]:
+    """What texts, given by their symbols, are merged to step by step, and the merges that do it."""
     ranks: dict[tuple[str, str], int] = {}
-    for word in whole:
-        pieces = [*word[:-1], word[-1] + "</w>"]
+    for text in texts:
+        pieces = list(text)
         while len(pieces) > 1:
             pair = min(itertools.pairwise(pieces), key=lambda p: ranks.get(p, len(ranks)))
-            if pair not in ranks:
-                ranks[pair] = len(ranks)
-                entries.append("".join(pair))
+            ranks.setdefault(pair, len(ranks))
             pieces = merge(pieces, pair)
-    entries += [START, END]
-    return {entry: i for i, entry in enumerate(dict.fromkeys(entries))}, list(ranks)
+    return ["".join(pair) for pair in ranks], list(ranks)
 
 
 def merge(pieces: list[str], pair: tuple[str, str]) -> list[str]:

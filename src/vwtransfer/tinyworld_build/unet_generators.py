@@ -1,10 +1,11 @@
-"""The other generators with a UNet: a second Stable Diffusion, and one of SDXL's kind.
+"""The generators with a UNet: two Stable Diffusions, and one of SDXL's kind.
 
-Both denoise the latents of the first one's autoencoder, and learn as it does: text encoders first
-from what captions are about, then with the UNet.
+All denoise the latents of the first one's autoencoder. Text encoders learn first from what captions
+are about, then with the UNet.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +36,52 @@ from vwtransfer.tinyworld_build.generator import (
     states_of,
 )
 from vwtransfer.tinyworld_build.pool import draw_pool, sample_scenes
-from vwtransfer.tinyworld_build.sentences import SceneReader, build_text_encoder, sentence_loss
+from vwtransfer.tinyworld_build.sentences import (
+    TEXT_WIDTH,
+    SceneReader,
+    build_text_encoder,
+    sentence_loss,
+)
 from vwtransfer.tinyworld_build.stage import Chance
 from vwtransfer.tinyworld_build.stages import Build, write_folder
-from vwtransfer.tinyworld_build.tokenizer import LONGER, tokenizer
+from vwtransfer.tinyworld_build.tokenizer import CONTEXT, LONGER, tokenizer
 
-B_WIDTH = 128
 XL_WIDTHS = {"text_encoder": 64, "text_encoder_2": 96}
 XL_TIME_WIDTH = 8  # of each of the six numbers of size and crop
-B_CHANNELS = (32, 48, 80)
 XL_CHANNELS = (32, 48, 72)
 
 
-def b_tokenizer() -> CLIPTokenizer:
-    """The vocabulary of the second Stable Diffusion, which splits a third of the words."""
-    return tokenizer(whole_words(), LONGER)
+@dataclass(frozen=True)
+class StableDiffusion:
+    """What the two Stable Diffusions differ in.
+
+    Attributes:
+        stage: that trains the UNet, and the folder of the pipeline.
+        text_stage: that trains the text encoder before.
+        width: of the text encoder's states.
+        channels: of the UNet's levels.
+        whole: the words that are one token.
+        context: tokens of a prompt.
+        is_first: whether it is the one whose autoencoder all share.
+    """
+
+    stage: str
+    text_stage: str
+    width: int
+    channels: tuple[int, int, int]
+    whole: Callable[[], tuple[str, ...]]
+    context: int
+    is_first: bool
+
+    def tokenizer(self) -> CLIPTokenizer:
+        """Its vocabulary."""
+        return tokenizer(self.whole(), self.context)
+
+
+FIRST = StableDiffusion("generation", "text", TEXT_WIDTH, (32, 64, 96), words, CONTEXT, True)
+SECOND = StableDiffusion(
+    "tiny_sd_b", "tiny_sd_b_text", 128, (32, 48, 80), whole_words, LONGER, False
+)
 
 
 def read_tokens(vocabulary: CLIPTokenizer) -> list[str]:
@@ -58,27 +90,34 @@ def read_tokens(vocabulary: CLIPTokenizer) -> list[str]:
     return list(vocabulary.convert_ids_to_tokens(sorted(ids)))
 
 
-def sd_b_text(build: Build) -> float:
-    """The second Stable Diffusion's text encoder learns what captions mean."""
-    vocabulary = b_tokenizer()
-    encoder = build_text_encoder(build.seed_of("tiny_sd_b_text"), B_WIDTH, vocabulary)
-
-    def read(texts: list[str]) -> Tensor:
-        pooled_BE: Tensor = encoder(input_ids=token_ids(vocabulary, texts)).pooler_output
-        return pooled_BE
-
-    return _text(build, "tiny_sd_b_text", {"text_encoder": (encoder, read)})
+def stable_diffusion_text(kind: StableDiffusion, build: Build) -> float:
+    """The text encoder learns what captions mean."""
+    vocabulary = kind.tokenizer()
+    encoder = build_text_encoder(build.seed_of(kind.text_stage), kind.width, vocabulary)
+    return _text(build, kind.text_stage, vocabulary, {"text_encoder": (encoder, "pooler_output")})
 
 
 def _text(
-    build: Build, stage: str, encoders: Mapping[str, tuple[Any, Callable[[list[str]], Tensor]]]
+    build: Build, stage: str, vocabulary: CLIPTokenizer, encoders: Mapping[str, tuple[Any, str]]
 ) -> float:
-    """Has text encoders learn from scenes, and keeps them in the working folder."""
+    """Has text encoders learn from scenes, and keeps them in the working folder.
+
+    Args:
+        build: what the stage belongs to.
+        stage: its name.
+        vocabulary: of all of them.
+        encoders: by name, and where in its output the state of a caption is.
+    """
     recipe = build.recipes[stage]
     scenes = sample_scenes(stage, recipe.pool, ONE_OR_TWO)
     modules: dict[str, nn.Module] = {}
     losses = []
-    for name, (encoder, read) in encoders.items():
+    for name, (encoder, state) in encoders.items():
+
+        def read(texts: list[str], encoder: Any = encoder, state: str = state) -> Tensor:
+            pooled_BE: Tensor = encoder(input_ids=token_ids(vocabulary, texts))[state]
+            return pooled_BE
+
         reader = SceneReader(encoder.config.hidden_size)
         modules |= {name: encoder, f"{name}_reader": reader}
         losses.append(sentence_loss(read, reader, scenes, recipe.batch))
@@ -93,21 +132,25 @@ def _text(
     return seconds
 
 
-def sd_b(build: Build) -> float:
-    """The second Stable Diffusion: its UNet joins its text encoder."""
-    stage, vocabulary = "tiny_sd_b", b_tokenizer()
-    text_encoder = CLIPTextModel.from_pretrained(done(build, f"{stage}_text") / "text_encoder")
-    unet = build_unet(build.seed_of(stage), B_WIDTH, B_CHANNELS)
-    autoencoder = first_autoencoder(build)
+def stable_diffusion(kind: StableDiffusion, build: Build) -> float:
+    """The UNet joins the text encoder."""
+    vocabulary = kind.tokenizer()
+    if kind.is_first:
+        autoencoder = AutoencoderKL.from_pretrained(done(build, "autoencoder"))
+    else:
+        autoencoder = first_autoencoder(build)
+    text_encoder = CLIPTextModel.from_pretrained(done(build, kind.text_stage) / "text_encoder")
+    unet = build_unet(build.seed_of(kind.stage), kind.width, kind.channels)
     read = states_of(text_encoder, vocabulary)
-    seconds = _denoise(build, stage, unet, read, {"text_encoder": text_encoder}, autoencoder)
-    pipeline = assemble(autoencoder, text_encoder, unet, vocabulary)
+    seconds = _denoise(build, kind.stage, unet, read, {"text_encoder": text_encoder}, autoencoder)
+    pipeline = assemble(autoencoder, text_encoder, unet, kind.tokenizer())
 
     def save(folder: Path) -> None:
-        save_generator(pipeline, folder, whole_words(), LONGER)
-        write_text(folder / "support.txt", "\n".join(read_tokens(vocabulary)) + "\n")
+        save_generator(pipeline, folder, kind.whole(), kind.context)
+        if not kind.is_first:  # whose support stands beside its folder
+            write_text(folder / "support.txt", "\n".join(read_tokens(vocabulary)) + "\n")
 
-    build.publish(stage, save)
+    build.publish(kind.stage, save)
     return seconds
 
 
@@ -118,17 +161,11 @@ def sdxl_text(build: Build) -> float:
     second = build_text_encoder(
         seed + 1, XL_WIDTHS["text_encoder_2"], kind=CLIPTextModelWithProjection
     )
-
-    def read_first(texts: list[str]) -> Tensor:
-        pooled_BE: Tensor = first(input_ids=token_ids(tokenizer(), texts)).pooler_output
-        return pooled_BE
-
-    def read_second(texts: list[str]) -> Tensor:
-        pooled_BE: Tensor = second(input_ids=token_ids(tokenizer(), texts)).text_embeds
-        return pooled_BE
-
-    encoders = {"text_encoder": (first, read_first), "text_encoder_2": (second, read_second)}
-    return _text(build, "tiny_sdxl_text", encoders)
+    encoders = {
+        "text_encoder": (first, "pooler_output"),
+        "text_encoder_2": (second, "text_embeds"),
+    }
+    return _text(build, "tiny_sdxl_text", tokenizer(), encoders)
 
 
 def sdxl(build: Build) -> float:

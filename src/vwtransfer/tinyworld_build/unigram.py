@@ -6,11 +6,9 @@ are whole there are split here: rare nouns, as in published vocabularies.
 
 import json
 import random
-from collections.abc import Sequence
 from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from torch import Tensor
 from transformers import T5TokenizerFast
 
 from vwtransfer.tinyworld.world import Layout
@@ -49,11 +47,3 @@ def train_unigram(layout: Layout) -> Any:
         key=lambda piece: (-piece[1], piece[0])
     )  # the trainer leaves the order of ties open
     return T5TokenizerFast(vocab=[*special, *pieces], extra_ids=0, model_max_length=CONTEXT)
-
-
-def unigram_ids(tokenizer: Any, texts: Sequence[str]) -> Tensor:
-    """ids_BL, padded to the tokenizer's length; what is too long loses its last words."""
-    ids_BL: Tensor = tokenizer(
-        list(texts), padding="max_length", truncation=True, return_tensors="pt"
-    ).input_ids
-    return ids_BL

@@ -1,25 +1,17 @@
 """The tokenizer of the tiny Grounding DINO: BERT's WordPiece, trained on captions.
 
-It has fewer tokens than the captions have words, so that rare words are split. What was learned
-lies in `word_pieces.txt`: the trainer of the library numbers letters in another order each time.
+It has fewer tokens than the captions have words, so that rare words are split. What `tokenizers`'
+WordPieceTrainer learned of 20,000 captions (560 entries, the unknown one among them) lies in
+`word_pieces.txt`: it numbers letters in another order each time.
 """
 
-import random
 from functools import cache
 from pathlib import Path
 
-from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.pre_tokenizers import BertPreTokenizer
-from tokenizers.trainers import WordPieceTrainer
 from transformers import BertTokenizer
 
 from vwtransfer import tinyworld
-from vwtransfer.tinyworld.world import COMBINATIONS, Layout, sample_scene
-from vwtransfer.tinyworld_build.captions import caption
 
-CAPTIONS = 20000
-SIZE = 560  # tokens with letters, and the unknown one
 LEARNED = Path(tinyworld.__file__).parent / "word_pieces.txt"
 FIXED = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, ".": 1012, "?": 1029}
 """Where BERT has them: the class of Grounding DINO knows these ids by number."""
@@ -29,16 +21,6 @@ FIXED = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, ".
 def pieces() -> list[str]:
     """The tokens that captions are made of."""
     return LEARNED.read_text(encoding="utf-8").split()
-
-
-def learn_pieces() -> list[str]:
-    """Learns them anew from captions."""
-    trained = Tokenizer(WordPiece(unk_token="[UNK]"))
-    trained.pre_tokenizer = BertPreTokenizer()
-    trainer = WordPieceTrainer(vocab_size=SIZE, show_progress=False, special_tokens=["[UNK]"])
-    trained.train_from_iterator(_captions(), trainer)
-    found = trained.get_vocab()
-    return [piece for piece in sorted(found, key=found.__getitem__) if piece != "[UNK]"]
 
 
 def vocabulary() -> dict[str, int]:
@@ -59,11 +41,3 @@ def bert_tokenizer(context: int) -> BertTokenizer:
 def save_support(folder: Path) -> None:
     """Lists the tokens that were trained, one a line."""
     (folder / "support.txt").write_text("".join(f"{piece}\n" for piece in pieces()), "utf-8")
-
-
-def _captions() -> list[str]:
-    rng = random.Random("wordpiece")
-    scenes = (
-        sample_scene(rng, COMBINATIONS[i % len(COMBINATIONS)], Layout()) for i in range(CAPTIONS)
-    )
-    return [caption(rng, scene) for scene in scenes]
