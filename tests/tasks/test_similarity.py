@@ -177,19 +177,25 @@ def test_what_is_no_dino_or_is_cut_off_is_refused(vit: Path, tmp_path: Path) -> 
         _ = dino(tmp_path).model
 
 
-@pytest.mark.parametrize("lacking", [NEGATIVES, NAMES])
-def test_without_images_or_names_of_anything_else_similarities_are_measured_alone(
-    lacking: str,
+@pytest.mark.parametrize(
+    ("lacking", "drawn", "found"),
+    [
+        (NEGATIVES, (), ()),
+        (NAMES, ("photo_accuracy",), ("classifier_average_precision",)),
+    ],
+)
+def test_without_images_or_names_of_anything_else_nothing_is_ranked_by_name(
+    lacking: str, drawn: tuple[str, ...], found: tuple[str, ...]
 ) -> None:
     judge: Any = None  # is asked for nothing
     lone: Any = (
         Drawn()
     )  # ranking first among one concept, or among concepts of one name, means nothing
     lone.remarks = DatasetNotes(lacks={lacking: "it has none"})
-    assert measurable(Generation(judge), lone) == ()
-    assert measurable(Classification(), lone) == ()
+    assert measurable(Generation(judge), lone) == drawn
+    assert measurable(Classification(), lone) == found
     task = Generation(judge, None, ["clip_i", "clip_t"], None, TEMPLATES)
-    assert measurable(task, lone) == ("clip_i", "clip_t")
+    assert measurable(task, lone) == ("clip_i", "clip_t", *drawn)
     assert measurable(task, Drawn()) == ("generation_accuracy", "clip_i", "clip_t")
 
 

@@ -6,21 +6,23 @@ whichever others are drawn, and no image is in two splits or was used to build a
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import partial
 from itertools import combinations, product
+from typing import Any
 
-from vwtransfer.datasets import Example
+from vwtransfer.datasets import NAMES, DatasetNotes, Example
 from vwtransfer.tinyworld.lexicon import nouns, parse, synonyms
 from vwtransfer.tinyworld.renderer import main_box, render_image
-from vwtransfer.tinyworld.world import WORLDS, Combination, Layout, sample_scene
+from vwtransfer.tinyworld.world import WORLDS, Combination, Layout, Subject, sample_scene
 
 
 class Rendered:
     """A dataset of rendered scenes (fills in `vwtransfer.datasets.Dataset`).
 
     The main thing of an image is its concept, and the largest. The things around it are never
-    concepts of the same dataset, so that an image has one label.
+    concepts of the same dataset, so that an image has one label. Where it has `subjects`, no phrase
+    says exactly what its concepts look like, and their names do not tell them apart.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Rendered:
         ratio: Sequence[float] = (0.55, 0.8),
         drawn_as: str | None = None,
         world: str = "tiny",
+        subjects: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Describes a dataset; nothing is drawn yet.
 
@@ -51,6 +54,8 @@ class Rendered:
             ratio: least and largest radius of the other things, relative to the main one.
             drawn_as: the name that its images are drawn by; None: its name.
             world: a name of `tinyworld.world.WORLDS`.
+            subjects: concept -> how it departs from its name, the nearest phrase: keys of
+                `tinyworld.world.Subject`, `towards` in words.
         """
         self.name = name
         self._drawn_as = drawn_as or name
@@ -60,20 +65,33 @@ class Rendered:
         self._seed = seed
         main, other = (radius[0], radius[1]), (ratio[0], ratio[1])
         self._layout = Layout(tuple(things), main, main, other)
-        mains = {parse(description) for description in self.concepts.values()}
         self._world = WORLDS[world]
-        self._others = [c for c in self._world.combinations if c not in mains]
+        self._subjects = {
+            concept: Subject(**{**given, "towards": parse(given["towards"])})
+            for concept, given in (subjects or {}).items()
+        }
+        self._mains = [parse(description) for description in self.concepts.values()]
+        self._mains += [subject.towards for subject in self._subjects.values()]
+        self._mains = list(dict.fromkeys(self._mains))
+        self._others = [c for c in self._world.combinations if c not in self._mains]
+
+    @property
+    def remarks(self) -> DatasetNotes:
+        """Subjects have no names of their own."""
+        if not self._subjects:
+            return DatasetNotes()
+        return DatasetNotes({NAMES: "no phrase says exactly what its subjects look like"})
 
     @property
     def descriptions(self) -> list[str]:
         """Every wording of the concepts that captions know: synonyms of attributes, and nouns."""
         wordings = [
             " ".join(wording)
-            for description in self.concepts.values()
-            for wording in product(*(self._said(word) for word in description.split()))
+            for main in self._mains
+            for wording in product(*(self._said(word) for word in astuple(main)))
         ]
-        named, mains = nouns(self._world), map(parse, self.concepts.values())
-        return [*wordings, *(named[main] for main in mains if main in named)]
+        named = nouns(self._world)
+        return [*wordings, *(named[main] for main in self._mains if main in named)]
 
     @property
     def near_descriptions(self) -> list[str]:
@@ -82,8 +100,7 @@ class Rendered:
         A noun says all three of the thing that it names.
         """
         found: set[str] = set()
-        for description in self.concepts.values():
-            main = description.split()
+        for main in map(astuple, self._mains):
             saying = [set(self._said(word)) for word in main]
             for thing, noun in nouns(self._world).items():
                 own = {place for place, word in enumerate(astuple(thing)) if word == main[place]}
@@ -98,10 +115,10 @@ class Rendered:
     @property
     def related_words(self) -> list[str]:
         """What says an attribute of a concept, or names a thing that has one."""
-        mains = [parse(description) for description in self.concepts.values()]
-        saying = {word for main in mains for each in astuple(main) for word in self._said(each)}
+        attributes = [each for main in self._mains for each in astuple(main)]
+        saying = {word for each in attributes for word in self._said(each)}
         for thing, noun in nouns(self._world).items():
-            if any(thing.shares_attribute(main) for main in mains):
+            if any(thing.shares_attribute(main) for main in self._mains):
                 saying.add(noun)
         return sorted(saying)
 
@@ -124,6 +141,9 @@ class Rendered:
     def _example(self, concept: str, main: Combination, split: str, index: int) -> Example:
         rng = random.Random(f"{self._drawn_as} {self._seed} {concept} {split} {index}")
         scene = sample_scene(rng, main, self._layout, self._others, self._world)
+        if subject := self._subjects.get(concept):
+            first = replace(scene.things[0], subject=subject)
+            scene = replace(scene, things=(first, *scene.things[1:]))
         return Example(
             id=f"{split}-{concept}-{index:03d}",
             concept=concept,

@@ -35,7 +35,7 @@ from vwtransfer.leaderboard.splits import cells_of_split
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build, build_part
 from vwtransfer.progress import stages, terminal
-from vwtransfer.results.statistics import HEADLINE, UNCONSTRAINED, retention
+from vwtransfer.results.statistics import BY_IMAGES, HEADLINE, UNCONSTRAINED, retention
 from vwtransfer.study import Study, data_loading, evaluation_of, measured, train_words
 from vwtransfer.tasks import Task
 from vwtransfer.tasks.registry import tasks_of
@@ -285,8 +285,9 @@ def board_rows(
     Args:
         frame: of the study; it may hold concepts of the other split, too.
         cells: whose concepts count.
-        metrics: task -> the metric that counts.
+        metrics: task -> the metric that counts; beside it those of BY_IMAGES do.
     """
     asked = {(cell.dataset, cell.concept) for cell in cells}
     of_split = [pair in asked for pair in zip(frame.dataset, frame.concept, strict=True)]
-    return frame[np.array(of_split) & (frame["metric"] == frame["target_task"].map(metrics))]
+    counts = [frame["metric"] == frame["target_task"].map(each) for each in (metrics, BY_IMAGES)]
+    return frame[np.array(of_split) & (counts[0] | counts[1])]

@@ -25,9 +25,11 @@ REFERENCE = "least_squares"
 NO_ESTIMATE = Estimate(math.nan, math.nan, math.nan, np.empty(0))
 SHORT = {"generation": "gen", "detection": "det", "classification": "cls"}
 METRICS = {
-    "generation": "generation accuracy",
-    "detection": "mean average precision at IoU 0.5",
-    "classification": "balanced accuracy of the classifier",
+    "generation_accuracy": "generation accuracy",
+    "photo_accuracy": "accuracy of generations by the concepts' photos",
+    "mean_average_precision": "mean average precision at IoU 0.5",
+    "classifier_balanced_accuracy": "balanced accuracy of the classifier",
+    "classifier_average_precision": "average precision of images found by the classifier",
 }
 
 
@@ -134,10 +136,10 @@ def markdown(board: Board, figure: str) -> str:
 
 def _metrics(board: Board) -> str:
     """What is measured in the targets' tasks."""
-    measured = board.frame[["target_task", "metric"]].astype(str).drop_duplicates()
-    found = dict(measured.itertuples(index=False, name=None))
+    rows = headline(board.frame, board.delta)[["target_task", "metric"]].astype(str)
     tasks = dict.fromkeys(board.tasks[target] for _, target in board.directions)
-    return ", ".join(METRICS.get(task) or found[task] for task in tasks)
+    found = [m for task in tasks for m in rows.loc[rows["target_task"] == task, "metric"].unique()]
+    return ", ".join(METRICS.get(metric, metric) for metric in found)
 
 
 def _undefined(board: Board) -> list[str]:

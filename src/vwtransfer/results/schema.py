@@ -67,8 +67,11 @@ class Record:
         "mean_average_precision_target_images (IoU 0.5, only the images that hold the target), "
         "classifier_accuracy (share of the target's images given to it) or "
         "classifier_balanced_accuracy (mean of that share and of the share of other images not "
-        "given to it), each between 0 and 1; and, where evaluation.metrics asks for them, clip_i, "
-        "dino and clip_t, mean cosines (vwtransfer.tasks.similarity defines them)",
+        "given to it), each between 0 and 1; in datasets whose concepts names do not tell apart "
+        "photo_accuracy (share of images most like the photos of their concept) and "
+        "classifier_average_precision (of the target's images among the others); and, where "
+        "evaluation.metrics asks for them, clip_i, dino and clip_t, mean cosines "
+        "(vwtransfer.tasks.similarity defines them)",
     ]
     value: Annotated[float, "the measured value; nan when the word failed, nothing in the csv"]
     num_images: Annotated[

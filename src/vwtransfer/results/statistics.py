@@ -43,23 +43,36 @@ HEADLINE = {
     "classification": "classifier_balanced_accuracy",
 }
 """The metric that retention is measured in, for each task."""
+BY_IMAGES = {"generation": "photo_accuracy", "classification": "classifier_average_precision"}
+"""The same for datasets whose concepts names do not tell apart."""
 
 Direction = tuple[str, str]
 """(source model, target model)"""
 
 
 def headline(frame: pd.DataFrame, delta: float = UNCONSTRAINED) -> pd.DataFrame:
-    """The rows that retention is made of: one metric of each model, words of one delta, baselines.
+    """The rows that retention is made of: one metric of each dataset in each model, of one delta.
 
-    The metric is that of HEADLINE; of a task that is not there, the first by name.
+    Baselines are among them. The metric is that of HEADLINE, or of BY_IMAGES in datasets that have
+    no row of that; of a task that is in neither, the first by name.
     """
-    metrics = frame[["target_task", "metric"]].astype(str).drop_duplicates()
-    first = metrics.groupby("target_task")["metric"].min().to_dict() | HEADLINE
     is_word = (frame["kind"] == WORD).to_numpy()
     wanted = np.where(is_word, delta, UNCONSTRAINED)
-    metric = frame["target_task"].astype(str).map(first)
-    chosen = (frame["metric"].astype(str) == metric) & (frame["delta"] == wanted)
-    return frame[chosen].dropna(subset=["value"])
+    keys = ["dataset", "target_task"]
+    found = frame[[*keys, "metric"]].astype(str).drop_duplicates()
+    place = [_place(row.target_task, row.metric) for row in found.itertuples()]
+    ranked = found.assign(place=place).dropna().sort_values(["place", "metric"])
+    first = set(ranked.drop_duplicates(keys)[[*keys, "metric"]].itertuples(index=False, name=None))
+    columns = [frame[key].astype(str) for key in (*keys, "metric")]
+    is_first = np.array([each in first for each in zip(*columns, strict=True)], dtype=bool)
+    return frame[is_first & (frame["delta"] == wanted)].dropna(subset=["value"])
+
+
+def _place(task: str, metric: str) -> float:
+    """Which of a task's metrics come first; nan for those that never do."""
+    if task not in HEADLINE:
+        return 0
+    return {HEADLINE[task]: 0, BY_IMAGES.get(task, ""): 1}.get(metric, math.nan)
 
 
 def directions(frame: pd.DataFrame, method: str) -> list[Direction]:

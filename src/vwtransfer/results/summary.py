@@ -26,6 +26,8 @@ HEADLINES = {
     "mean_average_precision": "mAP, IoU 0.5",
     "classifier_accuracy": "accuracy",
     "classifier_balanced_accuracy": "balanced accuracy",
+    "photo_accuracy": "accuracy by photos",
+    "classifier_average_precision": "average precision",
     "clip_i": "CLIP-I",
     "dino": "DINO",
     "clip_t": "CLIP-T",

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from PIL import Image
 from torch import Tensor
 
-from vwtransfer.datasets import Dataset, Example, notes_of
+from vwtransfer.datasets import NAMES, Dataset, Example, notes_of
 from vwtransfer.models.embedding_space import Prompts
 
 
@@ -80,7 +80,8 @@ class Task(Protocol):
         metrics: what `measure` reports, the headline first.
         measured_with: what measuring needs of a dataset: some of `datasets.BOXES`, `NEGATIVES`,
             `HELD_OUT`, `NAMES`. What a single metric needs beside stands in `needs`, where a task
-            has that.
+            has that; what is measured in its place where names do not tell concepts apart, with
+            what that needs, in `by_images`.
     """
 
     name: str
@@ -118,4 +119,6 @@ def measurable(task: Task, dataset: Dataset) -> tuple[str, ...]:
     lacks = set(notes_of(dataset).lacks)
     needs: Mapping[str, Sequence[str]] = getattr(task, "needs", {})
     needed = {name: {*task.measured_with, *needs.get(name, ())} for name in task.metrics}
+    if NAMES in lacks:
+        needed |= {name: set(of) for name, of in getattr(task, "by_images", {}).items()}
     return tuple(name for name, needs_of in needed.items() if not needs_of & lacks)

@@ -10,11 +10,14 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 from torch import Tensor
+from torchmetrics.functional.classification import binary_average_precision
 
 from vwtransfer.datasets import HELD_OUT, NAMES, NEGATIVES, Dataset, Example, held_out_examples
 from vwtransfer.errors import UserError
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
-from vwtransfer.tasks import Applied, Measurement
+from vwtransfer.tasks import Applied, Measurement, measurable
+
+AVERAGE_PRECISION = "classifier_average_precision"
 
 
 class Classifier(Protocol):
@@ -54,20 +57,27 @@ class HeldOut:
         labels: the concept that each was chosen for.
         concepts: of the dataset, in order.
         by_name_MC: how well each concept's name fits each image.
+        metrics: that the dataset has the images and names for.
     """
 
     images: Any
     labels: list[str]
     concepts: list[str]
     by_name_MC: Tensor
+    metrics: tuple[str, ...]
 
 
 class Classification:
-    """Recall and balanced accuracy among the dataset's concepts (section 4.1 of the paper)."""
+    """Recall and balanced accuracy among the dataset's concepts (section 4.1 of the paper).
+
+    Where names do not tell the concepts apart, the average precision with which the word alone
+    finds its concept's images among the others.
+    """
 
     name = "classification"
     metrics: tuple[str, ...] = ("classifier_accuracy", "classifier_balanced_accuracy")
     measured_with: tuple[str, ...] = (NEGATIVES, NAMES, HELD_OUT)
+    by_images: Mapping[str, tuple[str, ...]] = {AVERAGE_PRECISION: (NEGATIVES, HELD_OUT)}
 
     def words_at_once(self, model: Classifier) -> int:
         """Scores of so many are a small tensor."""
@@ -85,7 +95,8 @@ class Classification:
         names = [model.prompt_template.format(name) for name in dataset.concepts.values()]
         by_name_MC = model.score(model.text.encode_text(names), images).T
         labels = [example.concept for example in examples]
-        return HeldOut(images, labels, list(dataset.concepts), by_name_MC)
+        metrics = measurable(self, dataset)
+        return HeldOut(images, labels, list(dataset.concepts), by_name_MC, metrics)
 
     @torch.no_grad()
     def measure(
@@ -107,15 +118,14 @@ class Classification:
             own_M = labels_M == column
             recall = claimed_M[own_M].float().mean().item()
             rejected = 1 - claimed_M[~own_M].float().mean().item()
-            results.append(
-                Measurement(
-                    {
-                        "classifier_accuracy": recall,
-                        "classifier_balanced_accuracy": (recall + rejected) / 2,
-                    },
-                    num_images=int(own_M.sum()),
-                )
-            )
+            score_M = by_word_MN[:, n].double().sigmoid()  # in its order, between 0 and 1
+            values = {
+                "classifier_accuracy": recall,
+                "classifier_balanced_accuracy": (recall + rejected) / 2,
+                AVERAGE_PRECISION: float(binary_average_precision(score_M, own_M.long())),
+            }
+            known = {metric: values[metric] for metric in held_out.metrics}
+            results.append(Measurement(known, num_images=int(own_M.sum())))
         return results
 
     @torch.no_grad()

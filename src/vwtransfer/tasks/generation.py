@@ -21,7 +21,7 @@ from vwtransfer.tasks import Applied, Measurement, measurable
 from vwtransfer.tasks.similarity import image_similarity, prompt_fidelity
 
 DRAWN_AT_ONCE = 8  # images, as long as they fit into memory
-ACCURACY = "generation_accuracy"
+ACCURACY, BY_PHOTOS = "generation_accuracy", "photo_accuracy"
 
 
 class Generator(Protocol):
@@ -72,6 +72,10 @@ class HeldOut:
 class Generation:
     """Generation accuracy (section 4.1 of the paper), and what `similarity` defines.
 
+    Where names do not tell the concepts apart, photo_accuracy in its place: the share of images
+    that are more like the photos of their concept than like those of any other, in the mean of the
+    judge's cosines.
+
     Args:
         judge: tells which concept a generated image shows.
         safety: flags unsafe images; None: not checked.
@@ -83,6 +87,7 @@ class Generation:
     name = "generation"
     needs: Mapping[str, tuple[str, ...]] = {ACCURACY: (NEGATIVES, NAMES)}
     """Ranking first among one concept means nothing, nor among concepts of one name."""
+    by_images: Mapping[str, tuple[str, ...]] = {BY_PHOTOS: (NEGATIVES,)}
 
     def __init__(
         self,
@@ -109,7 +114,7 @@ class Generation:
 
     def chance(self, concepts: int) -> dict[str, float]:
         """One of the concepts."""
-        return {ACCURACY: 1 / concepts}
+        return {ACCURACY: 1 / concepts, BY_PHOTOS: 1 / concepts}
 
     def held_out(self, model: Generator, dataset: Dataset) -> HeldOut:
         """No image of the dataset is looked at before it is asked for."""
@@ -131,13 +136,12 @@ class Generation:
             for number in range(per_word)
         ]
         images = draw(model, prompts.repeat_interleave(per_word), streams, held_out)
-        ranks = ACCURACY in measurable(self, dataset)
-        best = self.judge.best(images, dataset.concepts) if ranks else []
+        best = {metric: self._best(metric, images, held_out) for metric in (ACCURACY, BY_PHOTOS)}
         flagged = self.safety.flags(images) if self.safety else None
         results = []
         for n, concept in enumerate(concepts):
             mine = slice(n * per_word, (n + 1) * per_word)
-            values = {ACCURACY: best[mine].count(concept) / per_word} if ranks else {}
+            values = {m: each[mine].count(concept) / per_word for m, each in best.items() if each}
             for metric, image_model in self._image_models.items():
                 photos_PE = held_out.photos_PE(metric, image_model, concept)
                 drawn_ME = image_model.embed_images(images[mine])
@@ -151,6 +155,19 @@ class Generation:
                 )
             )
         return results
+
+    def _best(self, metric: str, images: Sequence[Image.Image], held_out: HeldOut) -> list[str]:
+        """The concept that the judge finds in each image; none where that is not measured."""
+        dataset = held_out.dataset
+        if metric not in measurable(self, dataset):
+            return []
+        if metric == ACCURACY:
+            return self.judge.best(images, dataset.concepts)
+        photos = [held_out.photos_PE("clip_i", self.judge, each) for each in dataset.concepts]
+        means_CE = torch.stack([photos_PE.mean(dim=0) for photos_PE in photos])
+        found_MC = self.judge.embed_images(images) @ means_CE.T
+        order = list(dataset.concepts)
+        return [order[c] for c in found_MC.argmax(dim=1).tolist()]
 
     @torch.no_grad()
     def measure_prompted(

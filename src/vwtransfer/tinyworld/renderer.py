@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vwtransfer.tinyworld.world import BACKGROUNDS, COLOURS, FRAME, Scene, Thing
+from vwtransfer.tinyworld.world import BACKGROUNDS, COLOURS, FRAME, Combination, Scene, Thing
 
 OUTLINE = 1.5  # width of the dark rim, in pixels
 SHADING = 0.12
@@ -103,25 +103,40 @@ def _paint(things: Sequence[Thing], light_B: Tensor, axis: Tensor) -> tuple[Tens
     dy = (axis[None, :, None] - column([t.y for t in things])) / radius
     u, v = dx * cosine + dy * sine, dy * cosine - dx * sine
 
-    distance = torch.empty(len(things), FRAME, FRAME)
-    for shape, inside in _DISTANCES.items():
-        at = [i for i, t in enumerate(things) if t.combination.shape == shape]
-        if at:
-            distance[at] = inside(u[at], v[at])
+    distance = _distances([t.combination for t in things], u, v)
+    colour_BC = torch.tensor([COLOURS[t.combination.colour] for t in things])
+    pitch = torch.ones_like(radius)
+    for i, subject in ((i, t.subject) for i, t in enumerate(things) if t.subject is not None):
+        other = _distances([subject.towards], u[[i]], v[[i]])[0]
+        distance[i] = distance[i].lerp(other, subject.share)
+        colour_BC[i] = colour_BC[i].lerp(
+            torch.tensor(COLOURS[subject.towards.colour]), subject.share
+        )
+        pitch[i] = subject.pitch
     distance *= radius
     pale = torch.zeros_like(distance)
     for pattern, tone in _TONES.items():
         at = [i for i, t in enumerate(things) if t.combination.pattern == pattern]
         if at:
-            pale[at] = (0.5 - tone(u[at], v[at]) * radius[at]).clamp(0, 1)
+            towards_BHW = tone(u[at] / pitch[at], v[at] / pitch[at]) * pitch[at]
+            pale[at] = (0.5 - towards_BHW * radius[at]).clamp(0, 1)
 
-    colour_BC = torch.tensor([COLOURS[t.combination.colour] for t in things])
     paint = colour_BC[:, :, None, None] * (1 - PALE * pale[:, None]) + PALE * pale[:, None]
     light = light_B[:, None, None]
     paint = paint * (1 + SHADING * (u * light.cos() + v * light.sin()))[:, None]
     rim = (0.5 + distance + OUTLINE).clamp(0, 1)[:, None]
     paint = paint + rim * (0.25 * colour_BC[:, :, None, None] - paint)
     return (0.5 - distance).clamp(0, 1), paint
+
+
+def _distances(looks: Sequence[Combination], u_BHW: Tensor, v_BHW: Tensor) -> Tensor:
+    """Signed distances to the outlines of things [B, H, W], in units of their radius."""
+    distance_BHW = torch.empty(len(looks), FRAME, FRAME)
+    for shape, inside in _DISTANCES.items():
+        at = [i for i, each in enumerate(looks) if each.shape == shape]
+        if at:
+            distance_BHW[at] = inside(u_BHW[at], v_BHW[at])
+    return distance_BHW
 
 
 def _boxes(masks_BHW: Tensor) -> list[Box]:

@@ -77,6 +77,21 @@ class Combination:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """How a thing departs from its combination, so that no phrase says exactly what it looks like.
+
+    Attributes:
+        towards: what it becomes: colour and outline go there, the pattern stays.
+        share: of the way.
+        pitch: of the pattern, relative to that which its word stands for.
+    """
+
+    towards: Combination
+    share: float = 0.0
+    pitch: float = 1.0
+
+
+@dataclass(frozen=True)
 class Setting:
     """What a scene is like whatever is in it.
 
@@ -205,13 +220,17 @@ COMBINATIONS, INDEX = TINY.combinations, TINY.index
 
 @dataclass(frozen=True)
 class Thing:
-    """One drawn object: its combination, centre, radius (pixels) and tilt (radians)."""
+    """One drawn object: its combination, centre, radius (pixels) and tilt (radians).
+
+    A `subject` is between its combination and another.
+    """
 
     combination: Combination
     x: float
     y: float
     radius: float
     tilt: float
+    subject: Subject | None = None
 
 
 @dataclass(frozen=True)
