@@ -21,6 +21,18 @@ def weights(name: str) -> Alternatives:
     return tuple(f"{name}.{kind}" for kind in kinds)
 
 
+FILES: tuple[Alternatives, ...] = (
+    ("config.json",),
+    weights("model") + weights("pytorch_model"),
+    ("preprocessor_config.json", "processor_config.json"),
+)
+"""Of a model of transformers that sees images."""
+CLIPS_TOKENS: tuple[Alternatives, ...] = (
+    ("vocab.json", "tokenizer.json"),
+    ("merges.txt", "tokenizer.json"),
+)
+
+
 class MissingCheckpointError(UserError):
     """Weights that are not on this machine, and cannot be fetched now."""
 

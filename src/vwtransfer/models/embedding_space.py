@@ -40,14 +40,24 @@ class Prompts:
     @property
     def states_NLD(self) -> Tensor:
         """The states of every token, of a model with one encoder that gives them."""
-        states_NLD = self.only.states_NLD
-        assert states_NLD is not None
-        return states_NLD
+        (encoder,) = self.encoded
+        return self.states(encoder)
 
     @property
     def pooled_NE(self) -> Tensor:
         """What is read off the prompts, of a model with one encoder that gives it."""
-        pooled_NE = self.only.pooled_NE
+        (encoder,) = self.encoded
+        return self.pooled(encoder)
+
+    def states(self, encoder: str) -> Tensor:
+        """The states [N, L, D] that one of the encoders gives."""
+        states_NLD = self.encoded[encoder].states_NLD
+        assert states_NLD is not None
+        return states_NLD
+
+    def pooled(self, encoder: str) -> Tensor:
+        """The pooled feature [N, E] that one of the encoders gives."""
+        pooled_NE = self.encoded[encoder].pooled_NE
         assert pooled_NE is not None
         return pooled_NE
 

@@ -13,8 +13,11 @@ from torch import Tensor
 from vwtransfer.config import models as config
 from vwtransfer.models.embedding_space import Prompts
 from vwtransfer.models.latent_diffusion import LatentDiffusion
+from vwtransfer.models.pipelines import load_tokenizer
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
+
+T5_KIND = "T5EncoderModel"
 
 
 class FlowMatching(LatentDiffusion):
@@ -24,8 +27,17 @@ class FlowMatching(LatentDiffusion):
     latent (Esser et al., 2024, "Scaling rectified flow transformers", section 2).
     """
 
-    denoiser_name = "transformer"
+    denoiser_name, denoiser_kind = "transformer", "FluxTransformer2DModel"
     settings: config.FlowMatching
+
+    def vocabulary_of(self, folder: str, kind: str) -> Vocabulary:
+        """See `LatentDiffusion`; a T5's states are read wherever they are: it is never cut."""
+        if kind != T5_KIND:
+            return super().vocabulary_of(folder, kind)
+        tokens = folder.replace("text_encoder", "tokenizer")
+        tokenizer = load_tokenizer(self.text_checkpoint, self.kind, tokens, "T5TokenizerFast")
+        length = self.settings.prompt_tokens
+        return of_transformers(tokenizer, length, causal=False, read_position=None)
 
     @cached_property
     def _sigmas(self) -> Tensor:
@@ -69,11 +81,6 @@ class FlowMatching(LatentDiffusion):
         """What the transformer predicts of noisy latents, [B, C, H, W]."""
 
 
-def t5_vocabulary(tokenizer: Any, length: int) -> Vocabulary:
-    """The vocabulary of a T5, whose states are read wherever they are: it is never cut."""
-    return of_transformers(tokenizer, length, causal=False, read_position=None)
-
-
 def t5_encoder(vocabulary: Vocabulary, encoder: Any) -> TextEncoder:
     """A T5EncoderModel; as the pipelines do, it is not told which places are padding."""
 
@@ -87,17 +94,3 @@ def t5_encoder(vocabulary: Vocabulary, encoder: Any) -> TextEncoder:
         only_pooled=False,
         blocks=encoder.encoder.block,
     )
-
-
-def states(prompts: Prompts, encoder: str) -> Tensor:
-    """The states [N, L, D] that one of a model's text encoders gives."""
-    states_NLD = prompts.encoded[encoder].states_NLD
-    assert states_NLD is not None
-    return states_NLD
-
-
-def pooled(prompts: Prompts, encoder: str) -> Tensor:
-    """The pooled feature [N, E] that one of a model's text encoders gives."""
-    pooled_NE = prompts.encoded[encoder].pooled_NE
-    assert pooled_NE is not None
-    return pooled_NE

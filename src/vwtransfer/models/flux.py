@@ -5,77 +5,34 @@ Letters: N words, B batch, L tokens, P packed patches, C, H, W channels and side
 
 from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vwtransfer.config import models as config
-from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
-from vwtransfer.models.flow_matching import (
-    FlowMatching,
-    pooled,
-    states,
-    t5_encoder,
-    t5_vocabulary,
-)
-from vwtransfer.models.pipelines import load_pipeline, load_tokenizer
+from vwtransfer.models.flow_matching import T5_KIND, FlowMatching, t5_encoder
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
-from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 from vwtransfer.words.formats import FLUX
 
 CLIP, T5 = FLUX
-ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 class Flux(FlowMatching):
-    """A FluxPipeline, with an embedding of guidance (dev) or without one (schnell).
-
-    Args:
-        settings: see `config.models.Flux`.
-        device: where it runs.
-        cache: keeps the latents of images; None: every process computes them.
-    """
+    """A FluxPipeline, with an embedding of guidance (dev) or without one (schnell)."""
 
     settings: config.Flux
     kind = "FluxPipeline"
-
-    def __init__(
-        self, settings: config.Flux, device: torch.device, cache: Cache | None = None
-    ) -> None:
-        super().__init__(settings, device, cache, ENCODERS)
-
-    @cached_property
-    def vocabularies(self) -> Mapping[str, Vocabulary]:
-        """The tokenizers of CLIP and T5."""
-        clip = load_tokenizer(self.text_checkpoint, self.kind)
-        t5 = load_tokenizer(self.text_checkpoint, self.kind, "tokenizer_2", "T5TokenizerFast")
-        return {
-            CLIP: of_transformers(clip, clip.model_max_length),
-            T5: t5_vocabulary(t5, self.settings.prompt_tokens),
-        }
-
-    def load(self) -> Any:
-        """See `LatentDiffusion`."""
-        from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
-
-        parts = {"transformer": FluxTransformer2DModel, "vae": AutoencoderKL}
-        dtypes = dict.fromkeys(parts, self.dtype)
-        return load_pipeline(
-            self.checkpoint, FluxPipeline, parts, dtypes, self.device, self.text_encoders
-        )
-
-    def text_classes(self) -> Mapping[str, type]:
-        """See `LatentDiffusion`."""
-        from transformers import CLIPTextModel, T5EncoderModel
-
-        return dict(zip(ENCODERS, (CLIPTextModel, T5EncoderModel), strict=True))
+    encoders = MappingProxyType(
+        {CLIP: ("text_encoder", "CLIPTextModel"), T5: ("text_encoder_2", T5_KIND)}
+    )
 
     @cached_property
     def text(self) -> EmbeddingSpace:
         """CLIP, of which the pooled feature is read, and T5, of which all states are."""
-        clip, t5 = (self.text_encoders[name] for name in ENCODERS)
+        clip, t5 = (self.text_encoders[folder] for folder, _ in self.encoders.values())
         vocabularies = self.vocabularies
 
         def forward(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:
@@ -105,12 +62,12 @@ class Flux(FlowMatching):
         guidance_B = None
         if transformer.config.guidance_embeds:
             guidance_B = torch.full((B,), self.settings.training_guidance, device=device)
-        states_BLD = states(prompts, T5)
+        states_BLD = prompts.states(T5)
         velocity_BPC = transformer(
             hidden_states=pipeline._pack_latents(noisy_BCHW, B, C, H, W),
             timestep=times_B,
             guidance=guidance_B,
-            pooled_projections=pooled(prompts, CLIP),
+            pooled_projections=prompts.pooled(CLIP),
             encoder_hidden_states=states_BLD,
             txt_ids=torch.zeros(states_BLD.shape[1], 3, device=device, dtype=dtype),
             img_ids=pipeline._prepare_latent_image_ids(B, H // 2, W // 2, device, dtype),
@@ -126,15 +83,15 @@ class Flux(FlowMatching):
         model is also led away from nothing, as models without either need it.
         """
         given = {
-            "prompt_embeds": states(prompts, T5),
-            "pooled_prompt_embeds": pooled(prompts, CLIP),
+            "prompt_embeds": prompts.states(T5),
+            "pooled_prompt_embeds": prompts.pooled(CLIP),
         }
         if self.settings.true_guidance_scale == 1:
             return given
         nothing = self.text.encode_text([""]).repeat_interleave(len(prompts))
         return {
             **given,
-            "negative_prompt_embeds": states(nothing, T5),
-            "negative_pooled_prompt_embeds": pooled(nothing, CLIP),
+            "negative_prompt_embeds": nothing.states(T5),
+            "negative_pooled_prompt_embeds": nothing.pooled(CLIP),
             "true_cfg_scale": self.settings.true_guidance_scale,
         }

@@ -21,13 +21,9 @@ class Frozen:
         settings: its keys in the config.
         device: where it runs.
         cache: keeps what it makes of images; None: every process computes it.
-
-    Attributes:
-        files: what loading it reads, each by its usual names.
     """
 
     settings: ModelSettings
-    files: Sequence[Alternatives]
     trains_with: tuple[str, ...] = ()
 
     def __init__(
@@ -43,6 +39,11 @@ class Frozen:
             f"model.{settings.name}", settings.checkpoint, settings.revision, self.files
         )
         self.support = settings.support
+
+    @property
+    @abstractmethod
+    def files(self) -> Sequence[Alternatives]:
+        """What loading it reads, each by its usual names."""
 
     @property
     def vocabularies(self) -> Mapping[str, Vocabulary]:

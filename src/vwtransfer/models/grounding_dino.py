@@ -30,7 +30,7 @@ from vwtransfer.datasets import BOXES, Dataset, Example, training_examples
 from vwtransfer.errors import UserError
 from vwtransfer.models import grounding_fusion
 from vwtransfer.models.cache import ImageEncoder
-from vwtransfer.models.checkpoints import pretrained, weights
+from vwtransfer.models.checkpoints import FILES, pretrained
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
 from vwtransfer.models.grounding_fusion import fused, project_images, project_text
@@ -39,13 +39,6 @@ from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 from vwtransfer.words.cells import Cell
 
-FILES = (
-    ("config.json",),
-    weights("model") + weights("pytorch_model"),
-    ("preprocessor_config.json", "processor_config.json"),
-    ("tokenizer_config.json",),
-    ("vocab.txt", "tokenizer.json"),
-)
 CLASSES = {
     "grounding-dino": "GroundingDinoForObjectDetection",
     "mm-grounding-dino": "MMGroundingDinoForObjectDetection",
@@ -60,7 +53,7 @@ class GroundingDino(Frozen):
     """A detector that words are learned in."""
 
     settings: config.GroundingDino
-    files = FILES
+    files = (*FILES, ("tokenizer_config.json",), ("vocab.txt", "tokenizer.json"))
     trains_with: tuple[str, ...] = (BOXES,)
 
     @cached_property

@@ -13,15 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vwtransfer.config import models as config
-from vwtransfer.models.checkpoints import Checkpoint, pretrained, weights
-
-FILES = (
-    ("config.json",),
-    weights("model") + weights("pytorch_model"),
-    ("preprocessor_config.json", "processor_config.json"),
-    ("vocab.json", "tokenizer.json"),
-    ("merges.txt", "tokenizer.json"),
-)
+from vwtransfer.models.checkpoints import CLIPS_TOKENS, FILES, Checkpoint, pretrained
 
 
 class Judge:
@@ -33,7 +25,9 @@ class Judge:
     """
 
     def __init__(self, settings: config.Judge, device: torch.device) -> None:
-        self.checkpoint = Checkpoint("model.judge", settings.checkpoint, settings.revision, FILES)
+        self.checkpoint = Checkpoint(
+            "model.judge", settings.checkpoint, settings.revision, (*FILES, *CLIPS_TOKENS)
+        )
         self.dtype: torch.dtype = getattr(torch, settings.dtype)
         self.device = device
         self.attention = settings.attention

@@ -19,12 +19,20 @@ from torch import Tensor
 
 from vwtransfer.config import models as config
 from vwtransfer.datasets import Dataset, training_examples
+from vwtransfer.errors import UserError
 from vwtransfer.models import single_file
-from vwtransfer.models.cache import Cache, ImageEncoder
-from vwtransfer.models.checkpoints import pretrained
+from vwtransfer.models.cache import ImageEncoder
+from vwtransfer.models.checkpoints import Alternatives, Checkpoint, pretrained
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
-from vwtransfer.models.pipelines import files, refuse_others, save_memory, text_files
+from vwtransfer.models.pipelines import (
+    files,
+    load_tokenizer,
+    refuse_others,
+    save_memory,
+    text_files,
+)
+from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 from vwtransfer.seeds import generator
 from vwtransfer.words.cells import Cell
 
@@ -66,52 +74,111 @@ def encode_images(
 class LatentDiffusion(Frozen):
     """A generator that words are learned in by textual inversion.
 
-    Args:
-        settings: see `config.models.LatentDiffusion`.
-        device: where it runs.
-        cache: keeps the latents of images; None: every process computes them.
-        encoders: folders of its text encoders.
+    Attributes:
+        kind: the pipeline's class in diffusers.
+        denoiser_name: the part of the pipeline that denoises.
+        denoiser_kind: its class in diffusers.
     """
 
     settings: config.LatentDiffusion
-    denoiser_name = "unet"
-    """The part of the pipeline that denoises."""
     kind: str
-    """The pipeline's class."""
+    denoiser_name, denoiser_kind = "unet", "UNet2DConditionModel"
 
-    def __init__(
-        self,
-        settings: config.LatentDiffusion,
-        device: torch.device,
-        cache: Cache | None,
-        encoders: Sequence[str],
-    ) -> None:
-        self.files = files(self.denoiser_name, encoders)
-        super().__init__(settings, device, cache)
-        self.text_checkpoint = replace(self.checkpoint, files=text_files(encoders))
-        self.images_per_word = settings.images_per_word
-
+    @property
     @abstractmethod
-    def load(self) -> Any:
-        """The pipeline of the checkpoint, frozen."""
+    def encoders(self) -> Mapping[str, tuple[str, str]]:
+        """The text encoders by name, in the order in which the model reads them.
 
-    @abstractmethod
-    def text_classes(self) -> Mapping[str, type]:
-        """Class of each text encoder, by its folder."""
+        Of each its folder, and its class in transformers.
+        """
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """More of the pipeline's `from_pretrained`."""
+        return {}
+
+    @cached_property
+    def files(self) -> Sequence[Alternatives]:
+        """What loading the pipeline reads."""
+        return files(self.denoiser_name, [folder for folder, _ in self.encoders.values()])
+
+    @cached_property
+    def text_checkpoint(self) -> Checkpoint:
+        """The same checkpoint, of which the text encoders alone are read."""
+        read = text_files([folder for folder, _ in self.encoders.values()])
+        return replace(self.checkpoint, files=read)
+
+    @property
+    def images_per_word(self) -> int:
+        """How many generations a word's accuracy is measured on."""
+        return self.settings.images_per_word
+
+    @cached_property
+    def vocabularies(self) -> Mapping[str, Vocabulary]:
+        """The tokenizers; reading them loads no weights."""
+        return {name: self.vocabulary_of(*encoder) for name, encoder in self.encoders.items()}
+
+    def vocabulary_of(self, folder: str, kind: str) -> Vocabulary:
+        """The tokenizer of a text encoder, given by its folder and its class."""
+        tokens = folder.replace("text_encoder", "tokenizer")
+        tokenizer = load_tokenizer(self.text_checkpoint, self.kind, tokens)
+        return of_transformers(tokenizer, tokenizer.model_max_length)
 
     @cached_property
     def text_encoders(self) -> dict[str, Any]:
         """The library's text encoders by their folders, frozen; nothing else is loaded for them."""
+        import transformers
+
+        classes = {folder: getattr(transformers, kind) for folder, kind in self.encoders.values()}
         options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
         with self.text_checkpoint.loading():
             if self.text_checkpoint.single_file:
                 path = Path(self.text_checkpoint.source)
-                return single_file.text_encoders(path, self.text_classes(), self.dtype, self.device)
+                return single_file.text_encoders(path, classes, self.dtype, self.device)
             refuse_others(self.text_checkpoint, self.kind)
             return {
                 name: pretrained(part, self.text_checkpoint, self.device, subfolder=name, **options)
-                for name, part in self.text_classes().items()
+                for name, part in classes.items()
             }
+
+    def load(self) -> Any:
+        """The pipeline of the checkpoint, frozen, with the scheduler it states.
+
+        Raises:
+            UserError: a file is missing or damaged, the pipeline is another, or all is one file.
+        """
+        import diffusers
+
+        checkpoint, text_encoders = self.checkpoint, self.text_encoders
+        parts = {
+            self.denoiser_name: (getattr(diffusers, self.denoiser_kind), self.dtype),
+            "vae": (diffusers.AutoencoderKL, self.vae_dtype()),
+        }
+        if checkpoint.single_file:
+            raise UserError(
+                f"{checkpoint.key}.checkpoint={checkpoint.source}: is one file, of which text "
+                "encoders alone are read, as action=convert does. Take the model's folder or hub "
+                "id."
+            )
+        with checkpoint.loading():
+            refuse_others(checkpoint, self.kind)
+            loaded = {
+                name: pretrained(part, checkpoint, self.device, subfolder=name, torch_dtype=dtype)
+                for name, (part, dtype) in parts.items()
+            }
+            pipeline = getattr(diffusers, self.kind).from_pretrained(
+                checkpoint.source,
+                revision=checkpoint.revision,
+                **text_encoders,
+                **loaded,
+                **self.options,
+            )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def vae_dtype(self) -> torch.dtype:
+        """The VAE's precision: the model's."""
+        return self.dtype
 
     @property
     @abstractmethod

@@ -18,24 +18,15 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
 from vwtransfer.config import models as config
-from vwtransfer.datasets import BOXES, Dataset, Example, training_examples
+from vwtransfer.datasets import BOXES, Box, Dataset, Example, training_examples
 from vwtransfer.models import owlv2_pixels
 from vwtransfer.models.cache import ImageEncoder
-from vwtransfer.models.checkpoints import pretrained, weights
+from vwtransfer.models.checkpoints import CLIPS_TOKENS, FILES, pretrained
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 from vwtransfer.words.cells import Cell
-
-FILES = (
-    ("config.json",),
-    weights("model") + weights("pytorch_model"),
-    ("preprocessor_config.json", "processor_config.json"),
-    ("tokenizer_config.json",),
-    ("vocab.json", "tokenizer.json"),
-    ("merges.txt", "tokenizer.json"),
-)
 
 
 @dataclass(frozen=True)
@@ -79,7 +70,7 @@ class Owlv2(Frozen):
     """A detector that words are learned in."""
 
     settings: config.Owlv2
-    files = FILES
+    files = (*FILES, ("tokenizer_config.json",), *CLIPS_TOKENS)
     trains_with: tuple[str, ...] = (BOXES,)
 
     @cached_property
@@ -154,24 +145,15 @@ class Owlv2(Frozen):
         )
 
     def _positive(self, box_R4: Tensor, example: Example) -> Tensor:
-        own = [
-            b for b, c in zip(example.boxes, example.labels, strict=True) if c == example.concept
-        ]
-        if not own:  # an image of something else, that no word is trained on
-            return torch.zeros(len(box_R4), dtype=torch.bool, device=box_R4.device)
-        overlap_RT = box_iou(box_R4.float(), torch.tensor(own, device=box_R4.device))
-        positive_R = overlap_RT.amax(dim=1) >= self.settings.positive_iou
+        overlap_RT = _overlap(box_R4, example.boxes, example.labels, example.concept)
+        positive_R = (overlap_RT >= self.settings.positive_iou).any(dim=1)
         positive_R[overlap_RT.argmax(dim=0)] = True
         return positive_R
 
     def _on_ignored(self, box_R4: Tensor, example: Example) -> Tensor:
         """Regions on crowds and difficult objects of the concept, which are no others'."""
-        labelled = zip(example.ignored, example.ignored_labels, strict=True)
-        own = [box for box, concept in labelled if concept == example.concept]
-        if not own:
-            return torch.zeros(len(box_R4), dtype=torch.bool, device=box_R4.device)
-        overlap_RT = box_iou(box_R4.float(), torch.tensor(own, device=box_R4.device))
-        return overlap_RT.amax(dim=1) >= self.settings.positive_iou
+        overlap_RT = _overlap(box_R4, example.ignored, example.ignored_labels, example.concept)
+        return (overlap_RT >= self.settings.positive_iou).any(dim=1)
 
     def _negative(self, other_R: Tensor, objectness_R: Tensor) -> Tensor:
         if self.settings.negatives is None:
@@ -242,6 +224,12 @@ class Owlv2(Frozen):
         index_NMT4 = top.indices[..., None].expand(-1, -1, -1, 4)
         box_NMR4 = regions.box_MR4.expand(len(text_NE), -1, -1, -1)
         return box_NMR4.gather(2, index_NMT4), top.values.sigmoid()
+
+
+def _overlap(box_R4: Tensor, boxes: Sequence[Box], labels: Sequence[str], concept: str) -> Tensor:
+    """Intersection over union [R, T] of regions and the T boxes of a concept, which may be none."""
+    own = [box for box, label in zip(boxes, labels, strict=True) if label == concept]
+    return box_iou(box_R4.float(), torch.tensor(own, device=box_R4.device).view(-1, 4))
 
 
 @torch.no_grad()

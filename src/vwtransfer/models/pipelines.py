@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vwtransfer.errors import UserError
 from vwtransfer.models import single_file
-from vwtransfer.models.checkpoints import Alternatives, Checkpoint, pretrained, weights
+from vwtransfer.models.checkpoints import Alternatives, Checkpoint, weights
 
 SUPPORTED: Mapping[str, str] = {
     "StableDiffusionPipeline": "model/generation=sd21 or sd15",
@@ -73,47 +71,6 @@ def load_tokenizer(
         return getattr(transformers, of).from_pretrained(
             checkpoint.source, subfolder=folder, revision=checkpoint.revision
         )
-
-
-def load_pipeline(
-    checkpoint: Checkpoint,
-    kind: type,
-    parts: Mapping[str, type],
-    dtypes: Mapping[str, torch.dtype],
-    device: torch.device,
-    text_encoders: Mapping[str, Any],
-    **options: Any,
-) -> Any:
-    """The pipeline of a checkpoint, frozen, with the scheduler it states.
-
-    Args:
-        checkpoint: where it is.
-        kind: its class.
-        parts: class of each part of diffusers that has weights, by its folder.
-        dtypes: their precision.
-        device: where it runs.
-        text_encoders: those that were loaded before, by their folders.
-        options: of the pipeline's `from_pretrained`.
-
-    Raises:
-        UserError: as `load_tokenizer`.
-    """
-    if checkpoint.single_file:
-        raise UserError(
-            f"{checkpoint.key}.checkpoint={checkpoint.source}: is one file, of which text encoders "
-            "alone are read, as action=convert does. Take the model's folder or hub id."
-        )
-    with checkpoint.loading():
-        refuse_others(checkpoint, kind.__name__)
-        loaded = dict(text_encoders)
-        for name, part in parts.items():
-            dtype = dtypes[name]
-            loaded[name] = pretrained(part, checkpoint, device, subfolder=name, torch_dtype=dtype)
-        pipeline = kind.from_pretrained(  # type: ignore[attr-defined]
-            checkpoint.source, revision=checkpoint.revision, **loaded, **options
-        )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def save_memory(pipeline: Any, denoiser: Any, chosen: Sequence[str]) -> None:

@@ -19,26 +19,20 @@ from torch import Tensor
 from vwtransfer.config import models as config
 from vwtransfer.errors import UserError
 from vwtransfer.models.cache import ImageEncoder
-from vwtransfer.models.checkpoints import pretrained, weights
+from vwtransfer.models.checkpoints import FILES, pretrained
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.image_text import IMAGES_AT_ONCE, ImageTextModel, Sigmoid
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 
-FILES = (
-    ("config.json",),
-    weights("model") + weights("pytorch_model"),
-    ("preprocessor_config.json", "processor_config.json"),
-    ("tokenizer_config.json",),
-    ("tokenizer.json", "spiece.model", "tokenizer.model"),
-)
+TOKENS = ("tokenizer.json", "spiece.model", "tokenizer.model")
 
 
 class Siglip(ImageTextModel):
     """A classifier that words are learned in."""
 
     settings: config.Siglip
-    files = FILES
+    files = (*FILES, ("tokenizer_config.json",), TOKENS)
 
     @cached_property
     def _stated(self) -> dict[str, Any]:

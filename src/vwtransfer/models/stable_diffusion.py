@@ -5,18 +5,15 @@ Letters: N words, D embedding width, B batch, L tokens, C, H, W channels and sid
 
 from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vwtransfer.config import models as config
-from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.latent_diffusion import LatentDiffusion
-from vwtransfer.models.pipelines import load_pipeline, load_tokenizer
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
-from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 
 
 class UnetDiffusion(LatentDiffusion):
@@ -63,10 +60,11 @@ class UnetDiffusion(LatentDiffusion):
         """What the UNet is given beside noisy latents and times."""
         return {"encoder_hidden_states": prompts.states_NLD}
 
-    def attend(self, pipeline: Any) -> Any:
-        """The pipeline with the attention that the settings choose in its UNet."""
+    def load(self) -> Any:
+        """See `LatentDiffusion`; its UNet has the attention that the settings choose."""
         from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
+        pipeline = super().load()
         if self.settings.attention:
             processor = {"eager": AttnProcessor, "sdpa": AttnProcessor2_0}[self.settings.attention]
             pipeline.unet.set_attn_processor(processor())
@@ -74,54 +72,17 @@ class UnetDiffusion(LatentDiffusion):
 
 
 class StableDiffusion(UnetDiffusion):
-    """A StableDiffusionPipeline.
-
-    Args:
-        settings: see `config.models.LatentDiffusion`.
-        device: where it runs.
-        cache: keeps the latents of images; None: every process computes them.
-    """
+    """A StableDiffusionPipeline."""
 
     kind = "StableDiffusionPipeline"
-
-    def __init__(
-        self, settings: config.LatentDiffusion, device: torch.device, cache: Cache | None = None
-    ) -> None:
-        super().__init__(settings, device, cache, ["text_encoder"])
-
-    @property
-    def vocabularies(self) -> Mapping[str, Vocabulary]:
-        """The tokenizer."""
-        return {"text": self._vocabulary}
-
-    @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        tokenizer = load_tokenizer(self.text_checkpoint, self.kind)
-        return of_transformers(tokenizer, tokenizer.model_max_length)
-
-    def load(self) -> Any:
-        """See `LatentDiffusion`."""
-        from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
-
-        parts = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
-        pipeline = load_pipeline(
-            self.checkpoint,
-            StableDiffusionPipeline,
-            parts,
-            dict.fromkeys(parts, self.dtype),
-            self.device,
-            self.text_encoders,
-            safety_checker=None,  # ours flags images, and hides none
-            requires_safety_checker=False,
-            feature_extractor=None,
-        )
-        return self.attend(pipeline)
-
-    def text_classes(self) -> Mapping[str, type]:
-        """See `LatentDiffusion`."""
-        from transformers import CLIPTextModel
-
-        return {"text_encoder": CLIPTextModel}
+    encoders = MappingProxyType({"text": ("text_encoder", "CLIPTextModel")})
+    options = MappingProxyType(
+        {
+            "safety_checker": None,  # ours flags images, and hides none
+            "requires_safety_checker": False,
+            "feature_extractor": None,
+        }
+    )
 
     @cached_property
     def text(self) -> EmbeddingSpace:
@@ -132,7 +93,7 @@ class StableDiffusion(UnetDiffusion):
             return Encoded(encoder(input_ids=ids_NL).last_hidden_state, None)
 
         text = TextEncoder(
-            self._vocabulary,
+            self.vocabularies["text"],
             encoder.get_input_embeddings(),
             forward,
             only_pooled=False,

@@ -12,19 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vwtransfer.config import models as config
-from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
-from vwtransfer.models.flow_matching import (
-    FlowMatching,
-    pooled,
-    states,
-    t5_encoder,
-    t5_vocabulary,
-)
-from vwtransfer.models.pipelines import load_pipeline, load_tokenizer
+from vwtransfer.models.flow_matching import T5_KIND, FlowMatching, t5_encoder
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
-from vwtransfer.models.vocabulary import Vocabulary, of_transformers
+from vwtransfer.models.vocabulary import Vocabulary
 from vwtransfer.words.formats import SD3, SDXL
 
 T5 = SD3[-1]
@@ -32,60 +23,25 @@ CLIPS = dict(zip(SDXL, ("text_encoder", "text_encoder_2"), strict=True))
 
 
 class StableDiffusion3(FlowMatching):
-    """A StableDiffusion3Pipeline; `memory_savers` may leave its T5 out.
+    """A StableDiffusion3Pipeline; `memory_savers` may leave its T5 out."""
 
-    Args:
-        settings: see `config.models.FlowMatching`.
-        device: where it runs.
-        cache: keeps the latents of images; None: every process computes them.
-    """
+    kind, denoiser_kind = "StableDiffusion3Pipeline", "SD3Transformer2DModel"
 
-    kind = "StableDiffusion3Pipeline"
-
-    def __init__(
-        self, settings: config.FlowMatching, device: torch.device, cache: Cache | None = None
-    ) -> None:
-        self.with_t5 = "without_t5" not in settings.memory_savers
-        encoders = [*CLIPS.values(), *(["text_encoder_3"] if self.with_t5 else [])]
-        super().__init__(settings, device, cache, encoders)
+    @property
+    def with_t5(self) -> bool:
+        """Whether its T5 is read."""
+        return "without_t5" not in self.settings.memory_savers
 
     @cached_property
-    def vocabularies(self) -> Mapping[str, Vocabulary]:
-        """The tokenizers of the CLIPs and, unless it is left out, of T5."""
-        found = {}
-        for name, folder in CLIPS.items():
-            tokenizer = load_tokenizer(
-                self.text_checkpoint, self.kind, folder.replace("text_encoder", "tokenizer")
-            )
-            found[name] = of_transformers(tokenizer, tokenizer.model_max_length)
-        if self.with_t5:
-            checkpoint = self.text_checkpoint
-            tokenizer = load_tokenizer(checkpoint, self.kind, "tokenizer_3", "T5TokenizerFast")
-            found[T5] = t5_vocabulary(tokenizer, self.settings.prompt_tokens)
-        return found
+    def encoders(self) -> Mapping[str, tuple[str, str]]:
+        """The CLIPs and, unless it is left out, T5."""
+        clips = {name: (folder, "CLIPTextModelWithProjection") for name, folder in CLIPS.items()}
+        return clips | ({T5: ("text_encoder_3", T5_KIND)} if self.with_t5 else {})
 
-    def load(self) -> Any:
-        """See `LatentDiffusion`."""
-        from diffusers import AutoencoderKL, SD3Transformer2DModel, StableDiffusion3Pipeline
-
-        parts = {"transformer": SD3Transformer2DModel, "vae": AutoencoderKL}
-        left_out = {} if self.with_t5 else {"text_encoder_3": None, "tokenizer_3": None}
-        return load_pipeline(
-            self.checkpoint,
-            StableDiffusion3Pipeline,
-            parts,
-            dict.fromkeys(parts, self.dtype),
-            self.device,
-            self.text_encoders,
-            **left_out,
-        )
-
-    def text_classes(self) -> Mapping[str, type]:
-        """See `LatentDiffusion`."""
-        from transformers import CLIPTextModelWithProjection, T5EncoderModel
-
-        classes: dict[str, type] = dict.fromkeys(CLIPS.values(), CLIPTextModelWithProjection)
-        return classes | ({"text_encoder_3": T5EncoderModel} if self.with_t5 else {})
+    @cached_property
+    def options(self) -> Mapping[str, Any]:
+        """What the pipeline is told to do without."""
+        return {} if self.with_t5 else {"text_encoder_3": None, "tokenizer_3": None}
 
     @cached_property
     def text(self) -> EmbeddingSpace:
@@ -104,12 +60,12 @@ class StableDiffusion3(FlowMatching):
         The CLIPs' states stand side by side, filled up to T5's width; T5's come behind, or zeros
         where it is left out.
         """
-        clips_NLD = torch.cat([states(prompts, name) for name in CLIPS], dim=-1)
-        pooled_NE = torch.cat([pooled(prompts, name) for name in CLIPS], dim=-1)
+        clips_NLD = torch.cat([prompts.states(name) for name in CLIPS], dim=-1)
+        pooled_NE = torch.cat([prompts.pooled(name) for name in CLIPS], dim=-1)
         width = self.denoiser.config.joint_attention_dim
         clips_NLD = F.pad(clips_NLD, (0, width - clips_NLD.shape[-1]))
         if self.with_t5:
-            t5_NLD = states(prompts, T5)
+            t5_NLD = prompts.states(T5)
         else:
             t5_NLD = clips_NLD.new_zeros(len(clips_NLD), self.settings.prompt_tokens, width)
         return torch.cat([clips_NLD, t5_NLD], dim=1), pooled_NE

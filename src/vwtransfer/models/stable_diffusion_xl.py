@@ -7,63 +7,42 @@ Letters: N words, D embedding width, B batch, L tokens, E width of the pooled ou
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from vwtransfer.config import models as config
 from vwtransfer.errors import UserError
-from vwtransfer.models.cache import Cache
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
-from vwtransfer.models.pipelines import load_pipeline, load_tokenizer
 from vwtransfer.models.stable_diffusion import UnetDiffusion
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
-from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 from vwtransfer.words.formats import SDXL
 
-ENCODERS = ("text_encoder", "text_encoder_2")
+FIRST, SECOND = SDXL
 
 
 class StableDiffusionXL(UnetDiffusion):
-    """A StableDiffusionXLPipeline.
-
-    Args:
-        settings: see `config.models.LatentDiffusion`.
-        device: where it runs.
-        cache: keeps the latents of images; None: every process computes them.
-    """
+    """A StableDiffusionXLPipeline; its second tokenizer pads with another token."""
 
     kind = "StableDiffusionXLPipeline"
-
-    def __init__(
-        self, settings: config.LatentDiffusion, device: torch.device, cache: Cache | None = None
-    ) -> None:
-        super().__init__(settings, device, cache, ENCODERS)
-
-    @cached_property
-    def vocabularies(self) -> Mapping[str, Vocabulary]:
-        """Both tokenizers; the second pads with another token."""
-        tokenizers = [
-            load_tokenizer(self.text_checkpoint, self.kind, folder)
-            for folder in ("tokenizer", "tokenizer_2")
-        ]
-        return {
-            name: of_transformers(tokenizer, tokenizer.model_max_length)
-            for name, tokenizer in zip(SDXL, tokenizers, strict=True)
+    encoders = MappingProxyType(
+        {
+            FIRST: ("text_encoder", "CLIPTextModel"),
+            SECOND: ("text_encoder_2", "CLIPTextModelWithProjection"),
         }
+    )
+    options = MappingProxyType({"add_watermarker": False})
 
-    def load(self) -> Any:
-        """See `LatentDiffusion`; the VAE is in float32 where its config asks for it.
+    def vae_dtype(self) -> torch.dtype:
+        """Float32 where the VAE's config asks for it.
 
         Raises:
-            UserError: as `load_pipeline`, or its latents are normalised by channel.
+            UserError: the config cannot be read, or latents are normalised by channel.
         """
-        from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
+        from diffusers import AutoencoderKL
 
-        parts = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
-        dtypes = dict.fromkeys(parts, self.dtype)
         checkpoint = self.checkpoint
         with checkpoint.loading():
             vae = AutoencoderKL.load_config(
@@ -74,29 +53,12 @@ class StableDiffusionXL(UnetDiffusion):
                 f"{checkpoint.key}.checkpoint={checkpoint.source}: its latents are normalised by "
                 "channel (latents_mean), which is not supported."
             )
-        if vae.get("force_upcast", True):
-            dtypes["vae"] = torch.float32
-        pipeline = load_pipeline(
-            checkpoint,
-            StableDiffusionXLPipeline,
-            parts,
-            dtypes,
-            self.device,
-            self.text_encoders,
-            add_watermarker=False,
-        )
-        return self.attend(pipeline)
-
-    def text_classes(self) -> Mapping[str, type]:
-        """See `LatentDiffusion`."""
-        from transformers import CLIPTextModel, CLIPTextModelWithProjection
-
-        return dict(zip(ENCODERS, (CLIPTextModel, CLIPTextModelWithProjection), strict=True))
+        return torch.float32 if vae.get("force_upcast", True) else self.dtype
 
     @cached_property
     def text(self) -> EmbeddingSpace:
         """Both encoders: the states before their last block, and the second's pooled output."""
-        first, second = (self.text_encoders[name] for name in ENCODERS)
+        first, second = (self.text_encoders[folder] for folder, _ in self.encoders.values())
         layers = first.encoder.layers, second.text_model.encoder.layers
 
         def read_first(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:
@@ -165,10 +127,8 @@ class StableDiffusionXL(UnetDiffusion):
 
 def read_off(prompts: Prompts) -> tuple[Tensor, Tensor]:
     """What the UNet reads of prompts: states [N, L, D] of both encoders, pooled output [N, E]."""
-    first, second = (prompts.encoded[name] for name in SDXL)
-    assert first.states_NLD is not None and second.states_NLD is not None
-    assert second.pooled_NE is not None
-    return torch.cat([first.states_NLD, second.states_NLD], dim=-1), second.pooled_NE
+    states_NLD = torch.cat([prompts.states(name) for name in SDXL], dim=-1)
+    return states_NLD, prompts.pooled(SECOND)
 
 
 def read_before(block: nn.Module, run: Callable[[], Any]) -> tuple[Tensor, Any]:
