@@ -25,19 +25,9 @@ ROWS, FAILURES = "rows", "failures"
 DELTA = "by_delta/delta"
 
 
-def model(cell: Cell) -> str:
-    """The model that a word is trained in."""
-    return cell.model
-
-
 def source(row: Any) -> str:
     """Whose word is measured: a model's name, or the kind of a baseline; of an EvalSpec or row."""
     return str(row.source_model if row.kind == WORD else row.kind)
-
-
-def target(row: Any) -> str:
-    """The model that a word is measured in; of an EvalSpec or row."""
-    return str(row.target_model)
 
 
 def cell(row: Any) -> Cell:
@@ -81,7 +71,7 @@ def axes(cells: list[Cell]) -> dict[str, str]:
     """Pattern -> the name that is its x axis."""
     of_training = {
         pattern: step(dataset, name)
-        for dataset, name in sorted({(cell.dataset, model(cell)) for cell in cells})
+        for dataset, name in sorted({(cell.dataset, cell.model) for cell in cells})
         for pattern in (f"{dataset}/{name}/*", f"words/{dataset}/{name}/*")
     }
     return {**of_training, "by_delta/*": DELTA}

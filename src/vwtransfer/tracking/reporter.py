@@ -98,7 +98,7 @@ class Reporter:
     def _run(self, key: str, cells: Sequence[Cell], began: str) -> tuple[dict[str, Any], ...]:
         """The config of a run, and its settings."""
         words = [cell.key for cell in cells]
-        models = sorted({names.model(cell) for cell in cells})
+        models = sorted({cell.model for cell in cells})
         tags = [
             *sorted({cell.dataset for cell in cells}),
             *sorted({cell.concept for cell in cells}),
@@ -120,7 +120,7 @@ class Reporter:
     def _step(
         self, cells: Sequence[Cell], step: int, value_QN: list[list[float]], now: float
     ) -> Calls:
-        dataset, model = cells[0].dataset, names.model(cells[0])
+        dataset, model = cells[0].dataset, cells[0].model
         row: dict[str, Any] = {names.step(dataset, model): step}
         of_words = {cell: dict(row) for cell in cells}
         for quantity, values in zip(names.QUANTITIES, value_QN, strict=True):
@@ -160,7 +160,7 @@ class Reporter:
             run = names.cell(spec).key if self.per_word else JOB
             if run not in self.runs:
                 continue  # a baseline has none of its own
-            name = names.images(spec.dataset, names.source(spec), names.target(spec))
+            name = names.images(spec.dataset, names.source(spec), spec.target_model)
             left = self.settings.images - self.shown[run, name]
             pictures = list(islice(_pictures(spec, measurement), left))
             if pictures:
@@ -206,7 +206,7 @@ class Reporter:
         yield "log", key, {names.ROWS: {"columns": SCHEMA.names, "data": data}}, now
         measured: dict[tuple[str, str, str, str], dict[float, list[float]]] = {}
         for row in rows.dropna(subset=["value"]).itertuples():
-            of = (row.dataset, names.source(row), names.target(row), row.metric)
+            of = (row.dataset, names.source(row), row.target_model, row.metric)
             measured.setdefault(of, {}).setdefault(row.delta, []).append(row.value)
         means: dict[str, float] = {}
         curves: dict[float, dict[str, float]] = defaultdict(dict)
@@ -276,7 +276,7 @@ def _box(corners: Sequence[float], caption: str) -> dict[str, Any]:
 def _shared(study: str, cells: Sequence[Cell]) -> str:
     """What all cells share: demo/tiny_shapes/generation."""
     parts = [study]
-    for values in zip(*((c.dataset, names.model(c), c.concept) for c in cells), strict=True):
+    for values in zip(*((c.dataset, c.model, c.concept) for c in cells), strict=True):
         if len(set(values)) > 1:
             break
         parts.append(values[0])

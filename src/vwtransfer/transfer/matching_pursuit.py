@@ -7,7 +7,7 @@ orthogonal matching pursuit and used in the other.
 Letters: S support, M vectors, D embedding width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,11 @@ import torch
 from sklearn.linear_model import orthogonal_mp
 from torch import Tensor
 
-from vwtransfer.models.embedding_space import EmbeddingSpace
-from vwtransfer.models.support import Support
-from vwtransfer.transfer.tables import tables
+from vwtransfer.transfer.tables import TableMethod, VectorMap
 
 
 @dataclass(frozen=True)
-class PursuitMap:
+class PursuitMap(VectorMap):
     """The tables, each row divided by its length in the source, and how many rows make a vector."""
 
     unit_SD: np.ndarray
@@ -30,16 +28,15 @@ class PursuitMap:
     atoms: int
     report: Mapping[str, Any]
 
-    def __call__(self, words_NKD: Tensor, anchors: Sequence[str] | None = None) -> Tensor:
-        """Words [N, K, D_source] as [N, K, D_target], each vector by its own tokens."""
-        vectors_MD = words_NKD.flatten(0, 1).double().cpu().numpy()
-        weight_SM = orthogonal_mp(self.unit_SD.T, vectors_MD.T, n_nonzero_coefs=self.atoms)
-        mapped_MD = torch.from_numpy(weight_SM.reshape(len(self.x_SD), -1).T @ self.x_SD)
-        return mapped_MD.unflatten(0, words_NKD.shape[:2]).to(words_NKD)
+    def vectors(self, vectors_MD: Tensor) -> Tensor:
+        """Each vector by its own tokens."""
+        y_DM = vectors_MD.numpy().T
+        weight_SM = orthogonal_mp(self.unit_SD.T, y_DM, n_nonzero_coefs=self.atoms)
+        return torch.from_numpy(weight_SM.reshape(len(self.x_SD), -1).T @ self.x_SD)
 
 
 @dataclass
-class MatchingPursuit:
+class MatchingPursuit(TableMethod):
     """A sparse sum of tokens, by orthogonal matching pursuit.
 
     Attributes:
@@ -50,20 +47,9 @@ class MatchingPursuit:
     name: str = "matching_pursuit"
     atoms: int = 8
 
-    def fit(
-        self,
-        source: EmbeddingSpace,
-        target: EmbeddingSpace,
-        support: Support,
-        excluded: Sequence[str] = (),
-    ) -> PursuitMap:
-        """Keeps the two tables; no prompt enters it.
-
-        Raises:
-            UserError: see `tables.tables`.
-        """
-        tokens, y_SD, x_SD = tables(source, target, support)
+    def fit_rows(self, y_SD: np.ndarray, x_SD: np.ndarray) -> PursuitMap:
+        """Keeps the two tables."""
         length_S1 = np.linalg.norm(y_SD, axis=1, keepdims=True).clip(min=1e-300)
         atoms = min(self.atoms, *y_SD.shape)
-        report = {"tokens": len(tokens), "atoms": atoms}
+        report = {"tokens": len(y_SD), "atoms": atoms}
         return PursuitMap(y_SD / length_S1, x_SD / length_S1, atoms, report)

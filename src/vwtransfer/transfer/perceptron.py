@@ -1,21 +1,20 @@
 """A small multilayer perceptron between the tables, for what a linear map cannot follow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from vwtransfer.models.embedding_space import EmbeddingSpace
-from vwtransfer.models.support import Support
-from vwtransfer.transfer.tables import explained, tables
+from vwtransfer.transfer.tables import TableMethod, VectorMap, explained
 
 
 @dataclass(frozen=True)
-class PerceptronMap:
+class PerceptronMap(VectorMap):
     """A fitted regressor between standardised tables."""
 
     regressor: MLPRegressor
@@ -23,16 +22,14 @@ class PerceptronMap:
     target_scale: StandardScaler
     report: Mapping[str, Any]
 
-    def __call__(self, words_NKD: Tensor, anchors: Sequence[str] | None = None) -> Tensor:
-        """Words [N, K, D_source] as [N, K, D_target], vector by vector."""
-        vectors_MD = words_NKD.flatten(0, 1).double().cpu().numpy()
-        predicted_MD = self.regressor.predict(self.source_scale.transform(vectors_MD))
-        mapped_MD = torch.from_numpy(self.target_scale.inverse_transform(predicted_MD))
-        return mapped_MD.unflatten(0, words_NKD.shape[:2]).to(words_NKD)
+    def vectors(self, vectors_MD: Tensor) -> Tensor:
+        """What the regressor makes of each."""
+        predicted_MD = self.regressor.predict(self.source_scale.transform(vectors_MD.numpy()))
+        return torch.from_numpy(self.target_scale.inverse_transform(predicted_MD))
 
 
 @dataclass
-class Perceptron:
+class Perceptron(TableMethod):
     """One hidden layer with weight decay; training stops when left-out words no longer improve.
 
     Attributes:
@@ -47,19 +44,8 @@ class Perceptron:
     decay: float = 0.1
     seed: int = 0
 
-    def fit(
-        self,
-        source: EmbeddingSpace,
-        target: EmbeddingSpace,
-        support: Support,
-        excluded: Sequence[str] = (),
-    ) -> PerceptronMap:
-        """Fits the network; no prompt enters it.
-
-        Raises:
-            UserError: see `tables.tables`.
-        """
-        tokens, y_SD, x_SD = tables(source, target, support)
+    def fit_rows(self, y_SD: np.ndarray, x_SD: np.ndarray) -> PerceptronMap:
+        """Fits the network."""
         source_scale, target_scale = StandardScaler().fit(y_SD), StandardScaler().fit(x_SD)
         regressor = MLPRegressor(
             hidden_layer_sizes=(self.hidden,),
@@ -70,9 +56,5 @@ class Perceptron:
             random_state=self.seed,
         ).fit(source_scale.transform(y_SD), target_scale.transform(x_SD))
         fitted = target_scale.inverse_transform(regressor.predict(source_scale.transform(y_SD)))
-        report = {
-            "tokens": len(tokens),
-            "epochs": int(regressor.n_iter_),
-            "r2": explained(x_SD, fitted),
-        }
-        return PerceptronMap(regressor, source_scale, target_scale, report)
+        told = {"epochs": int(regressor.n_iter_), "r2": explained(x_SD, fitted)}
+        return PerceptronMap(regressor, source_scale, target_scale, {"tokens": len(y_SD), **told})

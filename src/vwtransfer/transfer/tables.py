@@ -3,6 +3,7 @@
 Letters: S support, N words, K vectors per word, D embedding width.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from vwtransfer.errors import UserError
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.support import Support
+from vwtransfer.transfer import Map
 
 
 def tables(
@@ -62,11 +64,31 @@ class AffineMap:
         return mapped_NKD.to(words_NKD.dtype)
 
 
+class VectorMap(ABC):
+    """A map of single vectors: of a word each by itself.
+
+    Attributes:
+        report: what there is to say of the fit.
+    """
+
+    report: Mapping[str, Any]
+
+    def __call__(self, words_NKD: Tensor, anchors: Sequence[str] | None = None) -> Tensor:
+        """Words [N, K, D_source] as [N, K, D_target] of their own precision."""
+        mapped_MD = self.vectors(words_NKD.flatten(0, 1).double().cpu())
+        return mapped_MD.unflatten(0, words_NKD.shape[:2]).to(words_NKD)
+
+    @abstractmethod
+    def vectors(self, vectors_MD: Tensor) -> Tensor:
+        """Vectors [M, D_source] as [M, D_target], float64 on the CPU."""
+
+
 @dataclass
 class TableMethod:
-    """A method whose map is a matrix between the two tables, and perhaps an offset.
+    """A method that is fitted to the rows of the same tokens in both tables.
 
-    A subclass says how the matrix is found, in `regress`.
+    A subclass says in `regress` how a matrix between the two, and perhaps an offset, is found, or
+    makes a map of another kind in `fit_rows`.
 
     Attributes:
         name: what the results call it.
@@ -80,16 +102,20 @@ class TableMethod:
         target: EmbeddingSpace,
         support: Support,
         excluded: Sequence[str] = (),
-    ) -> AffineMap:
-        """Fits the matrix to the support's rows; no prompt enters it.
+    ) -> Map:
+        """Fits the map to the support's rows; no prompt enters it.
 
         Raises:
             UserError: see `tables`.
         """
-        tokens, y_SD, x_SD = tables(source, target, support)
+        _, y_SD, x_SD = tables(source, target, support)
+        return self.fit_rows(y_SD, x_SD)
+
+    def fit_rows(self, y_SD: np.ndarray, x_SD: np.ndarray) -> Map:
+        """The map of the source's rows to the target's rows of the same tokens, float64."""
         matrix, offset, told = self.regress(y_SD, x_SD)
         predicted_SD = y_SD @ matrix + (0 if offset is None else offset)
-        report = {"tokens": len(tokens), "r2": explained(x_SD, predicted_SD), **told}
+        report = {"tokens": len(y_SD), "r2": explained(x_SD, predicted_SD), **told}
         return AffineMap(matrix, offset, report)
 
     def regress(

@@ -54,7 +54,6 @@ def figure_3(
     planned: Sequence[Cell] = (),
     tasks: Mapping[str, str] | None = None,
     published: pd.DataFrame | None = None,
-    published_label: str = "published",
     world: str = "",
 ) -> list[Path]:
     """Figure 3: unconstrained words in their own model and transferred, against the baselines.
@@ -71,7 +70,6 @@ def figure_3(
         tasks: model -> its task, for models that have no results yet.
         published: values to mark beside ours, with the columns dataset, metric, source_model,
             target_model, delta, mean, ci_low and ci_high.
-        published_label: what the legend calls them.
         world: the models' name, for the title.
 
     Returns:
@@ -110,7 +108,7 @@ def figure_3(
         Patch(facecolor="white", edgecolor=GREY, hatch="////", label="transferred"),
         *partial_legend(table),
         *baseline_legend(table),
-        *published_legend(published, published_label),
+        *published_legend(published, "published"),
     ]
     title = title_of("Figure 3: words in their own model and transferred", frame, world, planned)
     notes = notes_of(frame, table, planned, published)

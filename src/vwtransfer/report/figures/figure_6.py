@@ -52,7 +52,6 @@ def figure_6(
     planned: Sequence[Cell] = (),
     tasks: Mapping[str, str] | None = None,
     published: pd.DataFrame | None = None,
-    published_label: str = "published",
     world: str = "",
 ) -> list[Path]:
     """Figure 6: performance against the radius delta of the ball around the anchor (section 5).
@@ -119,7 +118,7 @@ def figure_6(
         Line2D([], [], color="black", linewidth=2.4, label="thick: in its own model"),
         *partial_legend(table),
         *baseline_legend(table[table["kind"] == "anchor"]),
-        *published_legend(published, f"hollow: {published_label}", "o"),
+        *published_legend(published, "hollow: published", "o"),
     ]
     title = title_of("Figure 6: performance against delta", frame, world, planned)
     notes = [
