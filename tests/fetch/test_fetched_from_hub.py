@@ -151,6 +151,19 @@ def chosen_file(full: Path) -> str:
     return f"ILSVRC/{chosen(full)[0].file}"
 
 
+def test_a_class_that_comes_later_leaves_the_former_ones_as_they_are(
+    full: Path, session: Session, tmp_path: Path
+) -> None:
+    for concept in ("red", "blue", "red"):
+        alone = {
+            "concepts": {concept: CONCEPTS[concept]},
+            "anchors": ["cat"],
+            "wnids": {concept: WNIDS[concept]},
+        }
+        imagenet.fetch(node(tmp_path, **alone), session)
+        assert chosen(tmp_path, **alone) == chosen(full, **alone)
+
+
 def test_who_may_not_read_it_is_told_what_to_do(
     hub: Site, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

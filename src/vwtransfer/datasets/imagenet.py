@@ -77,6 +77,25 @@ def solution_text(classes: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def read_solution(path: Path) -> list[tuple[str, str]]:
+    """Such a list: images and their WordNet ids.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        text = decoded(read_regular(path, LARGEST_LIST))
+        header = text.partition("\n")[0]
+        separator = next((each for each in ",;\t" if each in header), ",")  # spreadsheets change it
+        table = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+        rows = [(row[_IMAGE], (row[_PREDICTION] or "").split(" ")[0]) for row in table]
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as {_IMAGE},{_PREDICTION}.") from error
+    if not rows:
+        raise UserError(f"{path}: has no lines.")
+    return rows
+
+
 def candidates(root: Path, layout: str, labels: Mapping[str, str]) -> Candidates:
     """All images of the concepts that have boxes.
 
@@ -113,18 +132,7 @@ def _training(folder: Path, layout: str, wnid: str) -> list[Candidate]:
 def _by_solution(folder: Path, solution: Path, labels: Mapping[str, str]) -> Pool:
     """Validation images by the list of their classes, so that 50,000 XML files stay closed."""
     pool: dict[str, list[Candidate]] = {concept: [] for concept in labels.values()}
-    try:
-        text = decoded(read_regular(solution, LARGEST_LIST))
-        header = text.partition("\n")[0]
-        separator = next((each for each in ",;\t" if each in header), ",")  # spreadsheets change it
-        table = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-        rows = [(row[_IMAGE], row[_PREDICTION]) for row in table]
-        if not rows:
-            raise UserError(f"{solution}: has no lines.")
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        raise UserError(f"{solution}: cannot be read as {_IMAGE},{_PREDICTION}.") from error
-    for image, prediction in rows:
-        wnid = (prediction or "").split(" ")[0]
+    for image, wnid in read_solution(solution):
         if wnid in labels:
             xml = folder / "Annotations" / "CLS-LOC" / "val" / f"{Path(image).name}.xml"
             pool[labels[wnid]].append(Candidate(_validation_image(folder, image, wnid), xml))

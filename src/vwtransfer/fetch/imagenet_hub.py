@@ -20,7 +20,13 @@ import pyarrow.parquet as pq
 
 from vwtransfer.config.fetching import ImageNetSource
 from vwtransfer.datasets.bad_data import UnusableError, path_inside
-from vwtransfer.datasets.imagenet import SOLUTION, solution_text, training_folder
+from vwtransfer.datasets.imagenet import (
+    SOLUTION,
+    read_solution,
+    solution_in,
+    solution_text,
+    training_folder,
+)
 from vwtransfer.datasets.voc_xml import LARGEST_FILE as LARGEST_XML
 from vwtransfer.errors import UserError
 from vwtransfer.fetch.archives import members
@@ -109,14 +115,13 @@ class HubImageNet:
                         member.write(staged / place / name.name, LARGEST_XML)
         os.sync()  # one for all of them: each alone would take minutes
         classes = {name: row.wnid for name, row in validation.items()}
-        write_text(self.folder / SOLUTION, solution_text(classes))
+        before = solution_in(self.record.root, LAYOUT)  # another dataset's, of this folder
+        known = dict(read_solution(before)) if before else {}
+        write_text(self.folder / SOLUTION, solution_text(known | classes))
         inner = {"val": f"{LAYOUT}/val"}
         inner |= {wnid: training_folder(LAYOUT, wnid) for wnid in self.wnids}
         for place, final in inner.items():
-            target = self.folder / "Annotations" / final
-            target.mkdir(parents=True, exist_ok=True)
-            for xml in (staged / place).glob("*.xml"):
-                xml.replace(target / xml.name)
+            _move(staged / place, self.folder / "Annotations" / final)
         shutil.rmtree(staged, ignore_errors=True)
 
     def bring(self, wanted: Mapping[str, Digest | None]) -> dict[str, str]:
@@ -238,6 +243,15 @@ class HubImageNet:
         digest = Digest("md5", archive.md5) if archive.md5 else None
         path = archive_path(self.record.root, archive.address)
         return Item(archive.address, path, LARGEST_ARCHIVE, None, digest)
+
+
+def _move(folder: Path, target: Path) -> None:
+    """Gives a folder its name: all of its files at once, where none was there before."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.is_dir() and folder.is_dir():
+        folder.rename(target)
+    for file in folder.glob("*"):
+        file.replace(target / file.name)
 
 
 def _write(path: Path, data: bytes) -> None:
