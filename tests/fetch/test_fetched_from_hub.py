@@ -24,6 +24,7 @@ from vwtransfer.datasets.manifest import Photo, write_manifest
 from vwtransfer.errors import UserError
 from vwtransfer.fetch import imagenet
 from vwtransfer.fetch.download import Downloads
+from vwtransfer.fetch.hub_table import HubTable
 from vwtransfer.fetch.session import Session
 from vwtransfer.progress import Stages
 
@@ -162,6 +163,27 @@ def test_a_class_that_comes_later_leaves_the_former_ones_as_they_are(
         }
         imagenet.fetch(node(tmp_path, **alone), session)
         assert chosen(tmp_path, **alone) == chosen(full, **alone)
+
+
+def test_once_one_file_fails_nothing_more_of_the_others_is_read(hub: Site) -> None:
+    table = HubTable("fetch.imagenet.hub.repo", REPO, "main", "", parallel=2)
+    refused, other = table.shards("data/train-*.parquet")
+    most, count = 500, 0
+
+    def read(shard: str) -> None:
+        nonlocal count
+        if shard == refused:
+            raise UserError("there is no room")
+        with table.opened(shard) as file:
+            for _ in range(most):
+                table.group(file, 0, "image.path")
+                count += 1
+
+    with pytest.raises(UserError, match="no room"):
+        list(table.each(read, [other, refused]))
+    assert count < most
+    with table.opened(other) as file:
+        assert len(table.group(file, 0, "image.path")) == 2
 
 
 def test_who_may_not_read_it_is_told_what_to_do(

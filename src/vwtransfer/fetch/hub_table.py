@@ -1,7 +1,8 @@
 """A dataset of parquet files on the hub, of which parts are read: some columns, some row groups."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TypeVar
@@ -38,6 +39,7 @@ class HubTable:
         self.key, self.repo, self.revision = key, repo, revision
         self.otherwise, self.parallel = otherwise, parallel
         self.files = HfFileSystem(endpoint=constants.ENDPOINT, skip_instance_cache=True)
+        self._stopping = threading.Event()
 
     @cached_property
     def root(self) -> str:
@@ -76,15 +78,30 @@ class HubTable:
         ):
             yield table
 
+    def group(self, file: pq.ParquetFile, group: int, column: str) -> pa.ChunkedArray:
+        """A column of a row group.
+
+        Raises:
+            CancelledError: another file of `each` failed, or a person stopped it all.
+        """
+        if self._stopping.is_set():
+            raise CancelledError
+        return file.read_row_group(group, columns=[column]).column(0)
+
     def each(self, do: Callable[[str], T], shards: Iterable[str]) -> Iterator[tuple[str, T]]:
-        """What `do` gives of each file, several at once, as they are done."""
+        """What `do` gives of each file, several at once, as they are done.
+
+        Where it ends early, no further row group is read.
+        """
         pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="hub")
         try:
             under_way = {pool.submit(do, shard): shard for shard in shards}
             for future in as_completed(under_way):
                 yield under_way[future], future.result()
         finally:
+            self._stopping.set()
             pool.shutdown(cancel_futures=True)
+            self._stopping.clear()
 
     @contextmanager
     def explained(self) -> Iterator[None]:

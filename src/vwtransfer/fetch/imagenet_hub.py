@@ -160,7 +160,7 @@ class HubImageNet:
             ordered = sorted(by_shard[shard].items(), key=lambda each: each[1])
             with self.table.opened(shard) as file:
                 for group, same in groupby(ordered, key=lambda each: each[1].group):
-                    images = file.read_row_group(group, columns=[BYTES])["image"]
+                    images = self.table.group(file, group, BYTES)
                     for name, row in same:
                         with lock:
                             place(name, row, images[row.row]["bytes"].as_py())
