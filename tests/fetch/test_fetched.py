@@ -30,7 +30,8 @@ from vwtransfer.datasets.photos import ImageFileDataset
 from vwtransfer.errors import UserError
 from vwtransfer.fetch import coco, dreambooth, imagenet, pascal
 from vwtransfer.fetch.download import Downloads
-from vwtransfer.fetch.record import alone_in
+from vwtransfer.fetch.items import Item
+from vwtransfer.fetch.record import Record, alone_in
 from vwtransfer.fetch.session import Session
 from vwtransfer.progress import Stages
 
@@ -306,6 +307,15 @@ def test_archives_that_are_damaged_or_others_are_refused(
     pascal.fetch(node("pascal", tmp_path), session)
     assert chosen("pascal", tmp_path) == chosen("pascal", full / "pascal")
     assert archive.exists()  # whoever put it there may need it
+
+
+def test_an_archive_is_known_to_be_fetched_as_soon_as_it_is_there(
+    site: Site, session: Session, tmp_path: Path
+) -> None:
+    with alone_in(tmp_path) as record:
+        item = Item(f"{site.address}voc.tar", tmp_path / "voc.tar", 1 << 20)
+        assert session.archive("drawn", item, record)
+        assert "voc.tar" in Record(tmp_path).files  # so that it is deleted after a kill, too
 
 
 def test_one_process_at_a_time_fetches_into_a_folder(session: Session, tmp_path: Path) -> None:

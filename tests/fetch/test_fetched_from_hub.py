@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from command_line import vwtransfer
 from drawn import CONCEPTS, WNIDS, Drawn, wanted
 from served import Site, as_hub, served
 from vwtransfer.config.composition import compose
@@ -184,6 +185,62 @@ def test_once_one_file_fails_nothing_more_of_the_others_is_read(hub: Site) -> No
     assert count < most
     with table.opened(other) as file:
         assert len(table.group(file, 0, "image.path")) == 2
+
+
+def test_the_action_says_what_comes_goes_on_and_checks(
+    full: Path, hub: Site, tmp_path: Path
+) -> None:
+    groups = tmp_path / "groups" / "dataset"
+    groups.mkdir(parents=True)
+    target = "vwtransfer.datasets.imagenet.ImageNet"
+    drawn = {"_target_": target, **node(Path("data/drawn"))}
+    (groups / "drawn.yaml").write_text(f"# @package dataset.drawn\n{json.dumps(drawn)}\n")
+    command = [
+        "--config-dir=groups",
+        "action=fetch",
+        "fetch.parts=[datasets]",
+        "dataset=drawn",
+        f"fetch.imagenet.hub.repo={REPO}",
+    ]
+    for split in ("train", "val"):
+        command.append(f"fetch.imagenet.boxes.{split}.address={hub.address}{split}.tgz")
+        command.append(f"fetch.imagenet.boxes.{split}.md5=null")
+    archives = [
+        f"drawn: 1 archive, {hub.address}{split}.tgz, 0.0 MB, to data/drawn"
+        for split in ("train", "val")
+    ]
+    said = vwtransfer(tmp_path, *command, "fetch.dry_run=true")
+    assert (said.returncode, said.stdout.splitlines()) == (0, archives)
+    hub.headers["X-Error-Code"] = "GatedRepo"
+    hub.faults[f"api/datasets/{REPO}/auth-check"] = ["401"]
+    without_login = vwtransfer(tmp_path, *command)
+    assert without_login.returncode == 2
+    assert f"datasets/{REPO} and log in with: hf auth login." in without_login.stderr
+    assert not [*tmp_path.rglob("*.tgz"), *tmp_path.rglob("*.JPEG")]
+    hub.headers.clear()
+    hub.faults[f"{DATA}/train-00001-of-00002.parquet"] = ["404"]
+    cut_short = vwtransfer(tmp_path, *command)
+    assert cut_short.returncode == 2
+    assert "What came is kept: the same command goes on." in cut_short.stderr
+    hub.faults.clear()
+    finished = vwtransfer(tmp_path, *command)
+    assert finished.returncode == 0, finished.stderr
+    of_it = f"datasets/{REPO}@{COMMIT}"
+    checked = "dataset.drawn  ok      3 concepts, 6 training and 3 held-out images, 9 boxes"
+    expected = [  # the first of the two files of names was read before
+        rf"drawn: the names in 1 file of {of_it}, about 0.0 MB, to data/drawn/ILSVRC",
+        r"drawn: names: 1/1 in \d+ s",
+        rf"drawn: 9 photos in \d row groups of {of_it}, 0.0 MB, to data/drawn/ILSVRC",
+        r"drawn: photos: 9/9 in \d+ s",
+        checked,
+    ]
+    assert re.fullmatch("\n".join(expected), finished.stdout.strip())
+    assert chosen(tmp_path / "data" / "drawn") == chosen(full)
+    assert not list(tmp_path.rglob("*.tgz"))
+    hub.asked.clear()
+    again = vwtransfer(tmp_path, *command)
+    assert (again.returncode, again.stdout.splitlines()) == (0, [checked])
+    assert not hub.asked
 
 
 def test_who_may_not_read_it_is_told_what_to_do(

@@ -92,9 +92,9 @@ class HubImageNet:
         """
         _ = self.table.root  # whoever may not read it is told before anything comes
         items = {split: self._archive(split) for split in SPLITS}
-        for item in items.values():
-            if not self.session.archive(self.name, item, self.record):
-                return False
+        there = [self.session.archive(self.name, item, self.record) for item in items.values()]
+        if not all(there):
+            return False
         validation = self.rows("val")
         if validation is None:
             return False
@@ -181,7 +181,7 @@ class HubImageNet:
             what = f"{self.name}: the names in {number_of(len(left), 'file')} of {self.table.root}"
             if not self.session.agreed(what, size, self.folder, about=True):
                 return None
-            self._read_names(left[1:])
+            self._read_names(left)
         rows = {
             stem: Row(shard, *place)
             for shard in shards
@@ -195,10 +195,12 @@ class HubImageNet:
         return rows
 
     def _read_names(self, shards: Sequence[str]) -> None:
+        """Those of all files but the first, which are known by now."""
         saved = time.monotonic()
         try:
             with self.session.stages.stage(f"{self.name}: names", len(shards)) as advance:
-                for shard, names in self.table.each(self._names, shards):
+                advance(1)
+                for shard, names in self.table.each(self._names, shards[1:]):
                     self._index[shard] = names
                     advance(1)
                     if time.monotonic() - saved > SAVE_EVERY:
@@ -227,7 +229,7 @@ class HubImageNet:
         with self.table.opened(shard) as file:
             sizes = [_sizes(file, group) for group in range(file.num_row_groups)]
             for group in range(file.num_row_groups):
-                names = file.read_row_group(group, columns=[NAME])["image"].to_pylist()
+                names = self.table.group(file, group, NAME).to_pylist()
                 for row, name in enumerate(names):
                     found = _NAME.fullmatch((name or {}).get("path") or "")
                     if found and found[2] in self.wnids:

@@ -91,6 +91,7 @@ class Session:
             for _, result in self.downloads.get([item], tell):
                 if isinstance(result, Arrived):
                     record.add(item.path, address, result)
+                    record.save()  # or `drop` takes it for somebody's own after a kill
                 advance(total - told)
         return True
 
