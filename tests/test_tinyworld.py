@@ -232,7 +232,7 @@ def test_an_image_holds_its_concept_once_and_no_other(name: str) -> None:
 
 def test_the_weights_are_small_half_precision_safetensors() -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 42e6
+    assert sum(path.stat().st_size for path in files) <= 49e6
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt", ".md"}
 
 

@@ -28,9 +28,15 @@ a resumable stage for each part. float16 safetensors. This card is written by th
 | `tiny_grounding_dino` | MMGroundingDinoForObjectDetection (WordPiece, ten queries) | 96 | 64 px |
 | `wide_clip` | open_clip CLIP of the wide world (3,112 words) | 80 | 48 px |
 | `wide_owlv2` | Owlv2ForObjectDetection of the wide world (3,112 words) | 96 | 64 px |
+| `second_clip` | open_clip CLIP of the second world | 72 | 48 px |
+| `second_owlv2` | Owlv2ForObjectDetection of the second world | 88 | 64 px |
+| `third_clip` | open_clip CLIP of the third world | 56 | 48 px |
+| `third_owlv2` | Owlv2ForObjectDetection of the third world | 72 | 64 px |
 
 The wide world has 16 shapes x 16 colours x 8 patterns (2,048 combinations, 1,400 with a noun) on 8
-backgrounds, and 1,536 words for settings.
+backgrounds, and 1,536 words for settings. The second and the third world are as large as the tiny
+one, with 176 nouns each, and of other things: the second has none of the tiny world's colours,
+patterns, shapes and backgrounds, the third every other one of the wide world's.
 
 ## Quality
 
