@@ -7,10 +7,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -137,6 +139,14 @@ def test_a_file_whose_name_is_not_utf_8_is_named(tmp_path: Path) -> None:
         "\0".join(["0", file.name, "1"]).encode()  # as images are ranked
     line = explained(failure.value, [])
     assert line and line.startswith("'caf\\udce9.png': is not UTF-8. Rename the file")
+
+
+def test_a_torchvision_that_was_built_for_another_torch_is_named() -> None:
+    with pytest.raises(RuntimeError) as failure:  # as torchvision does where its library is missing
+        torch.library.register_fake("torchvision::of_another_build")(lambda: None)
+    line = explained(failure.value, [])
+    assert line and line.startswith("torchvision ")
+    assert f" was built for another torch than {version('torch')}, " in line
 
 
 def test_a_locale_without_the_letters_is_told_from_a_name_that_is_not_utf_8(

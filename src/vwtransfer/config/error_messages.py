@@ -7,6 +7,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -28,6 +29,7 @@ _MISFIT = re.compile(r"Error merging override (.*)")
 _PLAIN = {"DictConfig": "a mapping", "ListConfig": "a list", "primitive container": "a value"}
 _TWICE = re.compile(r"Multiple values for (\S+)\.|An item is already at '(.+)'")
 _BESIDE_TWICE = re.compile(r"transfer@transfer\.beside\.(\w+) appears more than once")
+_NO_OPERATOR = re.compile(r"operator torchvision::\w+ does not exist")
 _NO_NAME = (
     "a group takes the name of a choice, or a list of them; null cannot be one of a sweep's, but "
     "is started by itself."
@@ -57,6 +59,12 @@ def explained(error: BaseException, arguments: list[str]) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, UserError):
             return _line(str(cause))
+        if _NO_OPERATOR.search(str(cause)):
+            return (
+                f"torchvision {version('torchvision')} was built for another torch than "
+                f"{version('torch')}, and cannot be loaded. Install both from one index: "
+                "docs/install.md, Without CUDA."
+            )
     if isinstance(error, OSError) and error.filename:
         written = files.explained(error, Path(error.filename))
         return str(written) if written else None
