@@ -13,16 +13,16 @@ from vwtransfer.actions.run import run
 from vwtransfer.config.identity import identity
 from vwtransfer.errors import UserError
 from vwtransfer.models import Objective
-from vwtransfer.models.activations import end_of_text
+from vwtransfer.models.activations import behind_texts, end_of_text
 from vwtransfer.models.suite import build, build_part
 from vwtransfer.models.support import support_of
 from vwtransfer.study.fingerprints import Fingerprints
 from vwtransfer.training.joint import Joint
 from vwtransfer.training.regularizers import (
-    EarlyLayerRegularizer,
-    OffSubspaceRegularizer,
     Regularizer,
+    early_layer_regularizer,
     leading_directions,
+    off_subspace_regularizer,
 )
 from vwtransfer.training.trainer import Job, train
 from vwtransfer.transfer.least_squares import LeastSquares
@@ -51,7 +51,7 @@ def test_the_penalty_is_the_energy_outside_in_units_of_the_rows() -> None:
     support_SD = torch.zeros(100, 3)
     support_SD[:, 0] = torch.linspace(-3, 3, 100)
     anchor_ND = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
-    penalty = OffSubspaceRegularizer.of(0.5, support_SD, anchor_ND)
+    penalty = off_subspace_regularizer(0.5, support_SD, anchor_ND)
     vectors_NKD = anchor_ND[:, None] + torch.tensor([[[9.0, 0, 0], [0, 3.0, 4.0]]])
     unit = float(support_SD.square().sum(1).mean())
     expected = 0.5 * (0 + 25) / 2 / unit
@@ -63,7 +63,7 @@ def test_the_early_penalty_is_its_weight_at_the_anchor_and_nothing_at_the_name()
     encoder = task.text.encoders["text"]
     anchor_ND = task.text.anchor_rows(["zepu", "muli"])
     names = ["red striped star", "blue dotted cross"]
-    penalty = EarlyLayerRegularizer.of(3.0, task, anchor_ND, 4, names)
+    penalty = early_layer_regularizer(3.0, task, anchor_ND, 4, names)
     at_anchor = penalty(anchor_ND[:, None].expand(-1, 4, -1))
     assert at_anchor.tolist() == pytest.approx([3, 3], rel=1e-5)
     at_name = penalty(
@@ -99,8 +99,8 @@ def test_words_give_way_to_a_penalty(key: str, tmp_path: Path) -> None:
     anchor_ND = model.text.anchor_rows(["zepu"])
     support_SD = model.text.encoders["text"].rows(model.text.eligible["text"])
     prices: dict[str, Regularizer] = {
-        "off_subspace_weight": OffSubspaceRegularizer.of(1.0, support_SD, anchor_ND),
-        "early_layer_weight": EarlyLayerRegularizer.of(
+        "off_subspace_weight": off_subspace_regularizer(1.0, support_SD, anchor_ND),
+        "early_layer_weight": early_layer_regularizer(
             1.0, model, anchor_ND, 4, ["red striped star"]
         ),
     }
@@ -115,9 +115,16 @@ def test_the_early_penalty_looks_behind_the_first_third_of_the_blocks() -> None:
     task = build(compose(SUITE), torch.device("cpu")).models["tiny_clip"]
     vectors_NKD = torch.randn(2, 4, task.text.width)
     anchor_ND = task.text.anchor_rows(["zepu"])[0].expand(2, -1)
-    penalty = EarlyLayerRegularizer.of(1.0, task, anchor_ND, 4, ["star", "ring"])
-    first_ND = end_of_text(task.text.encoders["text"], task.prompt_template, vectors_NKD)[0]
-    expected_N = (first_ND - penalty.name_ND).square().sum(1) / penalty.unit_N
+    penalty = early_layer_regularizer(1.0, task, anchor_ND, 4, ["star", "ring"])
+    encoder, template = task.text.encoders["text"], task.prompt_template
+    first_ND, start_ND = (
+        end_of_text(encoder, template, words_NKD)[0]
+        for words_NKD in (vectors_NKD, anchor_ND[:, None].expand(-1, 4, -1))
+    )
+    assert encoder.blocks is not None
+    names = [template.format(name) for name in ("star", "ring")]
+    name_ND = behind_texts(encoder, encoder.blocks[:1], names)[0]
+    expected_N = (first_ND - name_ND).square().sum(1) / (start_ND - name_ND).square().sum(1)
     torch.testing.assert_close(penalty(vectors_NKD), expected_N)
 
 
