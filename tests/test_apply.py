@@ -17,7 +17,7 @@ from vwtransfer.main import dispatch
 from vwtransfer.models import Model
 from vwtransfer.models.suite import build, build_part
 from vwtransfer.words.cells import Cell
-from vwtransfer.words.formats import read, write_a1111
+from vwtransfer.words.formats import read, write
 from vwtransfer.words.store import Word, WordStore
 
 WORDS = ("red", "striped", "star")
@@ -187,7 +187,7 @@ def test_of_another_tools_word_source_says_the_model(
     tmp_path: Path, photos: Path, models: Mapping[str, Model]
 ) -> None:
     detector, generator = models["tiny_owlv2"].text, models["tiny_sd"].text
-    foreign = write_a1111(detector.anchor_rows(WORDS), "star", tmp_path)
+    foreign = write("a1111", detector.anchor_rows(WORDS), "star", tmp_path)
     asked = ["action=apply", f"word={foreign}", "target=tiny_owlv2", f"images={photos}"]
     line = f"have width {detector.width}, and model.tiny_sd reads {generator.width}"
     with pytest.raises(UserError, match=line):

@@ -22,16 +22,16 @@ from vwtransfer.errors import UserError
 from vwtransfer.files import is_name
 from vwtransfer.words.cells import Cell
 from vwtransfer.words.containers import LARGEST_PICKLE
-from vwtransfer.words.formats import SEVERAL, WRITERS, read, write_a1111, write_diffusers
+from vwtransfer.words.formats import FORMS, SEVERAL, read, write
 from vwtransfer.words.store import Word, WordStore
 from vwtransfer.words.vectors import LARGEST_FILE, fault
 
 VECTORS = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("form", FORMS)
 def test_what_is_written_is_read_back(tmp_path: Path, form: str) -> None:
-    found = read(WRITERS[form](VECTORS, "red_star", tmp_path))
+    found = read(write(form, VECTORS, "red_star", tmp_path))
     assert torch.equal(found.vectors_KD, VECTORS)
     assert (found.name, found.task, found.model, found.table) == (
         "red_star",
@@ -42,13 +42,13 @@ def test_what_is_written_is_read_back(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("names", SEVERAL)
-@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("form", FORMS)
 def test_a_word_of_several_text_encoders_has_a_tensor_for_each(
     tmp_path: Path, form: str, names: tuple[str, ...]
 ) -> None:
     parts = VECTORS.tensor_split(len(names), dim=1)
     widths = {name: part.shape[1] for name, part in zip(names, parts, strict=True)}
-    path = WRITERS[form](VECTORS, "red_star", tmp_path, widths)
+    path = write(form, VECTORS, "red_star", tmp_path, widths)
     written = load_file(path)
     assert set(written) == set(names)
     for name, part in zip(names, parts, strict=True):
@@ -58,14 +58,14 @@ def test_a_word_of_several_text_encoders_has_a_tensor_for_each(
 
 def test_a_word_of_other_text_encoders_has_no_format(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no format holds a word of the encoders bert, t5xxl"):
-        write_diffusers(VECTORS, "red_star", tmp_path, {"bert": 3, "t5xxl": 5})
+        write("diffusers", VECTORS, "red_star", tmp_path, {"bert": 3, "t5xxl": 5})
 
 
 def test_the_files_are_named_and_laid_out_as_their_tools_expect(tmp_path: Path) -> None:
-    diffusers = write_diffusers(VECTORS, "red_star", tmp_path)
+    diffusers = write("diffusers", VECTORS, "red_star", tmp_path)
     assert diffusers.name == "learned_embeds.safetensors"
     assert list(load_file(diffusers)) == ["<red_star>"]
-    a1111 = write_a1111(VECTORS, "red_star", tmp_path)
+    a1111 = write("a1111", VECTORS, "red_star", tmp_path)
     assert a1111.name == "red_star.safetensors"
     assert list(load_file(a1111)) == ["emb_params"]
 
@@ -166,7 +166,7 @@ def test_a_word_may_be_of_any_floats(tmp_path: Path, dtype: torch.dtype) -> None
 
 
 def test_safetensors_are_read_under_any_suffix(tmp_path: Path) -> None:
-    write_diffusers(VECTORS, "star", tmp_path).rename(tmp_path / "word.pt")
+    write("diffusers", VECTORS, "star", tmp_path).rename(tmp_path / "word.pt")
     assert torch.equal(read(tmp_path / "word.pt").vectors_KD, VECTORS)
     halves = {"text_encoders_0": VECTORS[:, :3], "text_encoders_1": VECTORS[:, 3:]}
     save_file({k: v.contiguous() for k, v in halves.items()}, tmp_path / "embeddings.pti")

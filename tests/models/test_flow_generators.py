@@ -17,7 +17,7 @@ from vwtransfer.config.identity import identity
 from vwtransfer.datasets import Dataset
 from vwtransfer.models.suite import build_part
 from vwtransfer.words.cells import Cell
-from vwtransfer.words.formats import write_diffusers
+from vwtransfer.words.formats import write
 
 KINDS = tuple(small_generators.BASES)
 WORDS = ("amber", "bada")
@@ -115,7 +115,7 @@ def by_the_docs(pipeline: Any, found: Any, folder: Path, naming: str, **options:
     """The image of the code of docs/use_words.md that names an encoder, with the word's file."""
     word = new_word(found)
     widths = {name: encoder.width for name, encoder in found.text.encoders.items()}
-    path = write_diffusers(word, "word", folder, widths)
+    path = write("diffusers", word, "word", folder, widths)
     (code,) = [code for code in python_blocks("docs/use_words.md") if naming in code]
     pipeline.set_progress_bar_config(disable=True)
     given = {

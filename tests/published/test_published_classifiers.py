@@ -11,7 +11,7 @@ from published_models import CLASSIFIERS, TOLERANCE, dataset, loaded
 
 import written_out
 from vwtransfer.words.cells import Cell
-from vwtransfer.words.formats import read, write_diffusers
+from vwtransfer.words.formats import read, write
 
 pytestmark = pytest.mark.published
 
@@ -79,7 +79,7 @@ def test_a_word_from_a_file_is_read_alike_by_the_library(folder: Path, tmp_path:
     found = loaded("siglip2_base", "float32", folder)
     word = word_of(found, "red", "cat", "star", "boat")
     word = word + 0.01 * torch.randn(word.shape, generator=torch.Generator().manual_seed(0))
-    kept = read(write_diffusers(word, "red_star", tmp_path)).vectors_KD
+    kept = read(write("diffusers", word, "red_star", tmp_path)).vectors_KD
     ours = found.text.encode_words("a photo of {}", word[None]).pooled_NE
     unused = [f"▁unused{number}" for number in range(len(kept))]
     ids = found.vocabularies["text"].encode("a photo of " + " ".join(["cat"] * len(kept)))

@@ -8,7 +8,7 @@ import torch
 from published_models import loaded
 from safetensors.torch import load_file
 
-from vwtransfer.words.formats import write_a1111, write_diffusers
+from vwtransfer.words.formats import write
 
 pytestmark = pytest.mark.published
 
@@ -26,8 +26,7 @@ def test_an_exported_word_draws_the_same_image_from_the_same_seed(
     with torch.no_grad():
         prompts = found.text.encode_words("a photo of {}", word[None])
         ours = found.draw(prompts, [torch.Generator().manual_seed(5)])
-    write = {"diffusers": write_diffusers, "a1111": write_a1111}[form]
-    path = write(word, "red_star", tmp_path)
+    path = write(form, word, "red_star", tmp_path)
     pipeline = StableDiffusionPipeline.from_pretrained(
         found.checkpoint.source, safety_checker=None, feature_extractor=None
     )
@@ -58,7 +57,7 @@ def test_an_exported_word_of_sdxl_draws_the_same_image_by_two_calls_of_the_loade
         prompts = found.text.encode_words("a photo of {}", word[None])
         ours = found.draw(prompts, [torch.Generator().manual_seed(5)])
     widths = {name: encoder.width for name, encoder in found.text.encoders.items()}
-    both = load_file(write_diffusers(word, "red_star", tmp_path, widths))
+    both = load_file(write("diffusers", word, "red_star", tmp_path, widths))
     pipeline = StableDiffusionXLPipeline.from_pretrained(
         found.checkpoint.source, torch_dtype=torch.float32, add_watermarker=False
     )

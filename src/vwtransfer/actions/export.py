@@ -6,7 +6,7 @@ from vwtransfer.files import file_safe
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build
 from vwtransfer.progress import terminal
-from vwtransfer.words.formats import WRITERS
+from vwtransfer.words.formats import write
 
 
 def export(config: Config) -> None:
@@ -27,7 +27,7 @@ def export(config: Config) -> None:
     origin = target if source == target else f"{source}_to_{target}"
     name = file_safe(f"{word.name}-{config.word[0].stem}")
     folder = config.folder / "exported" / form / origin / name
-    path = WRITERS[form](vectors_KD, word.name, folder, widths)
+    path = write(form, vectors_KD, word.name, folder, widths)
     terminal().print(
         f"{len(vectors_KD)} vectors of width {vectors_KD.shape[1]}: {path}", soft_wrap=True
     )

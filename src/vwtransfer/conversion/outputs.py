@@ -12,7 +12,7 @@ from torch import Tensor
 from vwtransfer.conversion.inputs import RECORD, Input
 from vwtransfer.errors import UserError
 from vwtransfer.files import write_once, write_text
-from vwtransfer.words.formats import WRITERS, LoadedWord, read
+from vwtransfer.words.formats import FORMS, LoadedWord, read, write
 
 CONVERTED, THERE, FAILED = "converted", "there already", "not converted"
 MEASURED_VECTORS = 8  # of words whose conversion was measured, at most (docs/convert.md)
@@ -65,25 +65,28 @@ class Place:
     form: str
 
     @property
+    def below(self) -> Path:
+        """The folder of the word's file."""
+        return self.folder / (self.name.parent if self.form == "a1111" else self.name)
+
+    @property
     def path(self) -> Path:
         """The word's file."""
-        if self.form == "diffusers":
-            return self.folder / self.name / "learned_embeds.safetensors"
-        return self.folder / self.name.parent / f"{self.name.name}.safetensors"
+        return self.below / FORMS[self.form][0].format(self.name.name)
 
     def write(
         self, vectors_KD: Tensor, widths: Mapping[str, int], provenance: Mapping[str, Any]
     ) -> bool:
         """Writes a word; False: another process wrote one there first, which stands."""
-        below = self.name.parent if self.form == "a1111" else self.name
         placed: list[bool] = []
-        WRITERS[self.form](
+        write(
+            self.form,
             vectors_KD,
             self.name.name,
-            self.folder / below,
+            self.below,
             widths,
             provenance,
-            lambda path, write: placed.append(write_once(path, write)),
+            lambda path, save: placed.append(write_once(path, save)),
         )
         return placed[0]
 

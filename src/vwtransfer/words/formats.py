@@ -25,7 +25,6 @@ Shapes: K vectors per word, D embedding width.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,15 @@ class LoadedWord:
     provenance: Mapping[str, Any] | None = None
 
 
-def write_diffusers(
+FORMS: Mapping[str, tuple[str, str]] = {
+    "diffusers": ("learned_embeds.safetensors", "<{}>"),
+    "a1111": ("{}.safetensors", "emb_params"),
+}
+"""Format -> how a word's file is called in its folder and, of one text encoder, its tensor."""
+
+
+def write(
+    form: str,
     vectors_KD: Tensor,
     name: str,
     folder: Path,
@@ -85,9 +92,11 @@ def write_diffusers(
     provenance: Mapping[str, Any] | None = None,
     place: Place = write_atomically,
 ) -> Path:
-    """Writes what `pipeline.load_textual_inversion(folder)` reads; prompts then say <name>.
+    """Writes a word for other tools.
 
     Args:
+        form: "diffusers", what `pipeline.load_textual_inversion(folder)` reads (prompts then say
+            <name>), or "a1111", what goes into an `embeddings` folder (prompts say the name).
         vectors_KD: the word.
         name: what it is called.
         folder: where the file goes.
@@ -97,27 +106,16 @@ def write_diffusers(
         place: puts the file there; `files.write_once` leaves one that is there already.
 
     Raises:
-        UserError: no format holds a word of these.
+        UserError: no format holds a word of these encoders.
     """
-    path = folder / "learned_embeds.safetensors"
-    _write(_by_encoder(f"<{name}>", vectors_KD, widths), path, provenance, place)
-    return path
-
-
-def write_a1111(
-    vectors_KD: Tensor,
-    name: str,
-    folder: Path,
-    widths: Mapping[str, int] | None = None,
-    provenance: Mapping[str, Any] | None = None,
-    place: Place = write_atomically,
-) -> Path:
-    """Writes what goes into an `embeddings` folder; prompts then say the file's name.
-
-    Arguments and errors are those of `write_diffusers`.
-    """
-    path = folder / f"{name}.safetensors"
-    _write(_by_encoder("emb_params", vectors_KD, widths), path, provenance, place)
+    file, key = FORMS[form]
+    path = folder / file.format(name)
+    tensors = _by_encoder(key.format(name), vectors_KD, widths)
+    whole = {key: tensor.float().contiguous().cpu() for key, tensor in tensors.items()}
+    metadata = {"format": "pt"}
+    if provenance is not None:
+        metadata[PROVENANCE] = json.dumps(provenance)
+    place(path, lambda temporary: save_file(whole, temporary, metadata))
     return path
 
 
@@ -129,23 +127,6 @@ def _by_encoder(
     if tuple(widths) not in SEVERAL:
         raise UserError(f"format: no format holds a word of the encoders {', '.join(widths)}.")
     return dict(zip(widths, vectors_KD.split(list(widths.values()), dim=1), strict=True))
-
-
-WRITERS = {"diffusers": write_diffusers, "a1111": write_a1111}
-
-
-def _write(
-    tensors: Mapping[str, Tensor], path: Path, provenance: Mapping[str, Any] | None, place: Place
-) -> None:
-    whole = {name: tensor.float().contiguous().cpu() for name, tensor in tensors.items()}
-    metadata = {"format": "pt"}
-    if provenance is not None:
-        metadata[PROVENANCE] = json.dumps(provenance)
-    place(path, partial(_save, whole, metadata))
-
-
-def _save(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    save_file(tensors, path, metadata)
 
 
 def read(path: Path) -> LoadedWord:
