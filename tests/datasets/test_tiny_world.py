@@ -29,7 +29,7 @@ from vwtransfer.datasets.rendered import Rendered
 from vwtransfer.errors import UserError
 from vwtransfer.models.suite import build_part
 from vwtransfer.study import data_loading
-from vwtransfer.tasks.average_precision import Truth, average_precision
+from vwtransfer.tasks.average_precision import average_precision
 
 ANCHOR = compose(["dataset=tiny_shapes"]).dataset["tiny_shapes"].anchors[0]
 QUICK = [
@@ -214,7 +214,7 @@ def test_a_box_that_finds_a_crowd_is_neither_right_nor_wrong() -> None:
     scores = torch.tensor([0.9, 0.8])[None, None]
 
     def score(example: Example) -> float:
-        (values,) = average_precision(found, scores, [Truth.of(example)], ["dog"])
+        (values,) = average_precision(found, scores, [example], ["dog"])
         return values["mean_average_precision"]
 
     blank = partial(Image.new, "RGB", (300, 300))

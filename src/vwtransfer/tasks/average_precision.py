@@ -4,35 +4,15 @@ Shapes: N words, M images, T boxes of an image.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from vwtransfer.datasets import Example
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The annotated boxes of an image, and the concept in each; `ignored` as in `Example`."""
-
-    boxes: Tensor
-    labels: tuple[str, ...]
-    ignored: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
-    ignored_labels: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, example: Example) -> "Truth":
-        """What is annotated in an example."""
-        boxes, ignored = (
-            torch.tensor(each, dtype=torch.float32).view(-1, 4)
-            for each in (example.boxes, example.ignored)
-        )
-        return cls(boxes, example.labels, ignored, example.ignored_labels)
+from vwtransfer.datasets import Box, Example
 
 
 def average_precision(
-    boxes_NMT4: Tensor, scores_NMT: Tensor, truths: Sequence[Truth], concepts: Sequence[str]
+    boxes_NMT4: Tensor, scores_NMT: Tensor, examples: Sequence[Example], concepts: Sequence[str]
 ) -> list[dict[str, float]]:
     """Average precision of each word's boxes against the boxes of the concept it stands for.
 
@@ -41,7 +21,7 @@ def average_precision(
     Args:
         boxes_NMT4: predicted boxes (x0, y0, x1, y1) of each word in each image.
         scores_NMT: their scores.
-        truths: what is annotated in each of the M images.
+        examples: the M images, with what is annotated in each.
         concepts: the concept each of the N words stands for.
 
     Returns:
@@ -51,10 +31,10 @@ def average_precision(
     """
     # a word that cannot be read, as one beyond float16's range, finds nothing
     boxes_NMT4, scores_NMT = boxes_NMT4.cpu(), scores_NMT.cpu().nan_to_num(nan=0.0)
-    every = [[True] * len(truths)] * len(concepts)
-    holding = [[concept in truth.labels for truth in truths] for concept in concepts]
-    on_all = _per_word(boxes_NMT4, scores_NMT, truths, concepts, every)
-    on_target = _per_word(boxes_NMT4, scores_NMT, truths, concepts, holding)
+    every = [[True] * len(examples)] * len(concepts)
+    holding = [[concept in example.labels for example in examples] for concept in concepts]
+    on_all = _per_word(boxes_NMT4, scores_NMT, examples, concepts, every)
+    on_target = _per_word(boxes_NMT4, scores_NMT, examples, concepts, holding)
     return [
         {
             "mean_average_precision": all_50,
@@ -68,7 +48,7 @@ def average_precision(
 def _per_word(
     boxes_NMT4: Tensor,
     scores_NMT: Tensor,
-    truths: Sequence[Truth],
+    examples: Sequence[Example],
     concepts: Sequence[str],
     counted_NM: Sequence[Sequence[bool]],
 ) -> list[tuple[float, float]]:
@@ -81,18 +61,18 @@ def _per_word(
         extended_summary=True, backend="faster_coco_eval", max_detection_thresholds=most
     )
     metric.warn_on_many_detections = False
-    for m, truth in enumerate(truths):
+    for m, example in enumerate(examples):
         words = [n for n in range(len(concepts)) if counted_NM[n][m]]
-        found = _boxes_of(words, concepts, truth.boxes, truth.labels)
+        found = _boxes_of(words, concepts, example.boxes, example.labels)
         targets = len(found)
-        found += _boxes_of(words, concepts, truth.ignored, truth.ignored_labels)
+        found += _boxes_of(words, concepts, example.ignored, example.ignored_labels)
         predicted = {
             "boxes": boxes_NMT4[words, m].reshape(-1, 4),
             "scores": scores_NMT[words, m].reshape(-1),
             "labels": torch.tensor(words, dtype=torch.long).repeat_interleave(T),
         }
         annotated = {
-            "boxes": torch.stack([box for box, _ in found]) if found else torch.zeros(0, 4),
+            "boxes": torch.tensor([box for box, _ in found], dtype=torch.float32).view(-1, 4),
             "labels": torch.tensor([n for _, n in found], dtype=torch.long),
             "iscrowd": torch.tensor([int(i >= targets) for i in range(len(found))]).long(),
         }
@@ -107,8 +87,8 @@ def _per_word(
 
 
 def _boxes_of(
-    words: Sequence[int], concepts: Sequence[str], boxes: Tensor, labels: Sequence[str]
-) -> list[tuple[Tensor, int]]:
+    words: Sequence[int], concepts: Sequence[str], boxes: Sequence[Box], labels: Sequence[str]
+) -> list[tuple[Box, int]]:
     """Each box with every word that stands for the concept in it."""
     return [
         (box, n)

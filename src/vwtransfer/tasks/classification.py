@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 from torch import Tensor
-from torchmetrics.functional.classification import binary_average_precision
 
 from vwtransfer.datasets import HELD_OUT, NAMES, NEGATIVES, Dataset, Example, held_out_examples
 from vwtransfer.errors import UserError
@@ -103,6 +102,9 @@ class Classification:
         self, model: Classifier, prompts: Prompts, held_out: HeldOut, concepts: Sequence[str]
     ) -> list[Measurement]:
         """Ten-way: the word stands for the target, the other concepts go by their names."""
+        # which loads transformers, too: seconds, for those who measure
+        from torchmetrics.functional.classification import binary_average_precision
+
         by_name_MC, order = held_out.by_name_MC, held_out.concepts
         labels_M = torch.tensor(
             [order.index(concept) for concept in held_out.labels], device=by_name_MC.device

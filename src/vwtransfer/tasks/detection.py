@@ -19,7 +19,7 @@ from vwtransfer.datasets.images import OnDemand
 from vwtransfer.errors import UserError
 from vwtransfer.models.embedding_space import Prompts
 from vwtransfer.tasks import Applied, Detected, Measurement
-from vwtransfer.tasks.average_precision import Truth, average_precision
+from vwtransfer.tasks.average_precision import average_precision
 
 SHOWN = 0.1  # least score of a box that is shown beside the best one: the library's own
 SAME_THING = 0.5  # overlap of boxes that show one thing
@@ -43,11 +43,10 @@ class Detector(Protocol):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What metrics are measured on: images, what the model makes of them, and the true boxes."""
+    """What metrics are measured on: annotated images, and what the model makes of them."""
 
     examples: list[Example]
     parts: Sequence[Any]
-    truths: list[Truth]
 
 
 class Detection:
@@ -73,8 +72,7 @@ class Detection:
     def held_out(self, model: Detector, dataset: Dataset) -> HeldOut:
         """All held-out images."""
         examples = held_out_examples(dataset)
-        truths = [Truth.of(example) for example in examples]
-        return HeldOut(examples, model.encode_images(examples), truths)
+        return HeldOut(examples, model.encode_images(examples))
 
     @torch.no_grad()
     def measure(
@@ -83,7 +81,7 @@ class Detection:
         """Average precision of the boxes found for each word, on all concepts' held-out images."""
         examples = held_out.examples
         boxes_NMT4, scores_NMT = model.detect(prompts, held_out.parts)
-        values_N = average_precision(boxes_NMT4, scores_NMT, held_out.truths, concepts)
+        values_N = average_precision(boxes_NMT4, scores_NMT, examples, concepts)
         measurements = []
         for n, (values, concept) in enumerate(zip(values_N, concepts, strict=True)):
             m = next((m for m, example in enumerate(examples) if example.concept == concept), 0)
