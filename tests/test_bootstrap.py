@@ -11,10 +11,11 @@ from vwtransfer.results import bootstrap
 from vwtransfer.results.bootstrap import (
     Estimate,
     bootstrap_mean,
+    draws,
     mean_of,
     means_by,
     over_builds,
-    resample,
+    sizes_of,
 )
 
 WORDS = [
@@ -25,7 +26,7 @@ WORDS = [
 def test_a_resample_draws_concepts_and_then_as_many_anchors_as_each_has() -> None:
     size = {concept: sum(c == concept for c, _ in WORDS) for concept in "abcd"}
     concepts = [concept for concept, _ in WORDS]
-    often_RW = np.concatenate(list(resample(WORDS, "d", resamples=500)))
+    often_RW = np.concatenate(list(draws(sizes_of(concepts), "d", 500)))
     of_concept = pd.DataFrame(often_RW.T).groupby(concepts).sum().T
     times = of_concept / pd.Series(size)
     assert (times == times.round()).all(axis=None)  # each time it is drawn, all of its words are
@@ -54,7 +55,7 @@ def test_the_interval_is_that_of_a_bootstrap_written_out() -> None:
 
 def test_words_by_themselves_give_the_interval_of_scipy() -> None:
     trials = np.random.default_rng(3).random(40)
-    ours = bootstrap_mean(trials, seed=5)
+    ours = bootstrap_mean(trials)
     theirs = stats.bootstrap((trials,), np.mean, method="percentile", n_resamples=4_000, rng=0)
     assert ours.value == pytest.approx(trials.mean())
     interval = theirs.confidence_interval
@@ -90,7 +91,7 @@ def test_resampling_in_pieces_gives_the_same_interval(monkeypatch: pytest.Monkey
 
 def test_ninety_five_intervals_in_a_hundred_hold_the_truth() -> None:
     rng = np.random.default_rng(0)
-    found = [bootstrap_mean(rng.random(100), resamples=300, seed=i) for i in range(200)]
+    found = [bootstrap_mean(rng.random(100), resamples=300, dataset=f"{i}") for i in range(200)]
     assert np.mean([e.low <= 0.5 <= e.high for e in found]) == pytest.approx(0.95, abs=0.04)
 
 
@@ -109,9 +110,9 @@ def test_one_word_gives_a_mean_without_an_interval() -> None:
 
 def test_the_same_seed_gives_the_same_draws_and_another_dataset_others() -> None:
     trials = [0.0, 0.2, 0.9, 1.0]
-    assert (bootstrap_mean(trials, seed=1).draws == bootstrap_mean(trials, seed=1).draws).all()
-    other = bootstrap_mean(trials, seed=1, dataset="other")
-    assert (bootstrap_mean(trials, seed=1).draws != other.draws).any()
+    assert (bootstrap_mean(trials).draws == bootstrap_mean(trials).draws).all()
+    other = bootstrap_mean(trials, dataset="other")
+    assert (bootstrap_mean(trials).draws != other.draws).any()
 
 
 @pytest.mark.parametrize("values", [[], [0.5, math.nan], [math.inf, 1.0], [[0.1, 0.2]]])

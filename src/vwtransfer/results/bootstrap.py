@@ -99,7 +99,6 @@ def bootstrap_mean(
     *,
     dataset: str = "",
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Estimate:
     """Mean of `values` [W] with its interval.
 
@@ -108,7 +107,6 @@ def bootstrap_mean(
         concepts: of each word; without them the unit is the word.
         dataset: of the words; each has draws of its own.
         resamples: R.
-        seed: of the draws.
 
     Raises:
         ValueError: there is no value, or one is not finite: leave it out, and say how many are.
@@ -122,9 +120,7 @@ def bootstrap_mean(
     names = np.arange(len(value_W)) if concepts is None else np.asarray(concepts, dtype=str)
     sizes = sizes_of(np.sort(names))
     value_W1 = value_W[np.argsort(names, kind="stable"), None]
-    means_R = resampled_means(value_W1, np.ones_like(value_W1), sizes, dataset, resamples, seed)[
-        :, 0
-    ]
+    means_R = resampled_means(value_W1, np.ones_like(value_W1), sizes, dataset, resamples)[:, 0]
     return Estimate.of(means_R[0], means_R[1:])
 
 
@@ -134,7 +130,6 @@ def means_by(
     *,
     unit: Unit = "concept",
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Mean value of each group of rows, with its interval.
 
@@ -143,7 +138,6 @@ def means_by(
         keys: the columns that a group shares; "dataset" is among them.
         unit: what is drawn first.
         resamples: R.
-        seed: of the draws.
 
     Returns:
         A row for each group: `keys`, mean, low, high, trials (rows with a value), failed (rows
@@ -164,7 +158,7 @@ def means_by(
     for (dataset, sizes), columns in alike.items():  # the same draws for all of these
         sum_WM = np.stack([sum_W for _, sum_W, _ in columns], axis=1)
         count_WM = np.stack([count_W for _, _, count_W in columns], axis=1)
-        means = resampled_means(sum_WM, count_WM, sizes, dataset, resamples, seed)
+        means = resampled_means(sum_WM, count_WM, sizes, dataset, resamples)
         for (key, _, count_W), means_R in zip(columns, means.T, strict=True):
             estimate = Estimate.of(means_R[0], means_R[1:])
             trials = int(count_W.sum())
@@ -174,27 +168,6 @@ def means_by(
         [(*key, *found[key]) for key in groups],
         columns=[*keys, "mean", "low", "high", "trials", "failed"],
     )
-
-
-def resample(
-    words: Sequence[tuple[str, str]],
-    dataset: str,
-    *,
-    unit: Unit = "concept",
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Iterator[np.ndarray]:
-    """How often each word is drawn [r, W], in pieces that together have R rows.
-
-    Args:
-        words: (concept, anchor), sorted.
-        dataset: of the words.
-        unit: what is drawn first.
-        resamples: R.
-        seed: of the draws.
-    """
-    sizes = sizes_of([concept for concept, _ in words], unit)
-    yield from _draws(sizes, dataset, resamples, seed)
 
 
 def summed(values: np.ndarray, of_row: np.ndarray, words: int) -> tuple[np.ndarray, np.ndarray]:
@@ -210,7 +183,6 @@ def resampled_means(
     sizes: tuple[int, ...],
     dataset: str,
     resamples: int,
-    seed: int,
 ) -> np.ndarray:
     """Means [1 + R, M]: of the words themselves, and of each resample.
 
@@ -222,7 +194,7 @@ def resampled_means(
             return np.vstack([mean_1M, np.full((resamples, sum_WM.shape[1]), np.nan)])
         pieces = [
             (often_RW @ sum_WM) / (often_RW @ count_WM)
-            for often_RW in _draws(sizes, dataset, resamples, seed)
+            for often_RW in draws(sizes, dataset, resamples)
         ]
     return np.vstack([mean_1M, *pieces])
 
@@ -241,11 +213,17 @@ def sizes_of(concepts: Sequence[str] | np.ndarray, unit: Unit = "concept") -> tu
     return tuple(np.diff([*starts, len(names)]).tolist())
 
 
-def _draws(sizes: tuple[int, ...], dataset: str, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each word is drawn [r, W], a piece of the resamples at a time."""
+def draws(sizes: tuple[int, ...], dataset: str, resamples: int) -> Iterator[np.ndarray]:
+    """How often each word is drawn [r, W], in pieces that together have R rows.
+
+    Args:
+        sizes: see `sizes_of`.
+        dataset: of the words; each has draws of its own.
+        resamples: R.
+    """
     rows = max(1, _DRAWS_AT_ONCE // sum(sizes))
     for start in range(0, resamples, rows):
-        entropy = (seed, zlib.crc32(dataset.encode()), start)
+        entropy = (0, zlib.crc32(dataset.encode()), start)
         yield _drawn(sizes, min(rows, resamples - start), entropy)
 
 

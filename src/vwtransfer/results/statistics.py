@@ -31,7 +31,6 @@ from vwtransfer.results.bootstrap import bootstrap_mean as bootstrap_mean
 from vwtransfer.results.bootstrap import mean_of as mean_of
 from vwtransfer.results.bootstrap import means_by as means_by
 from vwtransfer.results.bootstrap import over_builds as over_builds
-from vwtransfer.results.bootstrap import resample as resample
 from vwtransfer.results.bootstrap import resampled_means, sizes_of, summed
 from vwtransfer.results.schema import WORD
 
@@ -146,7 +145,6 @@ def retention(
     over_anchor: bool = True,
     unit: Unit = "concept",
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Retention:
     """How much of a word a transfer keeps, in every direction and dataset that the results hold.
 
@@ -158,7 +156,6 @@ def retention(
         over_anchor: False for transferred / own, the ratio that the paper's figure 3 allows.
         unit: what is resampled first.
         resamples: R.
-        seed: of the draws; the same for every method.
 
     Returns:
         Retention, undefined also where the target's own words or the anchors were not measured.
@@ -181,7 +178,7 @@ def retention(
             each = zip(transferred, own, anchor, strict=True)
             sum_WM, count_WM = (np.stack(column, axis=1) for column in each)
             sizes = sizes_of([concept for concept, _ in words], unit)
-            means = resampled_means(sum_WM, count_WM, sizes, dataset, resamples, seed)
+            means = resampled_means(sum_WM, count_WM, sizes, dataset, resamples)
             transferred_R, own_R, anchor_R = means.T
             ratio_R = _ratio(transferred_R, own_R, anchor_R if over_anchor else 0 * own_R)
             cells[source, target, dataset] = Estimate.of(ratio_R[0], ratio_R[1:])
@@ -194,7 +191,6 @@ def reached(
     *,
     unit: Unit = "concept",
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Estimate:
     """What words of a delta do in their own model, as a share of the same words unconstrained.
 
@@ -212,9 +208,8 @@ def reached(
         part = part.sort_index()
         sizes = sizes_of(part.index.get_level_values("concept").to_numpy(dtype=str), unit)
         value_W2 = part.to_numpy(dtype=np.float64)
-        at_R, free_R = resampled_means(
-            value_W2, np.ones_like(value_W2), sizes, str(dataset), resamples, seed
-        ).T
+        counts_W2 = np.ones_like(value_W2)
+        at_R, free_R = resampled_means(value_W2, counts_W2, sizes, str(dataset), resamples).T
         ratio_R = _ratio(at_R, free_R, 0 * free_R)
         ratios.append(Estimate.of(ratio_R[0], ratio_R[1:]))
     return mean_of(ratios)
