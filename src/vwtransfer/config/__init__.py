@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from vwtransfer.config.bundles import USUAL, BundleConfig
+from vwtransfer.config.datasets import DatasetSpec
 from vwtransfer.config.evaluation import EvaluationConfig as EvaluationConfig
 from vwtransfer.config.fetching import FetchConfig
 from vwtransfer.config.models import Count, Node, Positive, Prompt, Step
@@ -24,25 +25,9 @@ WordFormat = Literal["diffusers", "a1111"]
 
 
 @dataclass(frozen=True)
-class DatasetConfig:
-    """What every dataset says of itself.
+class DatasetConfig(DatasetSpec):
+    """What every dataset says of itself; `node`: all of it, with `_target_` and further keys."""
 
-    Attributes:
-        name: as in results and file names.
-        concepts: concept -> its name in prompts.
-        anchors: vocabulary words, the i-th paired with the i-th concept.
-        training_images: how many a word is trained on.
-        held_out_images: how many of a concept are measured on.
-        seed: of the choice, or the drawing, of images.
-        node: all of it, with `_target_` and its further keys.
-    """
-
-    name: str
-    concepts: Mapping[str, str]
-    anchors: tuple[str, ...]
-    training_images: Annotated[int, Bounds(least=2)]
-    held_out_images: Count
-    seed: Annotated[int, Bounds(least=0)]
     node: Node
 
 

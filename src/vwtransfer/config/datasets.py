@@ -11,12 +11,16 @@ Count = Annotated[int, Bounds(least=1)]
 
 
 @dataclass(frozen=True)
-class _Photos:
-    """What every dataset of image files has; the first six as in `config.DatasetConfig`.
+class DatasetSpec:
+    """What every dataset says of itself.
 
     Attributes:
-        root: the dataset's folder.
-        manifest: file of a former choice of images; None to choose by seed.
+        name: as in results and file names.
+        concepts: concept -> its name in prompts.
+        anchors: vocabulary words, the i-th paired with the i-th concept.
+        training_images: how many a word is trained on.
+        held_out_images: how many of a concept are measured on.
+        seed: of the choice, or the drawing, of images.
     """
 
     name: str
@@ -25,6 +29,17 @@ class _Photos:
     training_images: Annotated[int, Bounds(least=2)]
     held_out_images: Count
     seed: Annotated[int, Bounds(least=0)]
+
+
+@dataclass(frozen=True)
+class _Photos(DatasetSpec):
+    """What every dataset of image files has beside it.
+
+    Attributes:
+        root: the dataset's folder.
+        manifest: file of a former choice of images; None to choose by seed.
+    """
+
     root: Path
     manifest: Path | None
 

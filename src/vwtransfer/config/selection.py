@@ -116,17 +116,13 @@ def _product(
     chosen: Mapping[str, Any], datasets: Mapping[str, DatasetConfig], inside: str
 ) -> Product:
     paired = chosen["anchor"] == "paired"
-    concepts = _names(chosen["concept"], f"{inside}concept", datasets, _concepts)
+    concepts = _names(chosen["concept"], f"{inside}concept", datasets, lambda d: list(d.concepts))
     if paired:
         anchors = None
         _check_pairs(concepts, datasets, inside)
     else:
         anchors = _names(chosen["anchor"], f"{inside}anchor", datasets, lambda d: d.anchors)
     return Product(concepts, anchors, paired, _deltas(chosen["delta"], f"{inside}delta"))
-
-
-def _concepts(dataset: DatasetConfig) -> Sequence[str]:
-    return list(dataset.concepts)
 
 
 def _names(

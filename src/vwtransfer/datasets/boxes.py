@@ -76,23 +76,10 @@ def turned(box: Box, size: Size, orientation: int) -> Box:
         orientation: EXIF's, 1 to 8.
     """
     W, H = size
-    corners = [(box[0], box[1]), (box[2], box[3])]
-    match orientation:
-        case 2:
-            moved = [(W - x, y) for x, y in corners]
-        case 3:
-            moved = [(W - x, H - y) for x, y in corners]
-        case 4:
-            moved = [(x, H - y) for x, y in corners]
-        case 5:
-            moved = [(y, x) for x, y in corners]
-        case 6:
-            moved = [(H - y, x) for x, y in corners]
-        case 7:
-            moved = [(H - y, W - x) for x, y in corners]
-        case 8:
-            moved = [(y, W - x) for x, y in corners]
-        case _:
-            moved = corners
+    moved = []
+    for x, y in (box[:2], box[2:]):
+        x = W - x if orientation in (2, 3, 7, 8) else x
+        y = H - y if orientation in (3, 4, 6, 7) else y
+        moved.append((y, x) if orientation >= 5 else (x, y))
     (ax, ay), (bx, by) = moved
     return (min(ax, bx), min(ay, by), max(ax, bx), max(ay, by))

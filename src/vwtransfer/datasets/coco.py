@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vwtransfer.config.datasets import DatasetSpec
 from vwtransfer.config.photo_folders import images_in
 from vwtransfer.datasets.annotation import Candidates, by_category, labels_of
 from vwtransfer.datasets.bad_data import is_inside
 from vwtransfer.datasets.coco_json import Instances, read_instances
 from vwtransfer.datasets.matching import photos_named
 from vwtransfer.datasets.photos import ImageFileDataset
-from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.errors import UserError, nearest
 
 ANNOTATIONS = "annotations"  # the folder of the JSON files

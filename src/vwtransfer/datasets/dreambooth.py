@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from vwtransfer.config.datasets import DatasetSpec
 from vwtransfer.datasets.folder import candidates
 from vwtransfer.datasets.photos import ImageFileDataset
-from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.errors import UserError
 
 

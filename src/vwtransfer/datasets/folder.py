@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra.utils import get_class
 
+from vwtransfer.config.datasets import DatasetSpec
 from vwtransfer.config.photo_folders import (
     image_folders,
     images_in,
@@ -21,7 +22,6 @@ from vwtransfer.datasets.bad_data import Skipped
 from vwtransfer.datasets.coco_json import read_instances
 from vwtransfer.datasets.matching import concepts_named, photos_named
 from vwtransfer.datasets.photos import ImageFileDataset, alike
-from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.errors import UserError, nearest
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from vwtransfer.config.datasets import DatasetSpec
 from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates, Pool, labels_of
 from vwtransfer.datasets.bad_data import Skipped, UnusableError
 from vwtransfer.datasets.photos import ImageFileDataset
-from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.datasets.voc_xml import read_xml
 from vwtransfer.errors import UserError
 from vwtransfer.files import decoded, read_regular

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from vwtransfer.config.datasets import DatasetSpec
 from vwtransfer.config.photo_folders import suffixes
 from vwtransfer.datasets.annotation import Annotation, Candidates, by_category, labels_of
 from vwtransfer.datasets.bad_data import Skipped, UnusableError, is_inside, path_inside
 from vwtransfer.datasets.photos import ImageFileDataset
-from vwtransfer.datasets.selection import DatasetSpec
 from vwtransfer.datasets.voc_xml import read_xml
 from vwtransfer.errors import UserError, nearest
 from vwtransfer.files import decoded, read_regular
@@ -98,15 +98,11 @@ def _annotated(folder: Path, split: str) -> tuple[dict[str, Annotation], list[Sk
     annotated, skipped = {}, []
     for name in dict.fromkeys(each for line in lines for each in _names(folder, line.strip())):
         try:
-            annotation = read_xml(_xml(folder, name))
+            annotation = read_xml(path_inside(folder, f"Annotations/{name}.xml"))
             annotated[_image(folder, name, annotation.file)] = annotation
         except UnusableError as error:
             skipped.append(Skipped(f"JPEGImages/{name}.jpg", str(error)))
     return annotated, skipped
-
-
-def _xml(folder: Path, name: str) -> Path:
-    return path_inside(folder, f"Annotations/{name}.xml")
 
 
 def _names(folder: Path, line: str) -> list[str]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from vwtransfer.config.datasets import DatasetSpec
 from vwtransfer.config.photo_folders import images_in
 from vwtransfer.datasets import BOXES, HELD_OUT, NAMES, NEGATIVES, Box, DatasetNotes, Example
 from vwtransfer.datasets.annotation import Candidates
@@ -13,7 +14,7 @@ from vwtransfer.datasets.bad_data import UnusableError, path_inside
 from vwtransfer.datasets.boxes import fitted
 from vwtransfer.datasets.images import examine, read_image, sha256
 from vwtransfer.datasets.manifest import Manifest, Photo, read_manifest
-from vwtransfer.datasets.selection import DatasetSpec, choose
+from vwtransfer.datasets.selection import choose
 from vwtransfer.errors import UserError
 
 MOST_HASHED = 1000  # files that a missing image is looked for among

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from vwtransfer.config.datasets import DatasetSpec
 from vwtransfer.datasets.annotation import Annotation, Candidate, Candidates
 from vwtransfer.datasets.bad_data import Skipped, UnusableError, escaped, path_inside
 from vwtransfer.datasets.boxes import fitted, turned
@@ -15,18 +16,6 @@ from vwtransfer.datasets.voc_xml import read_xml
 from vwtransfer.errors import UserError
 
 FEWEST = 2  # training images
-
-
-@dataclass(frozen=True)
-class DatasetSpec:
-    """What every dataset says of itself; see `config.DatasetConfig`."""
-
-    name: str
-    concepts: Mapping[str, str]
-    anchors: Sequence[str]
-    training_images: int
-    held_out_images: int
-    seed: int
 
 
 def choose(wanted: DatasetSpec, folders: Mapping[str, Path], candidates: Candidates) -> Manifest:

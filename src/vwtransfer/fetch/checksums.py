@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,11 +24,9 @@ class Digest:
 
 def digest_of(path: Path, kind: str) -> str:
     """The hash of a file of this kind, in hexadecimal."""
+    name, header = kind, b""
     if kind == "git-sha1":
-        found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    else:
-        found = hashlib.new(kind, usedforsecurity=False)
+        name, header = "sha1", f"blob {path.stat().st_size}\0".encode()
     with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            found.update(piece)
-    return found.hexdigest()
+        started = partial(hashlib.new, name, header, usedforsecurity=False)
+        return hashlib.file_digest(file, started).hexdigest()

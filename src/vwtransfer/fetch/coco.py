@@ -19,7 +19,6 @@ from vwtransfer.fetch.session import (
     archive_path,
     bring_choice,
     bring_listed,
-    chosen_before,
     photo_item,
     spec_of,
 )
@@ -54,9 +53,7 @@ def fetch(node: Mapping[str, Any], session: Session) -> None:
             }
             return session.photos(spec.name, items, root, record)
 
-        listed = chosen_before(node)
-        if listed is not None:
-            bring_listed(listed, root, bring, spec.name)
+        if bring_listed(node, root, bring, spec.name):
             return
         there = all(path.is_file() for path in names.values())
         if not there and not _annotations(edition, root, names, session, record, spec.name):

@@ -14,7 +14,6 @@ from vwtransfer.fetch.record import Record, alone_in
 from vwtransfer.fetch.session import (
     Session,
     bring_listed,
-    chosen_before,
     photo_item,
     spec_of,
 )
@@ -48,9 +47,7 @@ def fetch(node: Mapping[str, Any], session: Session) -> None:
                 items[file] = photo_item(address, path_inside(folder, file), known, size)
             return session.photos(spec.name, items, folder, record)
 
-        listed = chosen_before(node)
-        if listed is not None:
-            bring_listed(listed, folder, bring, spec.name)
+        if bring_listed(node, folder, bring, spec.name):
             return
         subjects = {PurePosixPath(file).parts[0] for file in listing}
         for concept in spec.concepts:

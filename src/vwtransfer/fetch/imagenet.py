@@ -19,7 +19,6 @@ from vwtransfer.fetch.session import (
     Session,
     bring_choice,
     bring_listed,
-    chosen_before,
     number_of,
     place_photo,
     spec_of,
@@ -51,9 +50,7 @@ def fetch(node: Mapping[str, Any], session: Session) -> None:
         elif layout == LAYOUT and session.settings.imagenet.hub.repo is not None:
             hub = HubImageNet(spec.name, labels, folder, record, session, _otherwise(spec.name))
             bring = hub.bring
-        listed = chosen_before(node)
-        if listed is not None:
-            bring_listed(listed, folder, bring, spec.name)
+        if bring_listed(node, folder, bring, spec.name):
             return
         if copy is None and not annotated:
             if hub is None:

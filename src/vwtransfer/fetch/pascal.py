@@ -24,7 +24,6 @@ from vwtransfer.fetch.session import (
     archive_path,
     bring_choice,
     bring_listed,
-    chosen_before,
     place_photo,
     spec_of,
 )
@@ -49,10 +48,8 @@ def fetch(node: Mapping[str, Any], session: Session) -> None:
     item = _published(edition, root, session)
     with alone_in(root) as record, ExitStack() as opened:
         archive = _Archive(item, edition, folder, spec.name, session, record, opened)
-        listed = chosen_before(node)
-        if listed is not None:
-            bring_listed(listed, folder, archive.bring, spec.name)
-        elif archive.bring_annotations():
+        known = bring_listed(node, folder, archive.bring, spec.name)
+        if not known and archive.bring_annotations():
             found = candidates(folder, labels, spec.name)
             bring_choice(spec, folder, found, archive.bring, record, session)
         session.drop(item, record)

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from vwtransfer.config.datasets import DatasetSpec
 from vwtransfer.config.fetching import FetchConfig
 from vwtransfer.datasets.annotation import Candidates
 from vwtransfer.datasets.bad_data import UnusableError, path_inside
 from vwtransfer.datasets.images import LARGEST_FILE, examine
-from vwtransfer.datasets.manifest import Photo, read_manifest
-from vwtransfer.datasets.selection import DatasetSpec, absent, choose
+from vwtransfer.datasets.manifest import read_manifest
+from vwtransfer.datasets.selection import absent, choose
 from vwtransfer.errors import UserError
 from vwtransfer.fetch.checksums import Digest, digest_of
 from vwtransfer.fetch.download import Downloads
@@ -186,19 +187,19 @@ def spec_of(node: Mapping[str, Any]) -> DatasetSpec:
     return DatasetSpec(**{each.name: node[each.name] for each in fields(DatasetSpec)})
 
 
-def chosen_before(node: Mapping[str, Any]) -> list[Photo] | None:
-    """The photos of the manifest that the config names; None where it names none."""
-    if node.get("manifest") is None:
-        return None
-    return [each for each in read_manifest(Path(node["manifest"])).images if each.folder == "root"]
+def bring_listed(node: Mapping[str, Any], folder: Path, bring: Bring, name: str) -> bool:
+    """Brings those photos of the manifest that the config names, if it names one, that lack.
 
-
-def bring_listed(photos: Sequence[Photo], folder: Path, bring: Bring, name: str) -> None:
-    """Brings those photos of a former choice that are not there.
+    Returns:
+        Whether it names one.
 
     Raises:
-        UserError: one cannot be had.
+        UserError: a photo cannot be had.
     """
+    if node.get("manifest") is None:
+        return False
+    listed = read_manifest(Path(node["manifest"])).images
+    photos = [each for each in listed if each.folder == "root"]
     try:
         missing = [each for each in photos if not path_inside(folder, each.file).exists()]
     except UnusableError as error:
@@ -211,6 +212,7 @@ def bring_listed(photos: Sequence[Photo], folder: Path, bring: Bring, name: str)
             f"dataset.{name}.manifest: {len(gone)} of its {len(photos)} photos cannot be had, such "
             f"as {file}: {reason}."
         )
+    return True
 
 
 def bring_choice(
