@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from made_up import made_up_activations, make_up
 from vwtransfer.analysis.part_files import write_part
 from vwtransfer.analysis.word_tables import GROUP, NUM_NEIGHBOURS
-from vwtransfer.evaluation.saved_images import COLUMNS, image_path
+from vwtransfer.evaluation.saved_images import image_path
+from vwtransfer.evaluation.specs import specs_of
 from vwtransfer.report import write_report
 from vwtransfer.report.figures.activations import SHEET, activation_figures, sheet_name
 from vwtransfer.report.study_folder import KINDS
@@ -88,9 +89,8 @@ def _pictures(folder: Path, frame: pd.DataFrame) -> None:
     words = frame[frame["kind"] == "word"]
     for kind in ("images", "detections"):
         made = words[words["target_task"] == KINDS[kind]]
-        rows = made[[name for name in COLUMNS if name != "number"]].drop_duplicates()
-        for i, row in enumerate(rows.to_dict("records")):
-            path = image_path(folder / kind, **row, number=0)
+        for i, spec in enumerate(dict.fromkeys(specs_of(made))):
+            path = image_path(folder / kind, spec, 0)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.hardlink_to(files[i % PICTURES])
     for dataset, concept in words[["dataset", "concept"]].drop_duplicates().values:

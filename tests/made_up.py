@@ -16,7 +16,8 @@ from PIL import Image
 
 from composing import compose
 from vwtransfer.config import Config
-from vwtransfer.evaluation.saved_images import COLUMNS, image_path
+from vwtransfer.evaluation.saved_images import image_path
+from vwtransfer.evaluation.specs import specs_of
 from vwtransfer.models.suite import build
 from vwtransfer.results import Record, finish, write_part
 from vwtransfer.words.cells import cells
@@ -111,11 +112,10 @@ def _pictures(folder: Path, rows: pd.DataFrame, side: int = 64) -> None:
     rng = np.random.default_rng(1)
     drawn = rows[(rows["metric"] == "generation_accuracy") & (rows["kind"] != "name")]
     ramp = np.linspace(0, 200, side)
-    for row in drawn.itertuples():
+    for spec in specs_of(drawn):
         colours = rng.integers(0, 256, 3)
         pixels = (ramp[:, None, None] + colours + rng.integers(0, 40, (side, side, 3))) % 256
-        of_row = {name: getattr(row, name) for name in COLUMNS[:-1]}
-        path = image_path(folder / "images", **of_row, number=0)
+        path = image_path(folder / "images", spec, 0)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.astype(np.uint8)).save(path)
 

@@ -83,7 +83,7 @@ def check_place(path: Path) -> None:
             )
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Has `write` fill a temporary file beside `path`, then puts it in place of `path`.
 
     The file and its folder are synchronised to disk before this returns, so that a word that is
@@ -100,7 +100,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     _write_temporary(path, write, lambda temporary: temporary.replace(path))
 
 
-def write_once(path: Path, write: Callable[[Path], None]) -> bool:
+def write_once(path: Path, write: Callable[[Path], object]) -> bool:
     """As `write_atomically`, but a `path` that is there already stands.
 
     Of several processes that write the same path at once, on any machines that share the folder,
@@ -130,7 +130,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
     _synchronise(path.parent)
 
 
-def _write_temporary(path: Path, write: Callable[[Path], None], place: Callable[[Path], T]) -> T:
+def _write_temporary(path: Path, write: Callable[[Path], object], place: Callable[[Path], T]) -> T:
     """What `place` returns once it was given a whole file, on disk, to be put at `path`."""
     check_place(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
@@ -175,7 +175,7 @@ def _sweep(folder: Path, before: float) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes `text` in UTF-8; see `write_atomically`."""
-    write_atomically(path, lambda temporary: _write(temporary, text))
+    write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -231,10 +231,6 @@ def decoded(data: bytes, otherwise: str = "utf-8") -> str:
     """
     stated = (encoding for mark, encoding in _MARKS if data.startswith(mark))
     return data.decode(next(stated, otherwise))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _synchronise(path: Path) -> None:

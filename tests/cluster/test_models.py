@@ -219,7 +219,7 @@ def test_a_job_s_provenance_is_its_own_and_names_the_command_of_its_submission(
 ) -> None:
     study = config(tmp_path, "model/classification=[tiny_clip]")
     keys = tuple(shard.key for shard in shards(study))
-    job = worker.Work(study.composed, keys, worker.untracked, ("/bin/vwtransfer", "a=b"))
+    job = worker.Work(study.composed, keys, ("/bin/vwtransfer", "a=b"))
     assert job() == len(keys)
     saved = json.loads((study.folder / "provenance.json").read_text())
     assert saved["command"] == "vwtransfer a=b"

@@ -24,7 +24,6 @@ from forked import Forked
 from vwtransfer.cluster import claims, history, local, scheduler, submissions, survey
 from vwtransfer.cluster.arrays import arrays, send
 from vwtransfer.cluster.shards import shards
-from vwtransfer.cluster.worker import untracked
 from vwtransfer.config import Config
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.specs import EvalSpec
@@ -91,7 +90,7 @@ def test_a_path_that_slurm_would_read_as_a_pattern_is_refused(
 ) -> None:
     config = dataclasses.replace(section5, outputs=tmp_path / "50%a")
     with pytest.raises(UserError, match=r"50%a/tiny_section5: SLURM reads % in the paths of logs"):
-        send(config, ["a"], untracked, terminal())
+        send(config, ["a"], terminal())
     assert not config.folder.exists()
 
 

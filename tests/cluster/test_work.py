@@ -32,7 +32,7 @@ from vwtransfer.config import ArchiveConfig, Config, provenance
 from vwtransfer.errors import UserError
 from vwtransfer.progress import stages
 from vwtransfer.study import Study, data_loading, train_words
-from vwtransfer.study.callbacks import NullTracker
+from vwtransfer.study.callbacks import Callbacks
 from vwtransfer.study.fingerprints import Fingerprints
 from vwtransfer.words.store import Failure, Word, WordStore, load_word
 
@@ -253,7 +253,7 @@ def test_a_diverged_word_is_never_counted_as_done_and_can_be_tried_again(tmp_pat
     assert len(frame[frame.kind == "word"]) == 4 * 2
 
 
-class Heard(NullTracker):
+class Heard(Callbacks):
     """Keeps the rows that a tracker is given at the end."""
 
     rows: pd.DataFrame | None = None

@@ -19,8 +19,8 @@ from wandb_workspaces.workspaces import Workspace, internal
 
 from composing import compose
 from offline import SMALL, Recorded, recorded
-from vwtransfer.actions import jobs
 from vwtransfer.actions.run import run as run_study
+from vwtransfer.cluster import worker
 from vwtransfer.config import Config
 from vwtransfer.errors import UserError
 from vwtransfer.study import data_loading
@@ -153,7 +153,7 @@ def test_a_shard_is_a_run_of_its_model_and_tells_of_its_failures(tmp_path: Path)
     diverging = "model.classification.training.learning_rate=1e30"
     keys = [*SMALL, CONCEPTS, "task=classification", "direction=none", diverging]
     config = compose([*keys, f"outputs={tmp_path}"])
-    jobs.work(config)
+    worker.work(config)
     store = WordStore(config.folder / "words")
     first, second = sorted(recorded(config.folder), key=lambda each: str(each.run["tags"]))
     for found, concept in ((first, "blue_dotted_heart"), (second, "red_striped_star")):

@@ -10,7 +10,7 @@ from vwtransfer import tracking
 from vwtransfer.config import Config
 from vwtransfer.config.composition import composed
 from vwtransfer.config.validation import validated
-from vwtransfer.study.callbacks import NullTracker
+from vwtransfer.study.callbacks import Callbacks
 from vwtransfer.tracking.outbox import Outbox
 from vwtransfer.words.store import WordStore
 
@@ -39,7 +39,7 @@ def test_what_is_disabled_records_nothing(
     monkeypatch.setenv(name, value)
     config = replace(plain, outputs=tmp_path)
     with tracking.opened(config, [], WordStore(config.folder / "words")) as tracker:
-        assert isinstance(tracker, NullTracker)
+        assert isinstance(tracker, Callbacks)
     assert not config.folder.exists()
 
 

@@ -6,8 +6,10 @@ What it leaves is described in `word_tables` and `word_pictures`.
 Shapes: N words, K vectors per word, D width of a model's embedding space.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from itertools import groupby
+from operator import attrgetter
 
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ from vwtransfer.interrupts import deferred
 from vwtransfer.models import Model
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import build
-from vwtransfer.progress import stages, terminal
+from vwtransfer.progress import stages, stop_where_asked, terminal
 from vwtransfer.report import write_report
 from vwtransfer.report.figures import from_models
 from vwtransfer.report.study_reader import read_study
@@ -57,7 +59,7 @@ def run(config: Config) -> None:
     console = terminal()
     with deferred() as stopping, stages(console, config.progress) as bars:
         study = Study(config, suite, datasets, trained, store, bars, stopping)
-        proceed = _stopper(stopping)
+        proceed = partial(stop_where_asked, stopping)
         for dataset in datasets.values():
             write_targets(config.folder, dataset)
         for model, groups in _words(study):
@@ -94,7 +96,9 @@ def _words(study: Study) -> Iterator[tuple[Model, Groups]]:
             eval_specs(study.cells, name, sources, list(study.methods), ()), key=group_of
         )
         groups: Groups = []
-        for (dataset, source, method), own in groupby(found, key=_map_of):
+        for (dataset, source, method), own in groupby(
+            found, key=attrgetter("dataset", "source_model", "transfer")
+        ):
             fitted = None
             if method != NO_TRANSFER:
                 fitted = study.fit(study.methods[method], study.datasets[dataset], source, name).map
@@ -107,15 +111,3 @@ def _words(study: Study) -> Iterator[tuple[Model, Groups]]:
                     words_NKD = fitted(words_NKD, [spec.anchor for spec in group]).cpu()
                 groups.append((group, words_NKD))
         yield model, groups
-
-
-def _map_of(spec: EvalSpec) -> tuple[str, str, str]:
-    return spec.dataset, spec.source_model, spec.transfer
-
-
-def _stopper(stopping: Callable[[], bool]) -> Callable[[], None]:
-    def proceed() -> None:
-        if stopping():
-            raise KeyboardInterrupt("stopped. What was made is kept; the same command goes on.")
-
-    return proceed

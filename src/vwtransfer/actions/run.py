@@ -44,7 +44,7 @@ def run(config: Config) -> None:
     suite.check_anchors(cells(config))
     datasets = data_loading.opened(config)
     tasks = tasks_of(config, suite)
-    console = _console()
+    console = terminal(WIDTH)
     if line := restore(config):
         console.print(line, highlight=False, soft_wrap=True)
     _print_left_out(
@@ -87,11 +87,6 @@ def _print_left_out(found: Sequence[data_loading.LeftOut], console: Console) -> 
         table.add_row(each.dataset, each.what, each.why)
     if found:
         console.print(table, style="yellow")
-
-
-def _console() -> Console:
-    """The terminal; a file or a pipe is given the width that tables need."""
-    return terminal(WIDTH)
 
 
 def _saved(study: Study) -> str:

@@ -89,7 +89,7 @@ def write_pictures(
     waiting = [
         (spec, vectors_KD)
         for spec, vectors_KD in words
-        if not image_path(folder / kind, **spec.of_image, number=0).exists()
+        if not image_path(folder / kind, spec, 0).exists()
     ]
     with bars.stage(f"pictures by {measuring.model.name}", len(waiting)) as advance:
         for batch in _batches(waiting, measuring.task.words_at_once(measuring.model)):
@@ -119,7 +119,7 @@ def _batches(words: Words, size: int) -> Iterator[Words]:
 
 def _write(folder: Path, measuring: Measuring, batch: Words, number: int) -> None:
     for (spec, _), made in zip(batch, measuring.measure(batch), strict=True):
-        _save(pictures_of(made)[0], image_path(folder, **spec.of_image, number=number))
+        _save(pictures_of(made)[0], image_path(folder, spec, number))
 
 
 def pictures_of(made: Measurement) -> list[Image.Image]:
@@ -145,7 +145,7 @@ def _write_cut(
             waiting = [
                 (spec, vectors_KD)
                 for spec, vectors_KD in chosen
-                if not image_path(folder, **spec.of_image, number=count).exists()
+                if not image_path(folder, spec, count).exists()
             ]
             advance(len(chosen) - len(waiting))
             for batch in _batches(waiting, measuring.task.words_at_once(model)):

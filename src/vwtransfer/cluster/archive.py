@@ -35,7 +35,7 @@ from vwtransfer.config.identity import differences, identity
 from vwtransfer.config.origin import Origin
 from vwtransfer.datasets.manifest import read_manifest
 from vwtransfer.errors import UserError, quoted
-from vwtransfer.evaluation.specs import EvalSpec
+from vwtransfer.evaluation.specs import EvalSpec, specs_of
 from vwtransfer.files import write_atomically, write_text
 from vwtransfer.results import Record
 from vwtransfer.study.fingerprints import MANIFESTS, Fingerprints
@@ -99,7 +99,7 @@ def restore(config: Config) -> str:
         frame, others = _rows(folder, identity(config))
         if frame is not None:
             frame = frame[frame["dataset"].isin(datasets)]
-            specs = _specs(frame)
+            specs = specs_of(frame)
             for shard in missing:
                 _restore_rows(config, shard, frame, specs)
     other = len(kept) - len(found)
@@ -139,7 +139,7 @@ def _pack_finished(config: Config) -> None:
     store = WordStore(config.folder / "words")
     known = {word.cell: word.fingerprint for word in _words(folder)}
     kept_rows, _ = _rows(folder, identity(config))
-    kept = set() if kept_rows is None else set(_specs(kept_rows))
+    kept = set() if kept_rows is None else set(specs_of(kept_rows))
     asked = survey.survey(config, ask=False).states
     finished = [state.shard for state in asked if state.is_complete]
     of_concept: dict[tuple[str, str], pd.DataFrame] = {}
@@ -151,10 +151,10 @@ def _pack_finished(config: Config) -> None:
     for shard in finished:
         # there are none of a shard whose words all diverged
         rows = of_concept.get((shard.dataset, shard.concept), measured.iloc[:0])
-        rows = rows[[shard.holds(spec) for spec in _specs(rows)]]
+        rows = rows[[shard.holds(spec) for spec in specs_of(rows)]]
         words = [store.load(cell) for cell in shard.cells if cell in store]
         same = all(known.get(word.cell) == word.fingerprint for word in words)
-        if same and kept.issuperset(_specs(rows)):
+        if same and kept.issuperset(specs_of(rows)):
             continue
         place = folder / "shards" / shard.file_name
         _write_rows(rows, place.with_name(f"{place.name}.parquet"), identity(config))
@@ -237,11 +237,6 @@ def _files(folder: Path, suffix: str) -> list[Path]:
 def _words(folder: Path) -> Iterator[Word]:
     for path in _files(folder, ".safetensors"):
         yield from unpack(path)
-
-
-def _specs(frame: pd.DataFrame) -> list[EvalSpec]:
-    columns = list(EvalSpec.__dataclass_fields__)
-    return [EvalSpec(*row) for row in frame[columns].itertuples(index=False)]
 
 
 def _rows(folder: Path, now: Mapping[str, Any]) -> tuple[pd.DataFrame | None, list[str]]:

@@ -16,7 +16,7 @@ from submitit.slurm import slurm
 
 from vwtransfer.cluster import scheduler
 from vwtransfer.cluster.submissions import write_submission
-from vwtransfer.cluster.worker import OpenTracker, Work
+from vwtransfer.cluster.worker import Work
 from vwtransfer.config import Config
 from vwtransfer.config.composition import plain
 from vwtransfer.errors import UserError
@@ -60,9 +60,7 @@ def arrays(
     return found
 
 
-def send(
-    config: Config, keys: Sequence[str], open_tracker: OpenTracker, console: Console
-) -> Path | None:
+def send(config: Config, keys: Sequence[str], console: Console) -> Path | None:
     """Submits shards through submitit to SLURM, or writes down what would be.
 
     Returns:
@@ -90,7 +88,7 @@ def send(
             executor.update_parameters(**_parameters(config, folder, number, array))
             with executor.batch():
                 jobs = [
-                    executor.submit(Work(plain(config), each, open_tracker, tuple(sys.argv)))
+                    executor.submit(Work(plain(config), each, tuple(sys.argv)))
                     for each in array.jobs
                 ]
         console.print(

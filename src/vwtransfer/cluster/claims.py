@@ -142,7 +142,7 @@ def take(
     if former is not None:
         _clear(path, former)
     text = json.dumps(asdict(owner))
-    written = write_once(path, lambda temporary: _write(temporary, text))
+    written = write_once(path, lambda temporary: temporary.write_text(text, "utf-8"))
     return Claim(path, owner, expires) if written else None
 
 
@@ -253,10 +253,6 @@ def _clear(path: Path, former: Owner) -> None:
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(aside)
     aside.unlink()
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def wait_for(path: Path, expires: float, patience: float) -> Claim | None:

@@ -8,7 +8,7 @@ from rich.table import Table
 from vwtransfer.cluster.archive import restore
 from vwtransfer.cluster.status_table import duration, status_table, terminal
 from vwtransfer.cluster.survey import FAILED, MISSING, State, Survey, survey
-from vwtransfer.cluster.time_estimates import TimeEstimate, time_estimates, total_hours
+from vwtransfer.cluster.time_estimates import TimeEstimate, time_estimates, total_hours, words_left
 from vwtransfer.config import Config
 
 
@@ -34,10 +34,7 @@ def print_plan(config: Config, found: Survey, chosen: Sequence[State], console: 
         f"{len(found.states):,} shards, each the work of one job: {largest} words of a concept "
         "that train as one batch"
     )
-    words = dict.fromkeys(config.trained, 0)
-    for state in chosen:
-        counts = state.words
-        words[state.shard.model] += counts[MISSING] + counts[FAILED]
+    words = words_left(config, chosen, MISSING, FAILED)
     console.print(f"to do now: {sum(words.values()):,} words in {len(chosen):,} shards")
     estimates = time_estimates(config, found.states)
     if chosen:

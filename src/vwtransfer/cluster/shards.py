@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 
 from vwtransfer.config import Config, DatasetConfig
 from vwtransfer.evaluation.specs import WORD, EvalSpec
@@ -86,7 +87,7 @@ def shards(config: Config, left_out: Collection[tuple[str, str]] = ()) -> list[S
         left_out: (model, dataset) pairs that cannot be trained.
     """
     found = []
-    for dataset in sorted(config.dataset.values(), key=_name):
+    for dataset in sorted(config.dataset.values(), key=attrgetter("name")):
         trained = [name for name in config.trained if (name, dataset.name) not in left_out]
         others = [name for name in config.model.models if name not in trained]
         for model in trained:
@@ -104,10 +105,6 @@ def _asked(config: Config, model: str) -> tuple[str, ...]:
     targets = sorted(target for source, target in config.direction if source == model)
     transfer = (*sorted(config.transfer.methods), *targets) if targets else ()
     return (*transfer, "", *sorted(config.evaluation.baselines))
-
-
-def _name(dataset: DatasetConfig) -> str:
-    return dataset.name
 
 
 def _ends(config: Config, dataset: DatasetConfig) -> Iterator[tuple[str, tuple[str, ...]]]:

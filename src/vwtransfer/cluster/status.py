@@ -21,7 +21,7 @@ from vwtransfer.cluster.survey import (
     interrupted,
     survey,
 )
-from vwtransfer.cluster.time_estimates import rate, time_estimates, total_hours
+from vwtransfer.cluster.time_estimates import rate, time_estimates, total_hours, words_left
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.models import SCHEMAS
 from vwtransfer.config.saved import read_config
@@ -96,11 +96,7 @@ def _pace(config: Config, found: Survey) -> list[str]:
         eta = "" if not found.words[RUNNING] else f"; about {duration(left / pace)} left"
         return [f"{pace * 3600:,.0f} words an hour{eta}"]
     estimates = time_estimates(config, found.states)
-    words = dict.fromkeys(config.trained, 0)
-    for state in found.states:
-        counts = state.words
-        words[state.shard.model] += counts[RUNNING] + counts[QUEUED] + counts[MISSING]
-    taken = total_hours(words, estimates)
+    taken = total_hours(words_left(config, found.states, RUNNING, QUEUED, MISSING), estimates)
     if taken is None:
         return ["no rate yet: it takes two finished shards"]
     return [f"{duration(3600 * taken)} of jobs expected; no rate yet: it takes two finished shards"]

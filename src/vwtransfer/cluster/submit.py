@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -28,7 +27,7 @@ from vwtransfer.cluster.survey import (
     settled,
     survey,
 )
-from vwtransfer.cluster.worker import OpenTracker, Work, look_at_datasets, untracked
+from vwtransfer.cluster.worker import Work, look_at_datasets
 from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import plain
 from vwtransfer.errors import UserError
@@ -40,22 +39,18 @@ from vwtransfer.words.store import WordStore
 PATIENCE = 120.0  # seconds to wait for another submission of the same study
 
 
-def submit(config: Config, open_tracker: OpenTracker = untracked) -> None:
+def submit(config: Config) -> None:
     """action=submit and action=resume: has what is missing done, and returns at once.
-
-    Args:
-        config: of the study.
-        open_tracker: opens, in each job, what is told of its shards.
 
     Raises:
         UserError: there is no scheduler, it refuses, or the study's folder is another's.
     """
-    _submit(config, open_tracker, again=False)
+    _submit(config, again=False)
 
 
-def retry(config: Config, open_tracker: OpenTracker = untracked) -> None:
+def retry(config: Config) -> None:
     """action=retry: the same for what has failed, with the resources of this config."""
-    _submit(config, open_tracker, again=True)
+    _submit(config, again=True)
 
 
 def cancel(config: Config) -> None:
@@ -80,7 +75,7 @@ def cancel(config: Config) -> None:
         raise UserError("squeue does not answer, so that jobs may be left; try again later.")
 
 
-def _submit(config: Config, open_tracker: OpenTracker, again: bool) -> None:
+def _submit(config: Config, again: bool) -> None:
     console = terminal()
     slurm_here = scheduler.is_here()
     if config.cluster.executor == "slurm" and not slurm_here and not config.submit.dry_run:
@@ -112,9 +107,9 @@ def _submit(config: Config, open_tracker: OpenTracker, again: bool) -> None:
             _forget(config, chosen)
         keys = [state.shard.key for state in chosen]
         if config.cluster.executor == "local":
-            folder = _start_here(config, keys, open_tracker, console)
+            folder = _start_here(config, keys, console)
         else:
-            folder = send(config, keys, open_tracker, console)
+            folder = send(config, keys, console)
         if folder is not None:
             _say_how_to_go_on(config, folder, console)
 
@@ -144,9 +139,7 @@ def _why_not(found: Survey, again: bool) -> str:
     return f": words are {', '.join(said)}{hint}"
 
 
-def _start_here(
-    config: Config, keys: Sequence[str], open_tracker: OpenTracker, console: Console
-) -> Path | None:
+def _start_here(config: Config, keys: Sequence[str], console: Console) -> Path | None:
     """Starts processes that each go through all shards and do what no other does."""
     count = min(config.cluster.max_running_jobs, len(keys))
     orders = [(*keys[i:], *keys[:i]) for i in range(count)]
@@ -155,14 +148,14 @@ def _start_here(
         return None
     folder = write_submission(config, [orders])
     order = {
-        "jobs": [Work(plain(config), each, open_tracker, tuple(sys.argv)) for each in orders],
+        "jobs": [Work(plain(config), each, tuple(sys.argv)) for each in orders],
         "minutes": config.cluster.hours * 60,
         "signal_delay_s": config.cluster.signal_delay_s,
         "max_num_timeout": config.cluster.max_num_timeout,
         "gpus": _gpus() if config.cluster.gpus else [],
         "setup": list(config.cluster.setup),
     }
-    write_atomically(folder / "order.pickle", lambda path: _pickle(order, path))
+    write_atomically(folder / "order.pickle", lambda path: path.write_bytes(pickle.dumps(order)))
     with (folder / "start.log").open("wb") as log:
         subprocess.run(
             [sys.executable, "-m", "vwtransfer.cluster.local", str(folder.resolve())],
@@ -182,10 +175,6 @@ def _gpus() -> list[int]:
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     chosen = [int(number) for number in given if number.strip().isdigit()]
     return chosen[:count] or list(range(count))
-
-
-def _pickle(value: Any, path: Path) -> None:
-    path.write_bytes(pickle.dumps(value))
 
 
 def _say_how_to_go_on(config: Config, folder: Path, console: Console) -> None:

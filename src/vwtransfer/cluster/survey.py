@@ -23,7 +23,7 @@ from vwtransfer.cluster.scheduler import Entry, queue
 from vwtransfer.cluster.shards import Shard, shards
 from vwtransfer.cluster.submissions import jobs_of, submitters, waiting_here
 from vwtransfer.config import Config
-from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec
+from vwtransfer.evaluation.specs import NO_TRANSFER, SPEC, EvalSpec, specs_of
 from vwtransfer.files import damaged, read_json, write_json
 from vwtransfer.results import part_path, readable
 
@@ -217,18 +217,17 @@ def write_left_out(
 
 def rows_in(paths: Iterable[Path]) -> set[EvalSpec]:
     """What these parts of the results hold rows of; what is none of results holds none."""
-    columns = list(EvalSpec.__dataclass_fields__)
+    columns = [*SPEC, "value"]
     found: set[EvalSpec] = set()
     for path in paths:
         if not path.is_file():
             continue
         try:
-            read = pq.read_table(path, columns=[*columns, "value"], partitioning=None)
-            table = read.select([*columns, "value"])  # fails where one is missing, or there twice
+            read = pq.read_table(path, columns=columns, partitioning=None)
+            table = read.select(columns)  # fails where one is missing, or there twice
         except (pa.ArrowException, OSError, KeyError):
             continue
-        frame = table.to_pandas().dropna(subset=["value"])
-        found.update(EvalSpec(*row) for row in frame[columns].itertuples(index=False))
+        found.update(specs_of(table.to_pandas().dropna(subset=["value"])))
     return found
 
 

@@ -1,6 +1,6 @@
 """How long a word takes, from what was measured: of this study, else what the config brings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -50,6 +50,14 @@ def _given(config: Config, model: str) -> float | None:
     """What the config says of a model, else of its task."""
     given = config.cluster.seconds_per_word or {}
     return given.get(model, given.get(config.model.task_of(model)))
+
+
+def words_left(config: Config, states: Iterable[State], *standings: str) -> dict[str, int]:
+    """Model -> how many of its words stand so."""
+    words = dict.fromkeys(config.trained, 0)
+    for state in states:
+        words[state.shard.model] += sum(state.words[name] for name in standings)
+    return words
 
 
 def total_hours(words: Mapping[str, int], estimates: Mapping[str, TimeEstimate]) -> float | None:

@@ -6,7 +6,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from rich.console import Console
 from submitit.helpers import DelayedSubmission
 
-from vwtransfer import results
+from vwtransfer import results, tracking
 from vwtransfer.cluster import history, survey
 from vwtransfer.cluster.archive import restore
 from vwtransfer.cluster.claims import Claim, abandoned, owner_of, take
@@ -27,7 +26,7 @@ from vwtransfer.config import Config, provenance
 from vwtransfer.config.composition import from_plain, prepare
 from vwtransfer.datasets import Dataset
 from vwtransfer.errors import UserError
-from vwtransfer.evaluation.specs import EvalSpec
+from vwtransfer.evaluation.specs import specs_of
 from vwtransfer.files import keep_inside
 from vwtransfer.interrupts import deferred
 from vwtransfer.models.devices import still_computes, torch_device, use_threads
@@ -35,21 +34,9 @@ from vwtransfer.models.suite import Suite, build
 from vwtransfer.progress import Stages, stages, terminal
 from vwtransfer.results import Record
 from vwtransfer.study import Study, data_loading, measure_words, measured, train_words
-from vwtransfer.study.callbacks import Callbacks, NullTracker
 from vwtransfer.study.early_checks import check_fidelity_prompts, check_folder_anchors
 from vwtransfer.tasks.registry import tasks_of
-from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore
-
-OpenTracker = Callable[[Config, Sequence[Cell], WordStore], AbstractContextManager[Callbacks]]
-"""Opens what is told of the work on a shard's words."""
-
-
-def untracked(
-    config: Config, cells: Sequence[Cell], store: WordStore
-) -> AbstractContextManager[Callbacks]:
-    """Nobody is told."""
-    return nullcontext(NullTracker())
 
 
 @dataclass(frozen=True)
@@ -59,13 +46,11 @@ class Work:
     Attributes:
         composed: the config, as plain values.
         keys: of its shards.
-        open_tracker: opens what is told of them.
         command: of the submission.
     """
 
     composed: Mapping[str, Any]
     keys: tuple[str, ...]
-    open_tracker: OpenTracker
     command: tuple[str, ...]
 
     def __call__(self) -> int:
@@ -96,7 +81,7 @@ class Work:
         by_key = {shard.key: shard for shard in _planned(config)}
         todo = [by_key[key] for key in self.keys if key in by_key]
         try:
-            failed = do(config, todo, console, self.open_tracker)
+            failed = do(config, todo, console)
         except KeyboardInterrupt:
             raise SystemExit("stopped; what was finished is kept") from None
         if failed:
@@ -108,12 +93,8 @@ class Work:
         return DelayedSubmission(self)
 
 
-def work(config: Config, open_tracker: OpenTracker = untracked) -> None:
+def work(config: Config) -> None:
     """action=work: does here what no other process does; started on many machines, they share it.
-
-    Args:
-        config: of the study.
-        open_tracker: opens what is told of each shard.
 
     Raises:
         UserError: shards failed, after the others were done.
@@ -125,7 +106,7 @@ def work(config: Config, open_tracker: OpenTracker = untracked) -> None:
         look_at_datasets(config, loaded.suite, console)
     if line := restore(config):
         print(line, flush=True)
-    failed = do(config, _planned(config), console, open_tracker, loaded)
+    failed = do(config, _planned(config), console, loaded)
     left = {
         survey.claim_path(config.folder, shard): shard
         for shard in _planned(config)
@@ -135,7 +116,7 @@ def work(config: Config, open_tracker: OpenTracker = untracked) -> None:
         seconds = config.cluster.heartbeat_timeout_s
         console.print(f"{len(left)} shards: waiting up to {seconds:g} s for a sign of their owners")
     dead = [left[path] for path in abandoned(list(left), config.cluster.heartbeat_timeout_s)]
-    failed += do(config, dead, console, open_tracker, loaded)
+    failed += do(config, dead, console, loaded)
     if failed:
         raise UserError(f"{len(failed)} shards failed: {'; '.join(failed)}")
 
@@ -164,7 +145,6 @@ def do(
     config: Config,
     todo: Sequence[Shard],
     console: Console,
-    open_tracker: OpenTracker = untracked,
     loaded: "LoadedStudy | None" = None,
 ) -> list[str]:
     """Completes shards that nobody else is at.
@@ -173,7 +153,6 @@ def do(
         config: of the study.
         todo: the shards.
         console: takes what a person should know.
-        open_tracker: opens what is told of each shard.
         loaded: the models and datasets, where they are loaded already.
 
     Returns:
@@ -204,7 +183,7 @@ def do(
                 continue
             began = time.monotonic()
             with claim:
-                reason = _attempt(loaded, shard, claim, open_tracker, bars, asked, began)
+                reason = _attempt(loaded, shard, claim, bars, asked, began)
             # once the claim's own bytes on the disk are free; what befalls an orphan says nothing
             if reason and not claim.lost:
                 failed.append(f"{shard.key}: {reason}")
@@ -240,7 +219,6 @@ def _attempt(
     loaded: LoadedStudy,
     shard: Shard,
     claim: Claim,
-    open_tracker: OpenTracker,
     bars: Stages,
     asked: Callable[[], bool],
     began: float,
@@ -250,7 +228,7 @@ def _attempt(
     note = partial(history.record, config.folder, shard)
     try:
         note(history.event(history.STARTED, began, _count(config, shard)))
-        _complete(loaded, shard, open_tracker, bars, lambda: asked() or claim.lost)
+        _complete(loaded, shard, bars, lambda: asked() or claim.lost)
         note(history.event(history.FINISHED, began, _count(config, shard)))
     except KeyboardInterrupt:
         reason = "" if asked() else "another process took it over"
@@ -276,7 +254,6 @@ def _log(text: str) -> None:
 def _complete(
     loaded: LoadedStudy,
     shard: Shard,
-    open_tracker: OpenTracker,
     bars: Stages,
     stopping: Callable[[], bool],
 ) -> None:
@@ -290,7 +267,7 @@ def _complete(
     if not data_loading.trains(model, dataset):
         lines = data_loading.left_out({model.name: model}, tasks_of(config, suite), datasets)
         raise UserError("; ".join(map(str, lines)))
-    with open_tracker(config, cells, store) as tracker:
+    with tracking.opened(config, cells, store) as tracker:
         study = Study(config, suite, datasets, cells, store, bars, stopping, tracker)
         train_words(study)
         _measure(study, shard)
@@ -328,9 +305,7 @@ def _of_shard(
     if not frames:
         return None
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(results.IDENTITY)
-    columns = list(EvalSpec.__dataclass_fields__)
-    specs = [EvalSpec(*row) for row in frame[columns].itertuples(index=False)]
-    return frame[[shard.holds(spec) for spec in specs]]
+    return frame[[shard.holds(spec) for spec in specs_of(frame)]]
 
 
 def _planned(config: Config) -> list[Shard]:

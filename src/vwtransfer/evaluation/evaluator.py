@@ -249,7 +249,7 @@ def _save_images(folder: Path, spec: EvalSpec, measurement: Measurement) -> None
     """Under images/ and prompted/; see `saved_images`."""
     for kind, images in (("images", measurement.images), ("prompted", measurement.prompted)):
         for number, image in enumerate(images):
-            path = image_path(folder / kind, **spec.of_image, number=number)
+            path = image_path(folder / kind, spec, number)
             write_atomically(path, partial(image.save, format="PNG"))
 
 

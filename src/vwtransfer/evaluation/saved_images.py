@@ -13,28 +13,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from vwtransfer.evaluation.specs import EvalSpec
 from vwtransfer.words.cells import delta_text
 
 ORIGIN = ["kind", "source_model", "transfer", "target_model"]
 COLUMNS = ["dataset", "concept", *ORIGIN, "anchor", "delta", "seed", "number"]
 
 
-def image_path(
-    folder: Path,
-    dataset: str,
-    concept: str,
-    anchor: str,
-    delta: float,
-    kind: str,
-    source_model: str,
-    transfer: str,
-    target_model: str,
-    seed: int,
-    number: int,
-) -> Path:
+def image_path(folder: Path, spec: EvalSpec, number: int) -> Path:
     """The file of one picture below `folder`, such as a study's images/."""
-    place = folder / dataset / concept / "~".join((kind, source_model, transfer, target_model))
-    return place / f"{anchor}-{delta_text(delta)}-{seed}-{number}.png"
+    origin = "~".join((spec.kind, spec.source_model, spec.transfer, spec.target_model))
+    name = f"{spec.anchor}-{delta_text(spec.delta)}-{spec.seed}-{number}.png"
+    return folder / spec.dataset / spec.concept / origin / name
 
 
 def saved_images(folder: Path) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """What is measured: every word in its own model and in the others, and baselines beside them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+
+import pandas as pd
 
 from vwtransfer.words.cells import Cell
 
@@ -46,16 +47,20 @@ class EvalSpec:
         return cls(*where, kind, "", NO_TRANSFER, target_model, cell.seed)
 
     @property
-    def of_image(self) -> dict[str, Any]:
-        """What the file of an image that a model makes of it is named after."""
-        return asdict(self)
-
-    @property
     def cell(self) -> Cell:
         """The trained word that is measured."""
         return Cell(
             self.dataset, self.source_model, self.concept, self.anchor, self.delta, self.seed
         )
+
+
+SPEC = [field.name for field in fields(EvalSpec)]
+"""The columns of results that say what a row is of."""
+
+
+def specs_of(frame: pd.DataFrame) -> list[EvalSpec]:
+    """What each row of results is of."""
+    return [EvalSpec(*row) for row in frame[SPEC].itertuples(index=False)]
 
 
 def eval_specs(

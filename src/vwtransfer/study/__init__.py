@@ -12,14 +12,21 @@ from vwtransfer.datasets import Dataset, left_out_of
 from vwtransfer.errors import UserError
 from vwtransfer.evaluation.diagnostics import Diagnostics, VocabularyStats
 from vwtransfer.evaluation.evaluator import Evaluation, FittedMap, evaluate
-from vwtransfer.evaluation.specs import CHANCE, NO_TRANSFER, WORD, EvalSpec, eval_specs
+from vwtransfer.evaluation.specs import (
+    CHANCE,
+    NO_TRANSFER,
+    WORD,
+    EvalSpec,
+    eval_specs,
+    specs_of,
+)
 from vwtransfer.files import write_json
 from vwtransfer.models import Model, Objective
 from vwtransfer.models.suite import Suite, build_part, cache_of
 from vwtransfer.models.support import support_of
 from vwtransfer.progress import Stages
 from vwtransfer.study import data_loading
-from vwtransfer.study.callbacks import Callbacks, NullTracker
+from vwtransfer.study.callbacks import Callbacks
 from vwtransfer.study.fingerprints import Fingerprints
 from vwtransfer.tasks import Task, measurable
 from vwtransfer.tasks.registry import tasks_of
@@ -50,7 +57,7 @@ class Study:
     store: WordStore
     bars: Stages
     stopping: Callable[[], bool]
-    tracker: Callbacks = field(default_factory=NullTracker)
+    tracker: Callbacks = field(default_factory=Callbacks)
 
     @cached_property
     def tasks(self) -> Mapping[str, Task]:
@@ -200,7 +207,7 @@ def measure_words(
                 for spec in found
                 if mine(spec)
                 and spec not in done
-                and _can_be_measured(study, spec)
+                and (spec.kind != WORD or spec.cell in study.store)  # of a failed one nothing is
                 and (known or spec.kind != CHANCE)
             ]
             if not waiting:
@@ -242,15 +249,8 @@ def evaluation_of(
     )
 
 
-def _can_be_measured(study: Study, spec: EvalSpec) -> bool:
-    """A word that failed has nothing to measure."""
-    return spec.kind != WORD or spec.cell in study.store
-
-
 def measured(folder: Path) -> set[EvalSpec]:
     """What has rows under a run's folder already."""
     if not any((folder / "results").glob("*.parquet")):
         return set()
-    frame = results.read(folder).dropna(subset=["value"])
-    columns = list(EvalSpec.__dataclass_fields__)
-    return {EvalSpec(*row) for row in frame[columns].itertuples(index=False)}
+    return set(specs_of(results.read(folder).dropna(subset=["value"])))

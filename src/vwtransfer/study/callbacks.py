@@ -4,7 +4,6 @@ Trainer and evaluator are given single methods of these as plain callables; only
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import pandas as pd
 from torch import Tensor
@@ -15,45 +14,23 @@ from vwtransfer.training.word_batches import WordBatch
 from vwtransfer.words.cells import Cell
 
 
-class Callbacks(Protocol):
-    """Who is told. No method may raise or wait.
+class Callbacks:
+    """Who is told; this one listens to nothing. No method may raise or wait.
 
     Attributes:
         outcome: a line for the person once all is over; empty where there is nothing to say.
     """
 
-    outcome: str
-
-    def step(self, batch: WordBatch, loss_N: Tensor) -> None:
-        """A step of training was done: the batch after it, and the losses it stepped on."""
-        ...
-
-    def settled(self, cells: Sequence[Cell]) -> None:
-        """These words are finished or have failed; the store says which."""
-        ...
-
-    def measured(self, specs: Sequence[EvalSpec], measurements: Sequence[Measurement]) -> None:
-        """These rows are written."""
-        ...
-
-    def conclude(self, rows: pd.DataFrame | None) -> None:
-        """All is trained and measured; rows of the results, at least all of these cells."""
-        ...
-
-
-class NullTracker:
-    """Tells nobody."""
-
     outcome = ""
 
     def step(self, batch: WordBatch, loss_N: Tensor) -> None:
-        """Nothing."""
+        """A step of training was done: the batch after it, and the losses it stepped on."""
 
     def settled(self, cells: Sequence[Cell]) -> None:
-        """Nothing."""
+        """These words are finished or have failed; the store says which."""
 
     def measured(self, specs: Sequence[EvalSpec], measurements: Sequence[Measurement]) -> None:
-        """Nothing."""
+        """These rows are written."""
 
     def conclude(self, rows: pd.DataFrame | None) -> None:
-        """Nothing."""
+        """All is trained and measured; rows of the results, at least all of these cells."""

@@ -35,9 +35,9 @@ def opened(config: "Config", cells: "Sequence[Cell]", store: "WordStore") -> "It
         store: where their words lie.
     """
     if config.wandb.mode == "disabled" or _switched_off():
-        from vwtransfer.study.callbacks import NullTracker
+        from vwtransfer.study.callbacks import Callbacks
 
-        yield NullTracker()
+        yield Callbacks()
         return
     from vwtransfer.tracking.reporter import Reporter
 

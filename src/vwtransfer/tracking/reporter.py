@@ -25,6 +25,7 @@ from vwtransfer.evaluation.specs import NO_TRANSFER, EvalSpec
 from vwtransfer.files import write_once
 from vwtransfer.results import SCHEMA
 from vwtransfer.results.schema import BASELINES
+from vwtransfer.study.callbacks import Callbacks
 from vwtransfer.tasks import Detected, Measurement
 from vwtransfer.tracking import names
 from vwtransfer.tracking.outbox import Outbox
@@ -39,7 +40,7 @@ LOSSLESS_SIDE = 256  # pixels; larger pictures go as JPEG, a tenth of the size
 Calls = Iterator[tuple[Any, ...]]  # of the methods of `recorder.Recorder`
 
 
-class Reporter:
+class Reporter(Callbacks):
     """The callbacks of a study that reports to wandb; see `study.callbacks`.
 
     What is told is worked out in the outbox's thread, beside the work.
@@ -89,7 +90,7 @@ class Reporter:
 
     def _start(self) -> Calls:
         path = self.config.folder / "wandb" / "began"  # when this study was first tracked
-        write_once(path, lambda temporary: _write(temporary, repr(time.time())))
+        write_once(path, lambda temporary: temporary.write_text(repr(time.time()), "utf-8"))
         began = path.read_text(encoding="utf-8")
         runs = {key: self._run(key, cells, began) for key, cells in self.runs.items()}
         folder = str(self.config.folder.absolute())
@@ -281,10 +282,6 @@ def _shared(study: str, cells: Sequence[Cell]) -> str:
             break
         parts.append(values[0])
     return "/".join(parts)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _outcome(outbox: Outbox, config: Config) -> str:

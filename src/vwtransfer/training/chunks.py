@@ -76,7 +76,8 @@ def partition(
         note = f"trained apart from {others} of the {len(cells)} words of its job" * bool(others)
         chunks = [Chunk(tuple(waiting[i : i + size]), note) for i in range(0, len(waiting), size)]
         record = {"words_in_flight": size, "measured": limit is None, **_plain(chunks)}
-        write_once(path, lambda temporary: _write(temporary, record))
+        text = json.dumps(record, indent=2)
+        write_once(path, lambda temporary: temporary.write_text(text, "utf-8"))
         former = _read(path)  # perhaps another process's
         assert former is not None, path
     return former
@@ -126,10 +127,6 @@ def _plain(chunks: Sequence[Chunk]) -> dict[str, Any]:
             {"words": [cell.key for cell in chunk.cells], "note": chunk.note} for chunk in chunks
         ]
     }
-
-
-def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 
 def _digest(cells: Sequence[Cell]) -> str:
