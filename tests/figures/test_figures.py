@@ -15,6 +15,7 @@ from vwtransfer import results
 from vwtransfer.errors import UserError
 from vwtransfer.report.figures import draw_results, figure_3, figure_6, matrix
 from vwtransfer.report.figures.activations import activation_figures
+from vwtransfer.report.figures.style import Shown
 from vwtransfer.report.study_reader import read_study
 from vwtransfer.results import Record
 from vwtransfer.words.cells import Cell
@@ -55,8 +56,8 @@ def test_a_figure_is_a_png_and_a_pdf_that_name_study_transfer_and_words(
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
-    once = figure_3(one_panel(study()), tmp_path / "once")
-    again = figure_3(one_panel(study()), tmp_path / "again")
+    once = figure_3(Shown(one_panel(study())), tmp_path / "once")
+    again = figure_3(Shown(one_panel(study())), tmp_path / "again")
     assert [file.read_bytes() for file in once] == [file.read_bytes() for file in again]
 
 
@@ -65,7 +66,9 @@ def test_a_higher_mean_is_a_higher_bar(tmp_path: Path) -> None:
     own = (frame["source_model"] == "tiny_sd") & (frame["target_model"] == "tiny_sd")
     heights = []
     for level in (0.25, 0.5, 1.0):
-        png, _ = figure_3(frame.assign(value=frame["value"].mask(own, level)), tmp_path / "figure")
+        png, _ = figure_3(
+            Shown(frame.assign(value=frame["value"].mask(own, level))), tmp_path / "figure"
+        )
         heights.append(coloured(png, BLUE))
     assert heights[1] - heights[0] == pytest.approx((heights[2] - heights[1]) / 2, rel=0.1)
 
@@ -74,7 +77,9 @@ def test_results_of_a_run_are_drawn_as_they_are_read(tmp_path: Path) -> None:
     rows = [results.Record(**row) for row in one_panel(study(words=2)).to_dict("records")]
     results.write_part(tmp_path, rows, "all")
     for categorical in (False, True):
-        png, _ = figure_3(results.read(tmp_path, categorical=categorical), tmp_path / "figure")
+        png, _ = figure_3(
+            Shown(results.read(tmp_path, categorical=categorical)), tmp_path / "figure"
+        )
         assert "n = 2 words" in said(png)
 
 
@@ -84,7 +89,7 @@ def test_missing_and_failed_words_are_noted_on_the_figure(tmp_path: Path) -> Non
     frame.loc[of_detector & (frame["concept"] == "concept_9"), "value"] = np.nan
     lost = [f"concept_{i}" for i in range(4)]
     frame = frame[~(of_detector & frame["concept"].isin(lost))]
-    png, _ = figure_3(frame, tmp_path / "figure")
+    png, _ = figure_3(Shown(frame), tmp_path / "figure")
     assert "4 of 10 words of tiny_owlv2 missing (unconstrained)" in said(png)
     assert "1 of 10 words of tiny_owlv2 failed (unconstrained)" in said(png)
     assert "n = 5 to 10 words" in said(png)
@@ -98,8 +103,8 @@ def test_each_figure_misses_only_what_was_planned_for_it(tmp_path: Path) -> None
         for delta, words in ((math.inf, 4), (0.5, 3))
         for i in range(words)
     ]
-    three, _ = figure_3(frame, tmp_path / "figure_3", planned=planned)
-    six, _ = figure_6(frame, tmp_path / "figure_6", planned=planned)
+    three, _ = figure_3(Shown(frame, planned=planned), tmp_path / "figure_3")
+    six, _ = figure_6(Shown(frame, planned=planned), tmp_path / "figure_6")
     assert "1 of 4 words of tiny_sd missing (unconstrained)" in said(three)
     assert "delta" not in said(three)
     assert "1 of 3 words of tiny_sd missing (delta 0.5)" in said(six)
@@ -108,11 +113,11 @@ def test_each_figure_misses_only_what_was_planned_for_it(tmp_path: Path) -> None
 def test_a_model_or_direction_without_results_leaves_a_gap(tmp_path: Path) -> None:
     frame = one_panel(study(deltas=[0.0, 0.5]))
     failed = frame["source_model"] == "tiny_owlv2"
-    whole, _ = figure_3(frame, tmp_path / "whole")
-    gap, _ = figure_3(frame.assign(value=frame["value"].mask(failed)), tmp_path / "gap")
+    whole, _ = figure_3(Shown(frame), tmp_path / "whole")
+    gap, _ = figure_3(Shown(frame.assign(value=frame["value"].mask(failed))), tmp_path / "gap")
     assert coloured(gap, ORANGE) < coloured(whole, ORANGE)
     frame = frame[~((frame["source_model"] == "tiny_clip") & (frame["delta"] == 0.5))]
-    png, _ = figure_6(frame, tmp_path / "figure_6")
+    png, _ = figure_6(Shown(frame), tmp_path / "figure_6")
     assert "3 of 3 words of tiny_clip missing (delta 0.5)" in said(png)
 
 
@@ -142,7 +147,9 @@ def test_what_has_no_results_yet_keeps_its_place_and_others_their_colours(tmp_pa
         for model in MODELS
         for i in range(2)
     ]
-    png, _ = figure_3(frame[frame["source_model"] != "tiny_sd"], tmp_path / "f", planned=planned)
+    png, _ = figure_3(
+        Shown(frame[frame["source_model"] != "tiny_sd"], planned=planned), tmp_path / "f"
+    )
     assert "INCOMPLETE: 8 of 12 words are missing" in said(png)
     assert coloured(png, BLUE) < coloured(png, ORANGE)
     assert coloured(png, GREEN) > 100
@@ -151,8 +158,8 @@ def test_what_has_no_results_yet_keeps_its_place_and_others_their_colours(tmp_pa
 def test_figure_6_compares_the_words_that_have_a_delta_with_themselves(tmp_path: Path) -> None:
     frame = one_panel(study(words=10, deltas=[0.5], words_at_deltas=3))
     few = frame[frame["concept"].isin([f"concept_{i}" for i in range(3)])]
-    all_words, _ = figure_6(frame, tmp_path / "all")
-    same_words, _ = figure_6(few, tmp_path / "few")
+    all_words, _ = figure_6(Shown(frame), tmp_path / "all")
+    same_words, _ = figure_6(Shown(few), tmp_path / "few")
     assert all_words.read_bytes() == same_words.read_bytes()
 
 
@@ -160,7 +167,7 @@ def test_a_name_may_end_in_a_number(tmp_path: Path) -> None:
     written = {
         file.name
         for delta in ("0.1", "0.5")
-        for file in figure_3(one_panel(study(words=2)), tmp_path / f"figure-{delta}-0")
+        for file in figure_3(Shown(one_panel(study(words=2))), tmp_path / f"figure-{delta}-0")
     }
     assert written == {f"figure-{d}-0.{kind}" for d in ("0.1", "0.5") for kind in ("png", "pdf")}
 
@@ -207,17 +214,17 @@ def test_one_of_several_transfers_is_chosen(tmp_path: Path) -> None:
     ridge = study(transfer="ridge")
     frame = one_panel(pd.concat([study(), ridge[ridge["transfer"] == "ridge"]]))
     with pytest.raises(UserError, match="choose one of least_squares, ridge"):
-        figure_3(frame, tmp_path / "figure")
-    png, _ = figure_3(frame, tmp_path / "figure", transfer="ridge")
+        figure_3(Shown(frame), tmp_path / "figure")
+    png, _ = figure_3(Shown(frame, transfer="ridge"), tmp_path / "figure")
     assert "transferred by ridge" in said(png)
     with pytest.raises(UserError, match="no transfer 'ride'; they hold least_squares, ridge"):
-        figure_3(frame, tmp_path / "figure", transfer="ride")
+        figure_3(Shown(frame, transfer="ride"), tmp_path / "figure")
 
 
 def test_a_study_without_words_for_a_figure_has_no_such_figure(tmp_path: Path) -> None:
-    assert figure_6(study(), tmp_path / "figure") == []
+    assert figure_6(Shown(study()), tmp_path / "figure") == []
     constrained = study(deltas=[0.5])
-    assert figure_3(constrained[constrained["delta"] == 0.5], tmp_path / "figure") == []
+    assert figure_3(Shown(constrained[constrained["delta"] == 0.5]), tmp_path / "figure") == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -241,17 +248,17 @@ def test_figures_of_one_transfer_do_not_outlive_those_of_two(tmp_path: Path) -> 
 def test_a_matrix_shows_every_direction_of_many_models(tmp_path: Path) -> None:
     models = {**MODELS, "tiny_sd_b": "generation"}
     frame = study(words=3, models=models)
-    png, pdf = matrix(frame, tmp_path / "matrix", transfer="least_squares", world="tiny")
+    png, pdf = matrix(Shown(frame, transfer="least_squares", world="tiny"), tmp_path / "matrix")
     assert pdf.read_bytes().startswith(b"%PDF")
     assert "study demo; tiny models" in said(png)
     assert "transferred by least_squares" in said(png)
     lost = frame[(frame["source_model"] != "tiny_sd") | (frame["target_model"] != "tiny_owlv2")]
-    other, _ = matrix(lost, tmp_path / "other", transfer="least_squares")
+    other, _ = matrix(Shown(lost, transfer="least_squares"), tmp_path / "other")
     white, darkest = (255, 255, 255), (8, 48, 107)
     assert coloured(other, white) > coloured(png, white)
     there = (frame["source_model"] == "tiny_sd") & (frame["target_model"] == "tiny_owlv2")
     more = frame.assign(value=frame["value"].where(~there, 1.0))  # than words of tiny_owlv2 reach
-    above, _ = matrix(more, tmp_path / "above", transfer="least_squares")
+    above, _ = matrix(Shown(more, transfer="least_squares"), tmp_path / "above")
     assert coloured(above, darkest) > coloured(png, darkest) + 1000
 
 

@@ -15,6 +15,7 @@ from vwtransfer.report.figures.figure_3 import figure_3
 from vwtransfer.report.figures.figure_6 import figure_6
 from vwtransfer.report.figures.galleries import galleries
 from vwtransfer.report.figures.matrix import matrix
+from vwtransfer.report.figures.style import Shown
 from vwtransfer.report.study_folder import StudyFolder
 
 __all__ = ["draw_results", "figure_3", "figure_6", "from_models", "matrix"]
@@ -37,22 +38,14 @@ def draw_results(study: StudyFolder) -> dict[str, list[Path]]:
     methods: list[str | None] = [*study.methods] or [None]
     for method in methods:
         named = f"-{method}" if len(study.methods) > 1 else ""
+        shown = Shown(study.frame, method, study.planned, study.tasks, study.published, study.world)
+        folder = study.folder / "figures"
         files = [
-            draw(
-                study.frame,
-                study.folder / "figures" / f"{name}{named}",
-                transfer=method,
-                planned=study.planned,
-                tasks=study.tasks,
-                published=study.published,
-                world=study.world,
-            )
+            draw(shown, folder / f"{name}{named}")
             for name, draw in (("figure_3", figure_3), ("figure_6", figure_6))
         ]
         if method and len(study.targets) >= MANY_MODELS:
-            path = study.folder / "figures" / f"matrix{named}"
-            planned, world = study.planned, study.world
-            files.append(matrix(study.frame, path, transfer=method, planned=planned, world=world))
+            files.append(matrix(shown, folder / f"matrix{named}"))
         current.update(path for written in files for path in written)
         drawn[method or "none"] = [written[0] for written in files if written]
     for pattern in ("figure_[36]*", "matrix*"):

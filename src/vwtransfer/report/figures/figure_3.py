@@ -1,7 +1,8 @@
 """Figure 3 of the paper: in-domain and transferred performance, unconstrained (section 4)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,17 @@ from vwtransfer.report.figures import sheet
 from vwtransfer.report.figures.style import (
     BASELINE_STYLES,
     GREY,
+    Shown,
     baseline_legend,
     colour_of,
     inked,
     is_partial,
-    notes_of,
-    of_transfer,
     partial_legend,
     published_legend,
     published_mark,
     share_axis,
-    sources_of,
-    title_of,
 )
 from vwtransfer.results.schema import WORD
-from vwtransfer.results.summary import (
-    DATASETS,
-    in_order,
-    label_of,
-    means,
-    panels,
-    tasks_of,
-)
-from vwtransfer.words.cells import Cell
 
 OWN: dict[str, Any] = {"edgecolor": "black", "linewidth": 1.4}
 TOO_LOW = 0.01  # bars beneath are not seen: their value is written
@@ -46,16 +35,7 @@ MOST_COLUMNS = 4
 
 
 @sheet.styled
-def figure_3(
-    frame: pd.DataFrame,
-    path: str | Path,
-    *,
-    transfer: str | None = None,
-    planned: Sequence[Cell] = (),
-    tasks: Mapping[str, str] | None = None,
-    published: pd.DataFrame | None = None,
-    world: str = "",
-) -> list[Path]:
+def figure_3(shown: Shown, path: str | Path) -> list[Path]:
     """Figure 3: unconstrained words in their own model and transferred, against the baselines.
 
     A panel for each target model and metric, a group of bars for each dataset, a bar for each
@@ -63,14 +43,8 @@ def figure_3(
     it; one that lacks words is pale and says over how many it is.
 
     Args:
-        frame: results as `results.read` gives them.
+        shown: what of a study.
         path: where to write, without an ending: .png and .pdf are added.
-        transfer: the method to show; needed only when the results hold several.
-        planned: the study's cells, to tell what is missing.
-        tasks: model -> its task, for models that have no results yet.
-        published: values to mark beside ours, with the columns dataset, metric, source_model,
-            target_model, delta, mean, ci_low and ci_high.
-        world: the models' name, for the title.
 
     Returns:
         The files written; none when the results hold no unconstrained words.
@@ -78,40 +52,38 @@ def figure_3(
     Raises:
         UserError: the method is not among the results, or has to be chosen.
     """
-    frame = of_transfer(frame, transfer)
+    frame = shown.of_transfer()
     frame = frame[np.isinf(frame["delta"])]
-    planned = [cell for cell in planned if math.isinf(cell.delta)]
-    table = means(frame, planned)
-    datasets = in_order({*table["dataset"], *(cell.dataset for cell in planned)}, DATASETS)
-    tasks = {**(tasks or {}), **tasks_of(table)}
-    sources, shown = sources_of(table, planned, tasks), panels(table)
+    planned = [cell for cell in shown.planned if math.isinf(cell.delta)]
+    shown = replace(shown, frame=frame, planned=planned)
+    table, datasets, sources = shown.table, shown.datasets, shown.sources
     if not sources:
         return []
-    rows = max(math.ceil(len(shown) / MOST_COLUMNS), 1 if len(datasets) < 3 else 2)
+    rows = max(math.ceil(len(shown.panels) / MOST_COLUMNS), 1 if len(datasets) < 3 else 2)
     width = max(2.6, 0.6 + len(datasets) * max(1.0, 0.32 * len(sources)))
-    figure, axes = sheet.panels(len(shown), math.ceil(len(shown) / rows), width)
-    for ax, (target, metric) in zip(axes, shown, strict=True):
+    figure, axes = sheet.panels(len(shown.panels), math.ceil(len(shown.panels) / rows), width)
+    for ax, (target, metric) in zip(axes, shown.panels, strict=True):
         part = table[(table["target_model"] == target) & (table["metric"] == metric)]
         _bars(ax, part, datasets, sources, target)
-        if published is not None:
-            _published_bars(ax, published, target, metric, datasets, sources)
-        ax.set_title(f"in {label_of(target, tasks)}")
+        if shown.published is not None:
+            _published_bars(ax, shown.published, target, metric, datasets, sources)
+        ax.set_title(f"in {shown.label(target)}")
         share_axis(ax, metric)
         ax.set_xticks(range(len(datasets)), datasets)
         ax.set_xlim(-0.6, len(datasets) - 0.4)
     legend = [
         *(
-            Patch(color=colour_of(i), label=f"trained in {label_of(source, tasks)}")
+            Patch(color=colour_of(i), label=f"trained in {shown.label(source)}")
             for i, source in enumerate(sources)
         ),
         Patch(facecolor="white", edgecolor="black", linewidth=1.4, label="in its own model"),
         Patch(facecolor="white", edgecolor=GREY, hatch="////", label="transferred"),
         *partial_legend(table),
         *baseline_legend(table),
-        *published_legend(published, "published"),
+        *published_legend(shown.published, "published"),
     ]
-    title = title_of("Figure 3: words in their own model and transferred", frame, world, planned)
-    notes = notes_of(frame, table, planned, published)
+    title = shown.title("Figure 3: words in their own model and transferred")
+    notes = shown.notes()
     sheet.finish(figure, legend, title, notes)
     return sheet.write(figure, Path(path), "\n".join([title, *notes]))
 

@@ -1,7 +1,8 @@
 """Figure 6 of the paper: performance against the radius of the ball (section 5)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -14,28 +15,17 @@ from matplotlib.lines import Line2D
 from vwtransfer.report.figures import sheet
 from vwtransfer.report.figures.style import (
     GREY,
+    Shown,
     baseline_legend,
     colour_of,
     inked,
     marker_of,
-    notes_of,
-    of_transfer,
     partial_legend,
     published_legend,
     published_mark,
     share_axis,
-    sources_of,
-    title_of,
 )
 from vwtransfer.results.schema import WORD
-from vwtransfer.results.summary import (
-    DATASETS,
-    in_order,
-    label_of,
-    means,
-    panels,
-    tasks_of,
-)
 from vwtransfer.words.cells import Cell
 
 PAIR = ["dataset", "concept", "anchor"]
@@ -44,16 +34,7 @@ BESIDE = 1.29  # published points, to the right of ours
 
 
 @sheet.styled
-def figure_6(
-    frame: pd.DataFrame,
-    path: str | Path,
-    *,
-    transfer: str | None = None,
-    planned: Sequence[Cell] = (),
-    tasks: Mapping[str, str] | None = None,
-    published: pd.DataFrame | None = None,
-    world: str = "",
-) -> list[Path]:
+def figure_6(shown: Shown, path: str | Path) -> list[Path]:
     """Figure 6: performance against the radius delta of the ball around the anchor (section 5).
 
     A row of panels for each dataset, a panel for each target model and metric, a line with its 95 %
@@ -62,22 +43,20 @@ def figure_6(
 
     Args and raises as `figure_3`; no file is written when the results hold no word with a delta.
     """
-    frame = of_transfer(frame, transfer)
-    constrained = _constrained_words(frame, planned)
-    frame = _comparable(frame, constrained)
-    planned = [cell for cell in planned if _pair(cell) in constrained]
-    table = means(frame, planned)
-    datasets = in_order({*table["dataset"], *(cell.dataset for cell in planned)}, DATASETS)
-    tasks = {**(tasks or {}), **tasks_of(table)}
-    sources, shown = sources_of(table, planned, tasks), panels(table)
+    frame = shown.of_transfer()
+    constrained = _constrained_words(frame, shown.planned)
+    planned = [cell for cell in shown.planned if _pair(cell) in constrained]
+    shown = replace(shown, frame=_comparable(frame, constrained), planned=planned)
+    table, datasets, sources = shown.table, shown.datasets, shown.sources
+    published = shown.published
     if not sources:
         return []
     words = table[table["kind"] == WORD]
     deltas = sorted(d for d in table["delta"].unique() if math.isfinite(d))
     free = np.isinf(words["delta"]).any()
     free = free or (published is not None and np.isinf(published["delta"]).any())
-    figure, axes = sheet.panels(len(datasets) * len(shown), len(shown), 3.1)
-    where = [(dataset, *panel) for dataset in datasets for panel in shown]
+    figure, axes = sheet.panels(len(datasets) * len(shown.panels), len(shown.panels), 3.1)
+    where = [(dataset, *panel) for dataset in datasets for panel in shown.panels]
     for ax, (dataset, target, metric) in zip(axes, where, strict=True):
         part = table[
             (table["dataset"] == dataset)
@@ -97,12 +76,12 @@ def figure_6(
             _published_line(ax, theirs, sources, deltas)
         share_axis(ax, metric)
         _delta_axis(ax, deltas, free)
-    for ax, (target, _) in zip(axes, shown, strict=False):
-        ax.set_title(f"in {label_of(target, tasks)}")
+    for ax, (target, _) in zip(axes, shown.panels, strict=False):
+        ax.set_title(f"in {shown.label(target)}")
     if len(datasets) > 1:
-        for ax, dataset in zip(axes[:: len(shown)], datasets, strict=True):
+        for ax, dataset in zip(axes[:: len(shown.panels)], datasets, strict=True):
             ax.set_ylabel(f"{dataset}\n{ax.get_ylabel()}")
-    for ax in axes[-len(shown) :]:
+    for ax in axes[-len(shown.panels) :]:
         ax.set_xlabel("delta")
     legend = [
         *(
@@ -111,7 +90,7 @@ def figure_6(
                 [],
                 color=colour_of(i),
                 marker=marker_of(i),
-                label=f"trained in {label_of(source, tasks)}",
+                label=f"trained in {shown.label(source)}",
             )
             for i, source in enumerate(sources)
         ),
@@ -120,11 +99,11 @@ def figure_6(
         *baseline_legend(table[table["kind"] == "anchor"]),
         *published_legend(published, "hollow: published", "o"),
     ]
-    title = title_of("Figure 6: performance against delta", frame, world, planned)
+    title = shown.title("Figure 6: performance against delta")
     notes = [
         "Delta is the radius of the ball, in distances from the anchor to its nearest token"
         + ("; free: unconstrained, the same words." if free else "."),
-        *notes_of(frame, table, planned, published),
+        *shown.notes(),
     ]
     sheet.finish(figure, legend, title, notes)
     return sheet.write(figure, Path(path), "\n".join([title, *notes]))

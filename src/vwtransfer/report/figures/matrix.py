@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,42 +12,33 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from vwtransfer.report.figures import sheet
-from vwtransfer.report.figures.style import GREY, INTERVALS, of_transfer, title_of
+from vwtransfer.report.figures.style import GREY, INTERVALS, Shown
 from vwtransfer.results.statistics import LEAST_GAIN, Estimate, headline, retention
 from vwtransfer.results.summary import label_of, models_in_order, tasks_of
-from vwtransfer.words.cells import Cell
 
 SIDE = 1.1  # of a cell, inches
 DARK = 0.6  # of retention, from which on it is written in white
 
 
 @sheet.styled
-def matrix(
-    frame: pd.DataFrame,
-    path: str | Path,
-    *,
-    transfer: str,
-    planned: Sequence[Cell] = (),
-    world: str = "",
-) -> list[Path]:
+def matrix(shown: Shown, path: str | Path) -> list[Path]:
     """Retention of unconstrained words, source by target, the mean over datasets with intervals.
 
     On the diagonal stands what words do in their own model, in its task's headline metric. The
     colour counts no retention above 1.
 
     Args:
-        frame: results as `results.read` gives them.
+        shown: what of a study, with the transfer.
         path: where to write, without an ending: .png and .pdf are added.
-        transfer: the method.
-        planned: the study's cells, to tell what is missing.
-        world: the models' name, for the title.
 
     Returns:
         The files written; none when no unconstrained word was transferred.
     """
-    frame = of_transfer(frame, transfer)
+    frame, method = shown.of_transfer(), shown.transfer
+    assert method is not None
     frame = frame[np.isinf(frame["delta"])]
-    found = retention(frame, transfer).directions
+    shown = replace(shown, frame=frame)
+    found = retention(frame, method).directions
     if not found:
         return []
     tasks = {model: tasks_of(frame)[model] for direction in found for model in direction}
@@ -61,7 +53,7 @@ def matrix(
             elif (source, target) in found:
                 _cell(ax, row, column, found[source, target], "")
     _axes(ax, [label_of(model, tasks) for model in models])
-    title = title_of("Retention from every model to every other", frame, world, planned)
+    title = shown.title("Retention from every model to every other")
     notes = [
         f"(transferred - anchor) / (own - anchor), with {INTERVALS}. On the diagonal: what words "
         f"do in their own model. Undefined: they gain less than {LEAST_GAIN} over their anchor."

@@ -1,6 +1,8 @@
 """What the figures of a study share: its rows, colours, legends and the text on the sheet."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -16,13 +18,21 @@ from vwtransfer.results.summary import (
     HEADLINES,
     in_order,
     incomplete,
+    label_of,
+    means,
     models_in_order,
+    panels,
     shortfalls,
+    tasks_of,
 )
 from vwtransfer.words.cells import Cell
 
-# Okabe and Ito's palette: told apart by colour-blind readers and, in this order, in grey
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255"]
+# Okabe and Ito's palette: told apart by colour-blind readers and, in this order, in grey; those
+# behind it, for studies of many models, are of Paul Tol's muted ones
+COLOURS = [
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255"),
+    *("#999933", "#332288", "#117733", "#DDCC77", "#AA4499", "#777777"),
+]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 GREY = "#555555"
 BASELINE_STYLES = {"anchor": "-", "name": "--", "random": ":", "chance": "-."}
@@ -37,57 +47,105 @@ def colour_of(number: int) -> str:
 
 
 def marker_of(number: int) -> str:
-    """The marker of a study's source model; with the colour, no two of 42 are alike."""
+    """The marker of a study's source model; with the colour, no two of 78 are alike."""
     return MARKERS[number % len(MARKERS)]
 
 
-def of_transfer(frame: pd.DataFrame, transfer: str | None) -> pd.DataFrame:
-    """In-domain rows, baselines and the rows of one method."""
-    methods = sorted(set(frame["transfer"]) - {"none"})
-    if transfer is None and len(methods) > 1:
-        raise UserError(f"the results hold several transfers: choose one of {', '.join(methods)}.")
-    if transfer is not None and transfer not in methods:
-        held = ", ".join(methods) or "none"
-        raise UserError(f"the results hold no transfer {transfer!r}; they hold {held}.")
-    return frame[frame["transfer"].isin(["none", *([transfer] if transfer else methods)])]
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a figure shows: results of a study, and what is known of it beside them.
 
+    Attributes:
+        frame: results as `results.read` gives them.
+        transfer: the method to show; needed only when the results hold several.
+        planned: the study's cells, to tell what is missing.
+        tasks: model -> its task, for models that have no results yet.
+        published: values to mark beside ours, with the columns dataset, metric, source_model,
+            target_model, delta, mean, ci_low and ci_high.
+        world: the models' name, for the title.
+    """
 
-def sources_of(table: pd.DataFrame, planned: Sequence[Cell], tasks: Mapping[str, str]) -> list[str]:
-    """The models that words were, or are to be, trained in; none where no word has results."""
-    trained = set(table.loc[table["kind"] == WORD, "source_model"])
-    if not trained:
-        return []
-    trained |= {cell.model for cell in planned}
-    return models_in_order({model: tasks.get(model, "") for model in trained})
+    frame: pd.DataFrame
+    transfer: str | None = None
+    planned: Sequence[Cell] = ()
+    tasks: Mapping[str, str] = field(default_factory=dict)
+    published: pd.DataFrame | None = None
+    world: str = ""
 
+    def of_transfer(self) -> pd.DataFrame:
+        """In-domain rows, baselines and the rows of the method.
 
-def title_of(what: str, frame: pd.DataFrame, world: str, planned: Sequence[Cell]) -> str:
-    """A title that names the study, its models and datasets, the transfer, and what is missing."""
-    methods = " or ".join(sorted(set(frame["transfer"]) - {"none"}))
-    datasets = ", ".join(in_order(frame["dataset"].unique(), DATASETS))
-    study = f"study {frame['experiment'].iat[0]}"
-    suite = [f"{world} models"] if world else []
-    by = [f"transferred by {methods}"] if methods else []
-    lacking = incomplete(frame, planned)
-    lines = [what, "; ".join([study, *suite, datasets, *by])]
-    return "\n".join([*lines, *[f"INCOMPLETE: {lacking}"] * bool(lacking)])
+        Raises:
+            UserError: the method is not among the results, or has to be chosen.
+        """
+        methods, chosen = self._methods, self.transfer
+        if chosen is None and len(methods) > 1:
+            named = ", ".join(methods)
+            raise UserError(f"the results hold several transfers: choose one of {named}.")
+        if chosen is not None and chosen not in methods:
+            held = ", ".join(methods) or "none"
+            raise UserError(f"the results hold no transfer {chosen!r}; they hold {held}.")
+        shown = ["none", *([chosen] if chosen else methods)]
+        return self.frame[self.frame["transfer"].isin(shown)]
 
+    @property
+    def _methods(self) -> list[str]:
+        return sorted(set(self.frame["transfer"]) - {"none"})
 
-def notes_of(
-    frame: pd.DataFrame,
-    table: pd.DataFrame,
-    planned: Sequence[Cell],
-    published: pd.DataFrame | None = None,
-) -> list[str]:
-    """How many words the means are over, what intervals are, and which words are missing."""
-    trials = table.loc[table["kind"] == WORD, "trials"]
-    words = counted(int(trials.min()), int(trials.max()))
-    lacking = "; ".join(shortfalls(frame, planned))
-    return [
-        f"Means over n = {words} words, with {INTERVALS}.",
-        *["Published intervals resample single words."] * (published is not None),
-        *[f"{lacking}."] * bool(lacking),
-    ]
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """`summary.means`."""
+        return means(self.frame, self.planned)
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """Those of the results and of what is planned."""
+        named = {*self.table["dataset"], *(cell.dataset for cell in self.planned)}
+        return in_order(named, DATASETS)
+
+    @cached_property
+    def panels(self) -> list[tuple[str, str]]:
+        """(target model, metric) pairs."""
+        return panels(self.table)
+
+    @cached_property
+    def _tasks(self) -> Mapping[str, str]:
+        return {**self.tasks, **tasks_of(self.table)}
+
+    def label(self, model: str) -> str:
+        """A model's name with its task."""
+        return label_of(model, self._tasks)
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """The models that words were, or are to be, trained in; none where no word has results."""
+        trained = set(self.table.loc[self.table["kind"] == WORD, "source_model"])
+        if not trained:
+            return []
+        trained |= {cell.model for cell in self.planned}
+        return models_in_order({model: self._tasks.get(model, "") for model in trained})
+
+    def title(self, what: str) -> str:
+        """A title that names the study, its models and datasets, the transfer, and what lacks."""
+        methods = " or ".join(self._methods)
+        datasets = ", ".join(in_order(self.frame["dataset"].unique(), DATASETS))
+        study = f"study {self.frame['experiment'].iat[0]}"
+        suite = [f"{self.world} models"] if self.world else []
+        by = [f"transferred by {methods}"] if methods else []
+        lacking = incomplete(self.frame, self.planned)
+        lines = [what, "; ".join([study, *suite, datasets, *by])]
+        return "\n".join([*lines, *[f"INCOMPLETE: {lacking}"] * bool(lacking)])
+
+    def notes(self) -> list[str]:
+        """How many words the means are over, what intervals are, and which words are missing."""
+        trials = self.table.loc[self.table["kind"] == WORD, "trials"]
+        words = counted(int(trials.min()), int(trials.max()))
+        lacking = "; ".join(shortfalls(self.frame, self.planned))
+        return [
+            f"Means over n = {words} words, with {INTERVALS}.",
+            *["Published intervals resample single words."] * (self.published is not None),
+            *[f"{lacking}."] * bool(lacking),
+        ]
 
 
 def is_partial(row: pd.Series) -> bool:
