@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,6 +54,11 @@ class Frozen:
     @property
     @abstractmethod
     def _vocabulary(self) -> Vocabulary: ...
+
+    def batches(self, features: Any, cell: Cell) -> Tensor:
+        """Images of the concept in shuffled epochs; `features` say what `concepts` they are of."""
+        own = [i for i, concept in enumerate(features.concepts) if concept == cell.concept]
+        return self.shuffled(own, cell)
 
     def shuffled(self, images: Iterable[int], cell: Cell) -> Tensor:
         """Indices [steps, B] drawn from `images` in shuffled epochs, from the word's own stream."""

@@ -149,11 +149,12 @@ class LatentDiffusion(Frozen):
         """
         import diffusers
 
-        checkpoint, text_encoders = self.checkpoint, self.text_encoders
+        checkpoint = self.checkpoint
         parts = {
             self.denoiser_name: (getattr(diffusers, self.denoiser_kind), self.dtype),
             "vae": (diffusers.AutoencoderKL, self.vae_dtype()),
         }
+        text_encoders = self.text_encoders
         if checkpoint.single_file:
             raise UserError(
                 f"{checkpoint.key}.checkpoint={checkpoint.source}: is one file, of which text "
@@ -255,11 +256,6 @@ class LatentDiffusion(Frozen):
         """Pixels of a side of an image."""
         stated: int = self.denoiser.config.sample_size * self.pipeline.vae_scale_factor
         return self.settings.image_size or stated
-
-    def batches(self, features: Latents, cell: Cell) -> Tensor:
-        """Images of the concept in shuffled epochs."""
-        own = [i for i, concept in enumerate(features.concepts) if concept == cell.concept]
-        return self.shuffled(own, cell)
 
     def loss(
         self,

@@ -162,11 +162,6 @@ class Owlv2(Frozen):
         top = score_R.topk(min(self.settings.negatives, int(other_R.sum()))).indices
         return torch.zeros_like(other_R).index_fill_(0, top, True)
 
-    def batches(self, features: TrainingRegions, cell: Cell) -> Tensor:
-        """Images of the concept in shuffled epochs."""
-        own = [i for i, concept in enumerate(features.concepts) if concept == cell.concept]
-        return self.shuffled(own, cell)
-
     def loss(
         self,
         words_NKD: Tensor,

@@ -10,7 +10,7 @@ Tokenizers differ in how a token's string shows that it begins or ends a word:
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import takewhile
 from textwrap import shorten
@@ -279,18 +279,8 @@ def of_open_clip(
         dropped = wrapped.sep_token_id if tokenizer.strip_sep_token else None
         return [0 if number == dropped else number for number in ids]
 
-    return Vocabulary(
-        ids=wrapped.get_vocab(),
-        special=_special(wrapped),
-        context_length=context_length,
-        tokenize=tokenize,
-        kind=kind_of(wrapped),
-        end_id=wrapped.eos_token_id,
-        pad_id=wrapped.pad_token_id,
-        pad_left=wrapped.padding_side == "left",
-        causal=causal,
-        read_position=read_position,
-    )
+    known = of_transformers(wrapped, context_length, causal=causal, read_position=read_position)
+    return replace(known, tokenize=tokenize, masked=False)
 
 
 def kind_of(tokenizer: Any) -> Kind:
