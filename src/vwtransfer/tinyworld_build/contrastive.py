@@ -16,7 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPModel, PreTrainedTokenizerBase, SiglipModel
 
-from vwtransfer.tinyworld.world import FRAME, TINY, Layout, Scene, World, setting_of
+from vwtransfer.tinyworld.world import (
+    FRAME,
+    TINY,
+    Combination,
+    Layout,
+    Setting,
+    World,
+    setting_of,
+)
 from vwtransfer.tinyworld_build.captions import SETTING_SHARE, caption, prompt
 from vwtransfer.tinyworld_build.pool import Pool, draw_pool
 from vwtransfer.tinyworld_build.stage import Chance
@@ -215,7 +223,9 @@ def contrastive_loss(
     """
     world = pool.world
     combinations = torch.tensor([world.index[scene.things[0].combination] for scene in pool.scenes])
-    seen_MK = torch.tensor([_attributes(scene, world) for scene in pool.scenes])
+    seen_MK = torch.tensor(
+        [attributes(each.things[0].combination, setting_of(each), world) for each in pool.scenes]
+    )
     things = len(world.kinds)
     patches = patch_targets(pool, towers.patch, towers.pixels)
 
@@ -277,12 +287,12 @@ def learn_towers(
     return seconds
 
 
-def _attributes(scene: Scene, world: World) -> tuple[int, ...]:
-    """Of a scene's main thing and, where the world has words for it, of its setting."""
-    thing = world.attributes(scene.things[0].combination)
+def attributes(thing: Combination, setting: Setting | None, world: World) -> tuple[int, ...]:
+    """Of a thing and, where the world has words for it, of its setting; None: it has none, -1."""
+    found = world.attributes(thing)
     if not world.speaks_of_settings:
-        return thing
-    return (*thing, *world.setting_attributes(setting_of(scene)))
+        return found
+    return (*found, *([-1] * 4 if setting is None else world.setting_attributes(setting)))
 
 
 def _grid(covered_BHW: Tensor, side: int) -> Tensor:

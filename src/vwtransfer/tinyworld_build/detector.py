@@ -29,6 +29,7 @@ from vwtransfer.tinyworld_build.contrastive import (
     DEVIATION,
     MEAN,
     AttributeHeads,
+    attributes,
     normalized,
     patch_targets,
     token_ids,
@@ -154,7 +155,10 @@ def detection_loss(
         similarity_OQ = similarity_OQ.masked_fill(rest_OQ, -torch.inf)
         predicted_O4 = box_convert(boxes_BR4[image_O, cell_O], "cxcywh", "xyxy")
         attributes_OK = torch.tensor(
-            [_attributes(c, place, world) for c, place in zip(things, places, strict=True)]
+            [
+                attributes(thing, setting if is_main else None, world)
+                for thing, (setting, is_main) in zip(things, places, strict=True)
+            ]
         )
         count = len(things)
         return {
@@ -198,15 +202,6 @@ def _answers(
             for thing, (setting, is_main) in zip(things, places, strict=True)
         ]
     )
-
-
-def _attributes(thing: Combination, place: tuple[Setting, bool], world: World) -> tuple[int, ...]:
-    """Of a thing and, where the world has words for it, of its setting; -1 where it has none."""
-    found = world.attributes(thing)
-    if not world.speaks_of_settings:
-        return found
-    setting, is_main = place
-    return (*found, *(world.setting_attributes(setting) if is_main else [-1] * 4))
 
 
 def _unique(kinds_O: Tensor, most: int) -> tuple[Tensor, list[int]]:
