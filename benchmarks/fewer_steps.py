@@ -59,6 +59,7 @@ FAMILIES = (
     "direction=none",
 )
 GENERATORS = (*FAMILIES, "task=generation")
+FLUX = (*GENERATORS, "model/generation=[tiny_flux]")
 QUICK = (  # 200 words, of which only the step matters at which each stops
     *("model=tiny", "task=generation", "direction=none", "anchor=all", "concept=all"),
     *("trainer.parametrization=direction", "trainer.stop=loss", "report=false", "wandb=off"),

@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
+from composing import compose
 from tiny_text import space
 from vwtransfer.errors import UserError
+from vwtransfer.models.suite import build
 from vwtransfer.models.support import support_of
+from vwtransfer.progress import Stages
+from vwtransfer.study import Study, data_loading
 from vwtransfer.tinyworld.world import COMBINATIONS
 from vwtransfer.transfer.calibration_words import TrainingNoise, common_offset, training_noise
 from vwtransfer.transfer.kept_readings import KeptReadings
@@ -74,10 +79,37 @@ def test_the_offset_without_names_is_the_mean_of_the_words_that_are_not_tested(
 ) -> None:
     pushed = names_pushed_alike()
     tested = THINGS[0].description
-    offset_RF, count = common_offset(write(tmp_path, pushed), here, [tested])
-    assert count == len(pushed) - 1
+    offset_RF, about = common_offset(write(tmp_path, pushed), here, [tested])
+    assert about["offset_words"] == len(pushed) - 1
     others = [vectors_KD for name, vectors_KD in pushed.items() if name != tested]
     torch.testing.assert_close(offset_RF, here(torch.stack(others)).mean(dim=0))
+
+
+def test_a_study_goes_on_with_the_words_that_it_began_with(tmp_path: Path) -> None:
+    config = compose(["model=tiny", "dataset=tiny_shapes", f"outputs={tmp_path}"])
+    suite, bars = build(config, torch.device("cpu")), Stages(None, Console(quiet=True))
+    datasets, store = data_loading.opened(config), WordStore(config.folder / "words")
+    study = Study(config, suite, datasets, [], store, bars, lambda: False)
+    space, words = suite.models["tiny_owlv2"].text, WordStore(tmp_path / "others" / "words")
+    rows_ND = space.anchor_rows([thing.shape for thing in THINGS])
+
+    def save(anchor: str) -> None:
+        for thing, row_D in zip(THINGS, rows_ND, strict=True):
+            cell = Cell("tiny", "tiny_owlv2", thing.id, anchor, float("inf"), 0)
+            words.save(Word(cell, row_D[None], "detection", space.identity, "made", 0.0, 0.0))
+
+    method = OutputMatching("mine", calibration_prompts=50, steps=1)
+    method.offset_words = str(tmp_path / "others")
+
+    def fit() -> None:
+        study.fit(method, datasets["tiny_shapes"], "tiny_owlv2", "tiny_clip")
+
+    save("zepu")
+    fit()
+    fit()
+    save("muli")
+    with pytest.raises(UserError, match="mine learned from other words than lie in its folder now"):
+        fit()
 
 
 def test_the_linear_map_is_least_squares_without_noise_and_shrinks_with_it() -> None:

@@ -20,7 +20,7 @@ from vwtransfer.evaluation.specs import (
     eval_specs,
     specs_of,
 )
-from vwtransfer.files import write_json
+from vwtransfer.files import read_json, write_json
 from vwtransfer.models import Model, Objective
 from vwtransfer.models.suite import Suite, build_part, cache_of
 from vwtransfer.models.support import support_of
@@ -95,6 +95,9 @@ class Study:
         Its fit knows of no other dataset of the study and of no other model, so that a word is
         mapped the same whichever others are there. What the fit says of itself is written into
         transfer/, with its support and the seconds it took.
+
+        Raises:
+            UserError: it learns from words, and learned from others when this study was begun.
         """
         here, there = self.suite.models[source].text, self.suite.models[target].text
         exclude = self.config.transfer.exclude
@@ -106,6 +109,12 @@ class Study:
         fitted = method.fit(here, there, support, excluded)
         seconds = time.perf_counter() - began
         path = fit_report(self.config.folder, method.name, source, target, dataset.name)
+        before = read_json(path).get("words_digest") if path.exists() else None
+        if before not in (None, fitted.report.get("words_digest")):
+            raise UserError(
+                f"{path}: when this study was begun, {method.name} learned from other words than "
+                "lie in its folder now. Put these back, or choose another name: name=..."
+            )
         if not path.exists():  # the second time a method may read what it kept
             about = {"support": str(support), "fit_seconds": seconds}
             write_json(path, {**fitted.report, **about})

@@ -14,9 +14,11 @@ shrunk as of Ledoit and Wolf (2004), as there are fewer words than dimensions.
 Letters: N words, R readings, F features, B phrases.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from sklearn.covariance import ledoit_wolf
@@ -40,6 +42,7 @@ class TrainingNoise:
         offset_RF: what is in the reading of every word.
         covariance_RFF: of what remains.
         words, concepts: of how many this was learned.
+        digest: of these words.
     """
 
     scale_R: Tensor
@@ -47,6 +50,7 @@ class TrainingNoise:
     covariance_RFF: Tensor
     words: int
     concepts: int
+    digest: str = ""
 
     def of(self, readings_R: Tensor) -> "TrainingNoise":
         """That of some of the readings, in the order given."""
@@ -138,12 +142,14 @@ def training_noise(folder: Path, here: Reading, excluded: Sequence[str]) -> Trai
     ]
     covariance_RFF = torch.stack(covariances).to(read_NRF)
     concepts = len({name for name, _ in named})
-    return TrainingNoise(scale_R, offset_RF, covariance_RFF, len(named), concepts)
+    return TrainingNoise(scale_R, offset_RF, covariance_RFF, len(named), concepts, _digest(named))
 
 
 @torch.no_grad()
-def common_offset(folder: Path, here: Reading, excluded: Sequence[str]) -> tuple[Tensor, int]:
-    """The mean [R, F] of what is read of a model's words in a study's folder, and of how many.
+def common_offset(
+    folder: Path, here: Reading, excluded: Sequence[str]
+) -> tuple[Tensor, dict[str, Any]]:
+    """The mean [R, F] of what is read of a model's words in a study's folder, and a report of them.
 
     Names do not enter. It holds what training leaves in every word, and what their concepts have in
     common.
@@ -157,7 +163,17 @@ def common_offset(folder: Path, here: Reading, excluded: Sequence[str]) -> tuple
         UserError: see `calibration_words`.
     """
     named = calibration_words(folder, here.space, excluded, "offset_words")
-    return _read([word for _, word in named], here).mean(dim=0), len(named)
+    offset_RF = _read([word for _, word in named], here).mean(dim=0)
+    return offset_RF, {"offset_words": len(named), "words_digest": _digest(named)}
+
+
+def _digest(named: Sequence[tuple[str, Word]]) -> str:
+    """Of all words that something was learned from: a study goes on with the same."""
+    found = hashlib.sha256()
+    for _, word in named:
+        found.update(word.cell.key.encode())
+        found.update(word.vectors_KD.cpu().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _read(words: Sequence[Word], here: Reading) -> Tensor:

@@ -233,11 +233,11 @@ class OutputMatching:
             if self.calibration_words is not None:
                 noise = training_noise(Path(self.calibration_words), here, excluded)
                 report |= {"calibration_words": noise.words, "concepts": noise.concepts}
+                report["words_digest"] = noise.digest
             offset_RF = None if noise is None else noise.offset_RF
             if self.offset_words is not None:
-                offset_RF, report["offset_words"] = common_offset(
-                    Path(self.offset_words), here, excluded
-                )
+                offset_RF, about = common_offset(Path(self.offset_words), here, excluded)
+                report |= about
             wanted, matched = self._mapped(here, y_BRF, x_BRF, noise, offset_RF, report), there
         tokens_SD = target.token_rows(support.sorted()).to(target.device)
         init: Reader
