@@ -42,9 +42,9 @@ def coloured(png: Path, colour: tuple[int, int, int]) -> int:
 
 @pytest.mark.parametrize("figure", [figure_3, figure_6])
 def test_a_figure_is_a_png_and_a_pdf_that_name_study_transfer_and_words(
-    figure: Callable[..., list[Path]], tmp_path: Path
+    figure: Callable[[Shown, Path], list[Path]], tmp_path: Path
 ) -> None:
-    png, pdf = figure(study(deltas=[0.1, 1.0]), tmp_path / "figure", world="tiny")
+    png, pdf = figure(Shown(study(deltas=[0.1, 1.0]), world="tiny"), tmp_path / "figure")
     assert (png.name, pdf.name) == ("figure.png", "figure.pdf")
     assert pdf.read_bytes().startswith(b"%PDF")
     words = 10 if figure is figure_3 else 3
@@ -131,8 +131,8 @@ def test_what_is_half_done_is_pale_and_the_title_says_so(tmp_path: Path) -> None
     ]
     half = frame[~((frame["source_model"] == "tiny_sd") & (frame["concept"] == "concept_0"))]
     for figure, words in ((figure_3, 12), (figure_6, 24)):
-        whole, _ = figure(frame, tmp_path / "whole", planned=planned)
-        pale, _ = figure(half, tmp_path / "pale", planned=planned)
+        whole, _ = figure(Shown(frame, planned=planned), tmp_path / "whole")
+        pale, _ = figure(Shown(half, planned=planned), tmp_path / "pale")
         assert "INCOMPLETE" not in said(whole)
         assert f"INCOMPLETE: {words // 12} of {words} words are missing" in said(pale)
         assert coloured(pale, BLUE) < coloured(whole, BLUE) / 2
@@ -186,7 +186,7 @@ def test_activations_of_words_that_share_no_label_are_drawn_without_curves(tmp_p
 def test_several_datasets_share_a_figure(tmp_path: Path) -> None:
     frame = one_panel(study(["tiny_shapes", "tiny_small", "tiny_textures"], 3, [0.5]))
     for figure in (figure_3, figure_6):
-        png, _ = figure(frame, tmp_path / "figure")
+        png, _ = figure(Shown(frame), tmp_path / "figure")
         assert "tiny_shapes, tiny_small, tiny_textures" in said(png)
 
 
@@ -205,8 +205,8 @@ def test_published_values_are_marked_beside_ours(tmp_path: Path) -> None:
         }
     )
     for figure in (figure_3, figure_6):
-        plain, _ = figure(frame, tmp_path / "plain")
-        marked, _ = figure(frame, tmp_path / "marked", published=published)
+        plain, _ = figure(Shown(frame), tmp_path / "plain")
+        marked, _ = figure(Shown(frame, published=published), tmp_path / "marked")
         assert plain.read_bytes() != marked.read_bytes()
 
 
@@ -272,10 +272,10 @@ def test_two_models_of_one_task_stand_side_by_side(tmp_path: Path) -> None:
         for i in range(3)
     ]
     for figure in (figure_3, figure_6):
-        both, _ = figure(frame, tmp_path / "both")
+        both, _ = figure(Shown(frame), tmp_path / "both")
         # colours are those of source models, by task and then by name
         assert all(coloured(both, colour) > 100 for colour in (BLUE, ORANGE, GREEN))
-        half, _ = figure(one, tmp_path / "one", planned=planned)
+        half, _ = figure(Shown(one, planned=planned), tmp_path / "one")
         assert coloured(half, ORANGE) < coloured(both, ORANGE)
         assert coloured(half, GREEN) > 100
         assert "3 of 3 words of tiny_sd_b missing" in said(half)
