@@ -62,8 +62,11 @@ def test_another_experiments_folder_is_refused_with_what_differs(study: Study) -
         provenance.save(study(model__tiny_sd__training__steps=100))
     assert "study holds another experiment's config" in str(refusal.value)
     assert "model.tiny_sd.training.steps was 200, now 100" in str(refusal.value)
-    assert "name=" in str(refusal.value)
+    assert "It has no words yet: delete it, or choose another name: name=" in str(refusal.value)
     assert (first.folder / "config.yaml").read_text() == before
+    (first.folder / "words").mkdir()
+    with pytest.raises(UserError, match=r"Resume it with the former values, or .* name: name="):
+        provenance.check(study(model__tiny_sd__training__steps=100))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from vwtransfer.errors import UserError
 from vwtransfer.files import keep_inside, sweep, write_json, write_text
 
 _SHOWN = 3  # differences
+_MADE = ("words", "checkpoints", "results", "cluster")  # what is in a folder once jobs had begun
 
 
 def save(config: Config) -> None:
@@ -83,8 +84,16 @@ def check(config: Config) -> None:
         raise UserError(
             f"{config.folder} holds another experiment's config: "
             f"{'; '.join(found[:_SHOWN])}{more}. "
-            "Resume it with the former values, or choose another name: name=..."
+            f"{_instead(config)}, or choose another name: name=..."
         )
+
+
+def _instead(config: Config) -> str:
+    """What else can be done: a first run may have ended before it trained anything."""
+    made = [config.kept / config.name, *(config.folder / each for each in _MADE)]
+    if any(each.exists() for each in made):
+        return "Resume it with the former values"
+    return "It has no words yet: delete it"
 
 
 def refuse_former(config: Config) -> None:
