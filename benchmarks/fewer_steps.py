@@ -60,6 +60,8 @@ FAMILIES = (
 )
 GENERATORS = (*FAMILIES, "task=generation")
 FLUX = (*GENERATORS, "model/generation=[tiny_flux]")
+FEWER_FLUX = (*FEWER[:2], _training("generation", 100, 4, 1e-2))
+SIXTEEN = "model.generation.images_per_word=16"
 QUICK = (  # 200 words, of which only the step matters at which each stops
     *("model=tiny", "task=generation", "direction=none", "anchor=all", "concept=all"),
     *("trainer.parametrization=direction", "trainer.stop=loss", "report=false", "wandb=off"),
@@ -90,7 +92,10 @@ STUDIES = {  # keys, and datasets whose test split is trained
     "fewer_more": ((*GENERATORS, *FEWER), ALL[4:]),
     # a recipe for tiny_flux, chosen by the scores of 40 development concepts
     "own_flux": (FLUX, ALL),
-    "fewer_flux": ((*FLUX, *FEWER[:2], _training("generation", 100, 4, 1e-2)), ALL),
+    "fewer_flux": ((*FLUX, *FEWER_FLUX), ALL),
+    # the same words, four times as many images of each, as four did not tell
+    "own_flux_16": ((*FLUX, SIXTEEN), ALL),
+    "fewer_flux_16": ((*FLUX, *FEWER_FLUX, SIXTEEN), ALL),
 }
 
 
@@ -109,8 +114,9 @@ def keys_of(name: str) -> list[str]:
     return [
         *("dataset=[" + ",".join(datasets) + "]", *keys, "anchor=paired"),
         *(f"concept=[{','.join(concepts)}]", f"outputs={FOLDER}", f"name={name}"),
-        *("evaluation.baselines=[anchor,name]", "model.generation.images_per_word=4"),
-        *("model.generation.denoising_steps=20", "report=false", "wandb=off"),
+        *("evaluation.baselines=[anchor,name]", "model.generation.denoising_steps=20"),
+        *([] if SIXTEEN in keys else ["model.generation.images_per_word=4"]),
+        *("report=false", "wandb=off"),
     ]
 
 
@@ -228,6 +234,7 @@ def tables() -> None:
         ("published", "fewer"),
         ("own_families", "fewer_families"),
         ("own_flux", "fewer_flux"),
+        ("own_flux_16", "fewer_flux_16"),
     ):
         if {one, other} <= set(there):
             print(f"\n{one}, {other}\n")

@@ -1,10 +1,10 @@
 """How the learning rate moves what words reach, and what each transfer method keeps of them.
 
-    python benchmarks/learning_rates.py 0.1 0.3 1 3      # an hour: words, maps, measurements
+    python benchmarks/learning_rates.py 0.1 0.3 1 3      # words, maps, measurements
     python benchmarks/learning_rates.py                  # the table of docs/transfer.md
 
-Words of the 20 concepts to develop on, one anchor a concept, trained in the three models at their
-own learning rate times each of the numbers, all else as it is.
+Words of the 20 concepts to develop on, one anchor a concept, trained in the detector and the
+classifier at their own learning rate times each of the numbers, all else as it is.
 """
 
 import subprocess
@@ -17,7 +17,8 @@ from vwtransfer.results.statistics import Estimate, bootstrap_mean, headline, me
 
 FOLDER = Path("outputs/learning_rates")
 METHODS = ("least_squares", "procrustes", "output_matching", "knn_matching", "readout_matching")
-TASKS = ("generation", "detection", "classification")
+OFFSET = "offset_matching"
+TASKS = ("detection", "classification")
 
 
 def keys_of(times: float) -> list[str]:
@@ -32,7 +33,10 @@ def keys_of(times: float) -> list[str]:
         *("experiment=transfer_benchmark", "anchor=paired", f"outputs={FOLDER}"),
         *(f"~transfer@benchmark.methods.{name}" for name in dropped),
         *(f"model.{task}.training.learning_rate={times * rate:g}" for task, rate in rates.items()),
-        *("model.generation.images_per_word=4", f"name=times_{times:g}"),
+        *("task=[detection,classification]", f"name=times_{times:g}"),
+        "direction.pairs=[[tiny_owlv2,tiny_clip],[tiny_clip,tiny_owlv2]]",
+        *(f"+transfer@benchmark.methods.{OFFSET}={OFFSET}", "benchmark.page=null"),
+        f"benchmark.methods.{OFFSET}.offset_words={FOLDER}/times_{times:g}",
     ]
 
 
@@ -59,7 +63,7 @@ def main() -> None:
     for task in TASKS:
         cells = [str(reached(times, task)) for times in there]
         print(f"| in their own model, {task} | {' | '.join(cells)} |")
-    for method in METHODS:
+    for method in (*METHODS, OFFSET):
         frames = [results.read(FOLDER / f"times_{times:g}") for times in there]
         cells = [str(retention(frame, method).overall) for frame in frames]
         print(f"| retention, `{method}` | {' | '.join(cells)} |")

@@ -255,7 +255,7 @@ def _conclude(study: Study, left_out: Sequence[str], console: Console) -> None:
         title=f"{config.benchmark.split} split of {', '.join(study.datasets)}; "
         f"{config.model.name} models"
         + (f", {kind_of_words(delta)}" if delta != UNCONSTRAINED else ""),
-        notes=[*notes(study, frame, metrics), *left_out],
+        notes=[*notes(study, frame), *left_out],
         delta=delta,
     )
     pictures = draw(board, (config.folder / PAGE).with_suffix(""))

@@ -4,7 +4,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,19 +15,19 @@ import torch
 from vwtransfer.datasets import left_out_of
 from vwtransfer.evaluation.specs import UNCONSTRAINED
 from vwtransfer.models.devices import torch_device
+from vwtransfer.results.statistics import headline
 from vwtransfer.study import Study
 from vwtransfer.words.cells import delta_text
 
 FEW = 20  # concepts
 
 
-def notes(study: Study, frame: pd.DataFrame, metrics: Mapping[str, str]) -> list[str]:
+def notes(study: Study, frame: pd.DataFrame) -> list[str]:
     """Sizes, settings and machine.
 
     Args:
         study: that the board is of.
         frame: its results.
-        metrics: task -> the metric that retention is measured in.
     """
     config = study.config
     words = {(cell.dataset, cell.concept, cell.anchor) for cell in study.cells}
@@ -46,7 +46,7 @@ def notes(study: Study, frame: pd.DataFrame, metrics: Mapping[str, str]) -> list
             if len(concepts) < FEW
             else []
         ),
-        *_models(study, metrics),
+        *_models(study, frame),
         *_supports(study, frame),
         f"Times on {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads "
         f"of {os.cpu_count()} cores, {memory:.0f} GB, on the "
@@ -60,14 +60,16 @@ def kind_of_words(delta: float) -> str:
     return "unconstrained" if delta == UNCONSTRAINED else f"delta {delta_text(delta)}"
 
 
-def _models(study: Study, metrics: Mapping[str, str]) -> Iterator[str]:
+def _models(study: Study, frame: pd.DataFrame) -> Iterator[str]:
     """What each model is and does, and how long its words are trained."""
+    rows = headline(frame, study.cells[0].delta)
     for name in dict.fromkeys(name for pair in study.config.direction for name in pair):
         model = study.suite.models[name]
+        metrics = rows.loc[rows["target_model"] == name, "metric"].astype(str).unique()
         checkpoint = str(study.config.model.models[name].get("checkpoint", "a class of its own"))
         read_from = "" if Path(checkpoint).is_dir() else f" {checkpoint},"
         yield (
-            f"Model `{name}`:{read_from} {model.task}, measured in {metrics[model.task]}; "
+            f"Model `{name}`:{read_from} {model.task}, measured in {' and '.join(metrics)}; "
             f"{model.training.steps} steps a word."
         )
 
