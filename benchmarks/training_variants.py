@@ -10,6 +10,7 @@ noise that are the same for all variants, and no step's of training.
 import argparse
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -29,6 +30,11 @@ from vwtransfer.words.cells import Cell, cells
 DATASETS = ("tiny_textures", "tiny_shapes")
 CONCEPTS, VECTORS = 4, 4
 LOOKS = {"generation": 5, "classification": 60, "detection": 60}  # of 8 images each
+PICKED: dict[str, Callable[[Tensor], Tensor]] = {
+    "middle": lambda times_2B: times_2B.sum(dim=0) // 2,
+    "clean": lambda times_2B: times_2B.amin(dim=0),
+    "noisy": lambda times_2B: times_2B.amax(dim=0),
+}
 UNSEEN = 100_000  # a step that no word is trained to: its noise is that of no training step
 
 
@@ -39,7 +45,9 @@ class Variant:
     Attributes:
         schedule: constant, cosine, or linear down to 0.
         parametrization: free, or direction: vectors keep their first length.
-        times: random, or stratified: those of a batch are spread evenly. Generators only.
+        times: random; stratified: those of a batch are spread evenly; importance: of two draws the
+            mean (middle), the smaller (clean) or the larger (noisy). Generators only.
+        low: share of the steps, the first ones, on images of half the size. Generators only.
         noise: random, or antithetic: half a batch has the other half's with the other sign.
         average: weight of the former mean of the vectors at each step; 0: the last vectors count.
         start: anchor, neighbours (the mean of the anchor's ten nearest tokens), or name: the tokens
@@ -54,6 +62,7 @@ class Variant:
     times: str = "random"
     noise: str = "random"
     average: float = 0.0
+    low: float = 0.0
     start: str = "anchor"
 
 
@@ -81,6 +90,13 @@ class Trial:
         found = [c for c in cells(config) if c.model == name and c.concept in chosen[c.dataset]]
         self.cells = {d: [c for c in found if c.dataset == d] for d in DATASETS}
         self.features = {d: self.model.features(datasets[d]) for d in DATASETS}
+        self.low = self.features
+        if isinstance(self.model, LatentDiffusion):
+            halved = compose(
+                [*keys, "model=tiny_families", f"model.{task}.image_size={self.model.size // 2}"]
+            )
+            half: Any = build(halved, torch.device("cpu")).models[name]
+            self.low = {d: half.features(datasets[d]) for d in DATASETS}
         self.names = {c: datasets[c.dataset].concepts[c.concept] for c in found}
         self.task, self.own = task, self.model.training
 
@@ -135,7 +151,8 @@ class Trial:
     ) -> Any:
         if isinstance(self.model, LatentDiffusion):
             self.model._draw = lambda *given: self._draw(*given, how)  # type: ignore[method-assign]
-        given = self.features[dataset], images_NB.contiguous(), self.cells[dataset], step
+        features = self.low if step < how.low * how.steps else self.features
+        given = features[dataset], images_NB.contiguous(), self.cells[dataset], step
         return self.model.loss(words_NKD, *given).sum()
 
     def _draw(self, cell: Cell, step: int, batch: int, shape: torch.Size, how: Variant) -> Any:
@@ -149,6 +166,8 @@ class Trial:
             times = many[
                 torch.arange(drawn) * 1001 + torch.randint(1001, (drawn,), generator=stream)
             ]
+        if how.times in PICKED:
+            times = PICKED[how.times](torch.stack([times, self.model.times(drawn, stream)]))
         if how.noise == "antithetic":
             noise, times = torch.cat([noise, -noise]), torch.cat([times, times])
         return sample, noise, times
