@@ -307,10 +307,10 @@ def test_a_process_that_cannot_be_seen_from_here_lives_by_its_heartbeat(tmp_path
 def test_where_no_file_can_be_written_this_machine_s_clock_tells_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, text: str) -> None:
+    def full(*given: object) -> None:
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
-    monkeypatch.setattr("vwtransfer.files._write", full)
+    monkeypatch.setattr(Path, "write_text", full)
     assert abs(claims.clock(tmp_path) - time.time()) < 5
     assert not list(tmp_path.iterdir())
 
