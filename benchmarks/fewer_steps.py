@@ -90,6 +90,9 @@ STUDIES = {  # keys, and datasets whose test split is trained
     # added when 20 words did not tell for tiny_sdxl and tiny_flux
     "own_more": (GENERATORS, ALL[4:]),
     "fewer_more": ((*GENERATORS, *FEWER), ALL[4:]),
+    # ten words each
+    "published_families": ((*GENERATORS, PUBLISHED[0]), FIRST[:2]),
+    "fewer_generators": ((*GENERATORS, *FEWER), FIRST[:2]),
     # a recipe for tiny_flux, chosen by the scores of 40 development concepts
     "own_flux": (FLUX, ALL),
     "fewer_flux": ((*FLUX, *FEWER_FLUX), ALL),
@@ -233,6 +236,7 @@ def tables() -> None:
         ("own", "stopped"),
         ("published", "fewer"),
         ("own_families", "fewer_families"),
+        ("published_families", "fewer_generators"),
         ("own_flux", "fewer_flux"),
         ("own_flux_16", "fewer_flux_16"),
     ):

@@ -1,14 +1,19 @@
 """Checkpoints that cannot be used are refused in one line that names them."""
 
 import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from composing import compose
 from vwtransfer.config.composition import package_folder
 from vwtransfer.errors import UserError
+from vwtransfer.models.checkpoints import FILES, Checkpoint, MissingCheckpointError
 from vwtransfer.models.suite import build
 
 WEIGHTS = Path(package_folder("vwtransfer.tinyworld")) / "weights"
@@ -69,3 +74,42 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     shutil.copy(weight_file(WEIGHTS / "judge"), weight_file(folder))
     with pytest.raises(UserError, match="weights of another architecture"):
         load("tiny_owlv2", folder)
+
+
+class _Silent(BaseHTTPRequestHandler):
+    """A hub that holds nothing, and says so."""
+
+    def do_HEAD(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *given: object) -> None:
+        """Not on the tests' terminal."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    server = HTTPServer(("127.0.0.1", 0), _Silent)
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_hub_that_answers_is_asked(hub: HTTPServer) -> None:
+    with Checkpoint("model.mine", "nobody/nothing", None, FILES).loading():
+        asked = True
+    assert asked
+
+
+def test_a_hub_that_does_not_answer_is_not_asked_again_and_again(hub: HTTPServer) -> None:
+    hub.shutdown()
+    hub.server_close()
+    said = "is not on this machine, and http://127.0.0.1:[0-9]+ does not answer. Fetch with: hf"
+    with (
+        pytest.raises(MissingCheckpointError, match=said),
+        Checkpoint("model.mine", "nobody/nothing", None, FILES).loading(),
+    ):
+        pytest.fail("its client would go on asking for minutes")

@@ -3,8 +3,9 @@
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class Checkpoint:
         where = f"{self.key}.checkpoint={self.source}"
         if _is_path(self.source) and not Path(self.source).exists():
             raise MissingCheckpointError(f"{where}: there is no such folder")
-        if (Path(self.source).is_dir() or offline()) and self.missing():
+        if self.missing() and (Path(self.source).is_dir() or not _hub_answers()):
             raise MissingCheckpointError(self._lacks())
         try:
             yield
@@ -128,15 +129,38 @@ class Checkpoint:
         if Path(self.source).is_dir():
             return f"{where}: this folder lacks {missing[0]}{more}."
         revision = f" --revision {self.revision}" if self.revision else ""
+        silent = "" if offline() or _hub_answers() else f", and {_endpoint()} does not answer"
         return (
-            f"{where}: {missing[0]}{more} of this repository is not on this machine. Fetch with: "
-            f"hf download {self.source}{revision} {' '.join(missing)}"
+            f"{where}: {missing[0]}{more} of this repository is not on this machine{silent}. Fetch "
+            f"with: hf download {self.source}{revision} {' '.join(missing)}"
         )
 
 
 def offline() -> bool:
     """Whether a person has told the hub's library to leave the network alone."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
+def _hub_answers() -> bool:
+    return not offline() and _answers(_endpoint())
+
+
+@cache
+def _answers(endpoint: str) -> bool:
+    """Whether a hub says anything: asked twice, where its client goes on asking for minutes."""
+    from huggingface_hub import get_session
+
+    for _ in range(2):
+        with suppress(Exception):
+            get_session().head(endpoint, timeout=10)
+            return True
+    return False
 
 
 def pretrained(kind: Any, checkpoint: Checkpoint, device: torch.device, **options: Any) -> Any:
