@@ -44,6 +44,7 @@ from vwtransfer.words.cells import Cell, delta_text
 from vwtransfer.words.store import WordStore
 
 PAGE = "leaderboard.md"
+_SPLITS = {"dev": "dev split", "test": "test split", "all": "all concepts"}
 
 
 def run(config: Config) -> None:
@@ -252,7 +253,7 @@ def _conclude(study: Study, left_out: Sequence[str], console: Console) -> None:
         seconds={method: times(method, pairs, study.cells) for method in methods},
         frame=frame,
         tasks={name: config.model.task_of(name) for name in config.trained},
-        title=f"{config.benchmark.split} split of {', '.join(study.datasets)}; "
+        title=f"{_SPLITS[config.benchmark.split]} of {', '.join(study.datasets)}; "
         f"{config.model.name} models"
         + (f", {kind_of_words(delta)}" if delta != UNCONSTRAINED else ""),
         notes=[*notes(study, frame), *left_out],
