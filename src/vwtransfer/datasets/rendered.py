@@ -70,9 +70,9 @@ class Rendered:
             concept: Subject(**{**given, "towards": parse(given["towards"])})
             for concept, given in (subjects or {}).items()
         }
-        self._mains = [parse(description) for description in self.concepts.values()]
-        self._mains += [subject.towards for subject in self._subjects.values()]
-        self._mains = list(dict.fromkeys(self._mains))
+        mains = [parse(description) for description in self.concepts.values()]
+        mains += [subject.towards for subject in self._subjects.values()]
+        self._mains = list(dict.fromkeys(mains))
         self._others = [c for c in self._world.combinations if c not in self._mains]
 
     @property

@@ -58,12 +58,11 @@ def headline(frame: pd.DataFrame, delta: float = UNCONSTRAINED) -> pd.DataFrame:
     is_word = (frame["kind"] == WORD).to_numpy()
     wanted = np.where(is_word, delta, UNCONSTRAINED)
     keys = ["dataset", "target_task"]
-    found = frame[[*keys, "metric"]].astype(str).drop_duplicates()
+    found = frame[[*keys, "metric"]].drop_duplicates().astype(str)
     place = [_place(row.target_task, row.metric) for row in found.itertuples()]
     ranked = found.assign(place=place).dropna().sort_values(["place", "metric"])
-    first = set(ranked.drop_duplicates(keys)[[*keys, "metric"]].itertuples(index=False, name=None))
-    columns = [frame[key].astype(str) for key in (*keys, "metric")]
-    is_first = np.array([each in first for each in zip(*columns, strict=True)], dtype=bool)
+    first = pd.MultiIndex.from_frame(ranked.drop_duplicates(keys)[[*keys, "metric"]])
+    is_first = pd.MultiIndex.from_frame(frame[[*keys, "metric"]]).isin(first)
     return frame[is_first & (frame["delta"] == wanted)].dropna(subset=["value"])
 
 

@@ -102,9 +102,6 @@ class Classification:
         self, model: Classifier, prompts: Prompts, held_out: HeldOut, concepts: Sequence[str]
     ) -> list[Measurement]:
         """Ten-way: the word stands for the target, the other concepts go by their names."""
-        # which loads transformers, too: seconds, for those who measure
-        from torchmetrics.functional.classification import binary_average_precision
-
         by_name_MC, order = held_out.by_name_MC, held_out.concepts
         labels_M = torch.tensor(
             [order.index(concept) for concept in held_out.labels], device=by_name_MC.device
@@ -120,14 +117,13 @@ class Classification:
             own_M = labels_M == column
             recall = claimed_M[own_M].float().mean().item()
             rejected = 1 - claimed_M[~own_M].float().mean().item()
-            score_M = by_word_MN[:, n].double().sigmoid()  # in its order, between 0 and 1
             values = {
                 "classifier_accuracy": recall,
                 "classifier_balanced_accuracy": (recall + rejected) / 2,
-                AVERAGE_PRECISION: float(binary_average_precision(score_M, own_M.long())),
             }
-            known = {metric: values[metric] for metric in held_out.metrics}
-            results.append(Measurement(known, num_images=int(own_M.sum())))
+            if AVERAGE_PRECISION in held_out.metrics:
+                values = {AVERAGE_PRECISION: _average_precision(by_word_MN[:, n], own_M)}
+            results.append(Measurement(values, num_images=int(own_M.sum())))
         return results
 
     @torch.no_grad()
@@ -142,3 +138,11 @@ class Classification:
         ranked = sorted(zip(score_M, images, strict=True), reverse=True)
         rows = [(str(i), name, f"{score:.4f}") for i, (score, name) in enumerate(ranked, 1)]
         return Applied(("place", "image", f"{model.similarity_name} with {label}"), rows)
+
+
+def _average_precision(score_M: Tensor, own_M: Tensor) -> float:
+    """With which scores of any scale find the images of a word's own concept."""
+    # which loads transformers, too: seconds, for those who measure
+    from torchmetrics.functional.classification import binary_average_precision
+
+    return float(binary_average_precision(score_M.double().sigmoid(), own_M.long()))

@@ -40,10 +40,12 @@ def finish(figure: Figure, legend: Sequence[Artist], title: str, notes: Sequence
     """Puts the title above the panels, notes and legend beneath: the sheet grows by them."""
     characters = int(figure.get_figwidth() * CHARACTERS_PER_INCH)
     lines = [line for note in notes for line in textwrap.wrap(note, characters)]
+    larger = int(characters * 9 / 10)  # of a title's letters
+    heads = [part for line in title.splitlines() for part in textwrap.wrap(line, larger)]
     columns = max(2, int(figure.get_figwidth() / LEGEND_COLUMN))
-    text = len(title.splitlines()) + len(lines) + math.ceil(len(legend) / columns)
+    text = len(heads) + len(lines) + math.ceil(len(legend) / columns)
     figure.set_figheight(figure.get_figheight() + MARGIN + LINE * text)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    figure.suptitle("\n".join(heads), x=0.01, ha="left", fontsize=10)
     figure.legend(
         handles=legend,
         loc="outside lower left",
