@@ -8,23 +8,17 @@ which others stand beside it.
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from vwtransfer.config import Config
+from vwtransfer.config import Config, TrainerConfig
 from vwtransfer.config.datasets import SCHEMAS
 
 PACKAGE = str(Path(__file__).parents[1])
 # What is only measured or kept with, or changes no number at all.
 _NOT_THE_TRAINER = ("checkpoint_every", "max_words_in_flight")
-_OFF = {  # as published
-    "off_subspace_weight": 0,
-    "early_layer_weight": 0,
-    "joint_model": None,
-    "parametrization": "free",
-    "schedule": "constant",
-    "stop": None,
-}
+_OFF = {each.name: each.default for each in fields(TrainerConfig) if each.default is not MISSING}
 _NOT_THE_DATASET = ("anchors",)
 # Where photos lie is no part of what they are: a study's folder keeps a manifest of them.
 _NOT_THE_PHOTOS = ("root", "negatives", "boxes", "manifest", "allow_unverified")

@@ -111,50 +111,42 @@ class Loaded(Sequence[Image.Image]):
         return len(self._examples)
 
 
+@dataclass(frozen=True, eq=False)
 class ImageEncoder:
     """A frozen model that encodes batches of images, and keeps the results.
 
-    Args:
-        encode: (model, preprocess, M images) -> tensors of M rows each, on the model's device.
+    Attributes:
+        of_images: (model, preprocess, M images) -> tensors of M rows each, on the model's device.
         model: whose weights encode.
-        preprocess: what `encode` makes tensors of images with.
+        preprocess: what `of_images` makes tensors of images with.
         batch: how many images are encoded together.
         settings: configs of the model and of `preprocess`, and how the model is run: all that
             decides the result beside weights and pixels.
         cache: None: nothing is kept.
     """
 
-    def __init__(
-        self,
-        encode: Encode,
-        model: nn.Module,
-        preprocess: Any,
-        batch: int,
-        settings: Sequence[object],
-        cache: Cache | None,
-    ) -> None:
-        self._encode = encode
-        self._model = model
-        self._preprocess = preprocess
-        self._batch = batch
-        self._settings = settings
-        self._cache = cache
+    of_images: Encode
+    model: nn.Module
+    preprocess: Any
+    batch: int
+    settings: Sequence[object]
+    cache: Cache | None
 
     def batches(self, examples: Sequence[Example]) -> Iterator[Tensors]:
         """What the model makes of the examples' images, batch by batch, on its device."""
-        device = next(self._model.parameters()).device
-        for start in range(0, len(examples), self._batch):
-            images = Loaded(examples[start : start + self._batch])
+        device = next(self.model.parameters()).device
+        for start in range(0, len(examples), self.batch):
+            images = Loaded(examples[start : start + self.batch])
             yield {name: tensor.to(device) for name, tensor in self._encoded(images).items()}
 
     def _encoded(self, images: Loaded) -> Tensors:
-        if self._cache is None:
+        if self.cache is None:
             return self.encode(images)
         key = self._key(images)
-        found = self._cache.read(key)
+        found = self.cache.read(key)
         if found is None:
             found = self.encode(images)
-            self._cache.write(key, found)
+            self.cache.write(key, found)
         return found
 
     def encode(self, images: Sequence[Image.Image]) -> Tensors:
@@ -162,7 +154,7 @@ class ImageEncoder:
 
         A memory format would decide the last bits of all that is computed from it.
         """
-        found = self._encode(self._model, self._preprocess, images)
+        found = self.of_images(self.model, self.preprocess, images)
         return {name: tensor.contiguous() for name, tensor in found.items()}
 
     def _key(self, images: Loaded) -> str:
@@ -176,12 +168,12 @@ class ImageEncoder:
     def _identity(self) -> str:
         """A hash of all that decides the result, but the images."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self._model.state_dict().items()):
+        for name, tensor in sorted(self.model.state_dict().items()):
             kind = f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.device.type}"
             digest.update(f"\0{kind}\0".encode())
             digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
         libraries = [f"{name} {version(name)}" for name in _LIBRARIES]
-        code = inspect.getsource(self._encode)
-        for text in (*libraries, code, repr(self._model), *map(str, self._settings)):
+        code = inspect.getsource(self.of_images)
+        for text in (*libraries, code, repr(self.model), *map(str, self.settings)):
             digest.update(f"\0{text}".encode())
         return digest.hexdigest()

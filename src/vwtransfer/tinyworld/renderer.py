@@ -159,14 +159,6 @@ def _boxes(masks_BHW: Tensor) -> list[Box]:
 # Signed distances, negative inside, in units of the thing's radius; v points down.
 
 
-def _circle(u: Tensor, v: Tensor) -> Tensor:
-    return (u * u + v * v).sqrt() - 0.9
-
-
-def _square(u: Tensor, v: Tensor) -> Tensor:
-    return torch.maximum(u.abs(), v.abs()) - 0.76
-
-
 def _triangle(u: Tensor, v: Tensor) -> Tensor:
     v = v - 0.2
     return torch.maximum(v - 0.55, u.abs() * 0.866 - v * 0.5 - 0.55)
@@ -188,10 +180,6 @@ def _cross(u: Tensor, v: Tensor) -> Tensor:
     return torch.maximum(arm - 0.92, width - 0.32)
 
 
-def _ring(u: Tensor, v: Tensor) -> Tensor:
-    return ((u * u + v * v).sqrt() - 0.63).abs() - 0.29
-
-
 def _heart(u: Tensor, v: Tensor) -> Tensor:
     # A square standing on its corner, with a disc on each of its upper edges.
     side, v = 0.54, v + 0.08
@@ -206,21 +194,9 @@ def _moon(u: Tensor, v: Tensor) -> Tensor:
     return torch.maximum((u * u + v * v).sqrt() - 0.95, 0.7 - bite)
 
 
-def _diamond(u: Tensor, v: Tensor) -> Tensor:
-    return (u.abs() / 0.7 + v.abs() / 0.98 - 1) * 0.57
-
-
 def _hexagon(u: Tensor, v: Tensor) -> Tensor:
     u, v = u.abs(), v.abs()
     return torch.maximum(u * 0.866 + v * 0.5, v) - 0.8
-
-
-def _oval(u: Tensor, v: Tensor) -> Tensor:
-    return ((u / 0.96) ** 2 + (v / 0.55) ** 2).sqrt() * 0.7 - 0.7
-
-
-def _bar(u: Tensor, v: Tensor) -> Tensor:
-    return torch.maximum(u.abs() - 0.94, v.abs() - 0.3)
 
 
 def _arrow(u: Tensor, v: Tensor) -> Tensor:
@@ -249,18 +225,18 @@ def _arch(u: Tensor, v: Tensor) -> Tensor:
 
 
 _DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "circle": _circle,
-    "square": _square,
+    "circle": lambda u, v: (u * u + v * v).sqrt() - 0.9,
+    "square": lambda u, v: torch.maximum(u.abs(), v.abs()) - 0.76,
     "triangle": _triangle,
     "star": _star,
     "cross": _cross,
-    "ring": _ring,
+    "ring": lambda u, v: ((u * u + v * v).sqrt() - 0.63).abs() - 0.29,
     "heart": _heart,
     "moon": _moon,
-    "diamond": _diamond,
+    "diamond": lambda u, v: (u.abs() / 0.7 + v.abs() / 0.98 - 1) * 0.57,
     "hexagon": _hexagon,
-    "oval": _oval,
-    "bar": _bar,
+    "oval": lambda u, v: ((u / 0.96) ** 2 + (v / 0.55) ** 2).sqrt() * 0.7 - 0.7,
+    "bar": lambda u, v: torch.maximum(u.abs() - 0.94, v.abs() - 0.3),
     "arrow": _arrow,
     "drop": _drop,
     "clover": _clover,
@@ -276,10 +252,6 @@ def _wave(x: Tensor, period: float) -> Tensor:
     return (torch.remainder(x / period, 1) - 0.5).abs() * period - period / 4
 
 
-def _stripes(u: Tensor, v: Tensor) -> Tensor:
-    return _wave(v + 0.3 * u, 0.62)
-
-
 def _dots(u: Tensor, v: Tensor) -> Tensor:
     spacing = 0.62
     x = (torch.remainder(u / spacing + 0.5, 1) - 0.5) * spacing
@@ -292,29 +264,17 @@ def _checks(u: Tensor, v: Tensor) -> Tensor:
     return torch.maximum(torch.minimum(a, b), -torch.maximum(a, b))
 
 
-def _bars(u: Tensor, v: Tensor) -> Tensor:
-    return _wave(u - 0.3 * v, 0.62)
-
-
-def _rings(u: Tensor, v: Tensor) -> Tensor:
-    return _wave((u * u + v * v).sqrt(), 0.5)
-
-
 def _zigzag(u: Tensor, v: Tensor) -> Tensor:
     slant = (torch.remainder(u / 0.6, 1) - 0.5).abs() * 0.9
     return _wave(v + slant, 0.66) * 0.7
 
 
-def _halves(u: Tensor, v: Tensor) -> Tensor:
-    return u + 0 * v
-
-
 _TONES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "striped": _stripes,
+    "striped": lambda u, v: _wave(v + 0.3 * u, 0.62),
     "dotted": _dots,
     "checked": _checks,
-    "barred": _bars,
-    "ringed": _rings,
+    "barred": lambda u, v: _wave(u - 0.3 * v, 0.62),
+    "ringed": lambda u, v: _wave((u * u + v * v).sqrt(), 0.5),
     "zigzag": _zigzag,
-    "halved": _halves,
+    "halved": lambda u, v: u + 0 * v,
 }

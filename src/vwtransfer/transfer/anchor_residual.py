@@ -54,17 +54,17 @@ class AnchorResidualMap:
         return x_N1D + self.linear(words_NKD - y_N1D)
 
 
+@dataclass
 class AnchorResidual:
     """The target's row of the anchor, and least squares for the rest.
 
-    Args:
+    Attributes:
         name: what the results call it.
         folder: of fitted maps, as that of `LeastSquares`, which shares them.
     """
 
-    def __init__(self, name: str = "anchor_residual", folder: str | Path | None = None) -> None:
-        self.name = name
-        self._least_squares = LeastSquares(folder=folder)
+    name: str = "anchor_residual"
+    folder: str | Path | None = None
 
     def fit(
         self,
@@ -78,6 +78,5 @@ class AnchorResidual:
         Raises:
             UserError: see `tables.tables`.
         """
-        return AnchorResidualMap(
-            self._least_squares.fit(source, target, support, excluded), source, target
-        )
+        linear = LeastSquares(folder=self.folder).fit(source, target, support, excluded)
+        return AnchorResidualMap(linear, source, target)

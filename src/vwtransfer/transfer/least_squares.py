@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,18 @@ FILE = "least_squares"  # what files of fitted maps begin with
 log = logging.getLogger(__name__)
 
 
+@dataclass
 class LeastSquares:
     """T = argmin || Y T - X || over the support; rows y(w) of the source, x(w) of the target.
 
-    Args:
+    Attributes:
         name: what the results call it.
         folder: where fitted maps are kept and found again by the identity of both tables and of
             the support; nothing is kept when null.
     """
 
-    def __init__(self, name: str = "least_squares", folder: str | Path | None = None) -> None:
-        self.name = name
-        self.folder = None if folder is None else Path(folder)
+    name: str = "least_squares"
+    folder: str | Path | None = None
 
     def fit(
         self,
@@ -53,7 +54,7 @@ class LeastSquares:
         """
         if self.folder is None:
             return _fit(source, target, support)
-        path = self.folder / f"{FILE}-{_identity(source, target, support)}.safetensors"
+        path = Path(self.folder) / f"{FILE}-{_identity(source, target, support)}.safetensors"
         kept = _read(path)
         if kept is not None:
             return kept
