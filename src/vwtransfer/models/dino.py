@@ -14,13 +14,9 @@ from torch import Tensor
 
 from vwtransfer.config import models as config
 from vwtransfer.errors import UserError
-from vwtransfer.models.checkpoints import Checkpoint, pretrained, weights
+from vwtransfer.models.checkpoints import weights
+from vwtransfer.models.frozen import FrozenCheckpoint
 
-FILES = (
-    ("config.json",),
-    weights("model") + weights("pytorch_model"),
-    ("preprocessor_config.json",),
-)
 CLASSES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "vit": ("ViTModel", {"add_pooling_layer": False}),  # whose pooling DINO never trained
     "dinov2": ("Dinov2Model", {}),
@@ -29,7 +25,7 @@ CLASSES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """`model_type` of a checkpoint -> its class in transformers, and how it is made."""
 
 
-class Dino:
+class Dino(FrozenCheckpoint):
     """Embeds images by the last state of the class token, as DreamBooth's DINO metric does.
 
     Args:
@@ -38,11 +34,13 @@ class Dino:
         device: where it runs.
     """
 
-    def __init__(self, settings: config.Dino, device: torch.device) -> None:
-        self.checkpoint = Checkpoint("model.dino", settings.checkpoint, settings.revision, FILES)
-        self.dtype: torch.dtype = getattr(torch, settings.dtype)
-        self.device = device
-        self.attention = settings.attention
+    settings: config.Dino
+    name = "dino"
+    files = (
+        ("config.json",),
+        weights("model") + weights("pytorch_model"),
+        ("preprocessor_config.json",),
+    )
 
     @cached_property
     def _processor(self) -> Any:
@@ -66,14 +64,7 @@ class Dino:
                 f"{', '.join(CLASSES)}."
             )
         name, options = CLASSES[kind]
-        return pretrained(
-            getattr(transformers, name),
-            self.checkpoint,
-            self.device,
-            dtype=self.dtype,
-            attn_implementation=self.attention,
-            **options,
-        )
+        return self.pretrained(getattr(transformers, name), self.settings.attention, **options)
 
     @torch.no_grad()
     def embed_images(self, images: Sequence[Image.Image]) -> Tensor:

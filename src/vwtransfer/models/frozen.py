@@ -5,18 +5,52 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vwtransfer.config.models import ModelSettings
+from vwtransfer.config.models import Checkpointed, ModelSettings
 from vwtransfer.models.cache import Cache
-from vwtransfer.models.checkpoints import Alternatives, Checkpoint
+from vwtransfer.models.checkpoints import Alternatives, Checkpoint, pretrained
+from vwtransfer.models.embedding_space import EmbeddingSpace
+from vwtransfer.models.text_encoder import Forward, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary
 from vwtransfer.seeds import generator
 from vwtransfer.words.cells import Cell
 
 
-class Frozen:
+class FrozenCheckpoint:
     """A checkpoint that is not loaded before it is used.
+
+    Args:
+        settings: its keys in the config.
+        device: where it runs.
+
+    Attributes:
+        name: its key in `model`.
+    """
+
+    name: str
+
+    def __init__(self, settings: Checkpointed, device: torch.device) -> None:
+        self.settings: Any = settings
+        self.device = device
+        self.dtype: torch.dtype = getattr(torch, settings.dtype)
+        self.checkpoint = Checkpoint(
+            f"model.{self.name}", settings.checkpoint, settings.revision, self.files
+        )
+
+    @property
+    @abstractmethod
+    def files(self) -> Sequence[Alternatives]:
+        """What loading it reads, each by its usual names."""
+
+    def pretrained(self, kind: Any, attention: str | None, **options: Any) -> Any:
+        """See `checkpoints.pretrained`; in the settings' precision."""
+        options |= {"dtype": self.dtype, "attn_implementation": attention}
+        return pretrained(kind, self.checkpoint, self.device, **options)
+
+
+class Frozen(FrozenCheckpoint):
+    """A model that words are learned in.
 
     Args:
         settings: its keys in the config.
@@ -30,21 +64,10 @@ class Frozen:
     def __init__(
         self, settings: ModelSettings, device: torch.device, cache: Cache | None = None
     ) -> None:
-        self.settings = settings
         self.name, self.task = settings.name, settings.task
         self.training, self.prompt_template = settings.training, settings.prompt_template
-        self.device = device
-        self.cache = cache
-        self.dtype: torch.dtype = getattr(torch, settings.dtype)
-        self.checkpoint = Checkpoint(
-            f"model.{settings.name}", settings.checkpoint, settings.revision, self.files
-        )
-        self.support = settings.support
-
-    @property
-    @abstractmethod
-    def files(self) -> Sequence[Alternatives]:
-        """What loading it reads, each by its usual names."""
+        self.cache, self.support = cache, settings.support
+        super().__init__(settings, device)
 
     @property
     def vocabularies(self) -> Mapping[str, Vocabulary]:
@@ -54,6 +77,15 @@ class Frozen:
     @property
     @abstractmethod
     def _vocabulary(self) -> Vocabulary: ...
+
+    def text_space(
+        self, embedding: nn.Embedding, forward: Forward, blocks: Any, only_pooled: bool = True
+    ) -> EmbeddingSpace:
+        """The space of the only text encoder; see `TextEncoder`."""
+        text = TextEncoder(
+            self.vocabularies["text"], embedding, forward, only_pooled=only_pooled, blocks=blocks
+        )
+        return EmbeddingSpace({"text": text}, self.support, self.name)
 
     def batches(self, features: Any, cell: Cell) -> Tensor:
         """Images of the concept in shuffled epochs; `features` say what `concepts` they are of."""

@@ -30,12 +30,12 @@ from vwtransfer.datasets import BOXES, Dataset, Example, training_examples
 from vwtransfer.errors import UserError
 from vwtransfer.models import grounding_fusion
 from vwtransfer.models.cache import ImageEncoder
-from vwtransfer.models.checkpoints import FILES, pretrained
+from vwtransfer.models.checkpoints import FILES
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
 from vwtransfer.models.grounding_fusion import fused, project_images, project_text
 from vwtransfer.models.grounding_photos import EncodedPhotos, Photo, batched, side_by_side
-from vwtransfer.models.text_encoder import Encoded, TextEncoder
+from vwtransfer.models.text_encoder import Encoded
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 from vwtransfer.words.cells import Cell
 
@@ -88,10 +88,9 @@ class GroundingDino(Frozen):
         import transformers
 
         kind = getattr(transformers, CLASSES[self._config.model_type])
-        options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*set embed_dim")  # a matter of speed on a GPU
-            model = pretrained(kind, self.checkpoint, self.device, **options)
+            model = self.pretrained(kind, self.settings.attention)
         grounding_fusion.row_by_row(model)
         if self.device.type == "cpu" and self.dtype != torch.float32:
             grounding_fusion.sample_in_float32(model)
@@ -108,14 +107,8 @@ class GroundingDino(Frozen):
             return Encoded(states_NLD=project_text(model, ids_NL), ids_NL=ids_NL)
 
         bert = model.model.text_backbone
-        text = TextEncoder(
-            self._vocabulary,
-            bert.embeddings.word_embeddings,
-            forward,
-            only_pooled=False,
-            blocks=bert.encoder.layer,
-        )
-        return EmbeddingSpace({"text": text}, self.support, self.name)
+        embedding = bert.embeddings.word_embeddings
+        return self.text_space(embedding, forward, bert.encoder.layer, only_pooled=False)
 
     @torch.no_grad()
     def features(self, dataset: Dataset) -> list[Photo]:

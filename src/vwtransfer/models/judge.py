@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from vwtransfer.config import models as config
-from vwtransfer.models.checkpoints import CLIPS_TOKENS, FILES, Checkpoint, pretrained
+from vwtransfer.models.checkpoints import CLIPS_TOKENS, FILES
+from vwtransfer.models.frozen import FrozenCheckpoint
 
 
-class Judge:
+class Judge(FrozenCheckpoint):
     """Ranks the names of a dataset's concepts for an image: generation accuracy (section 4.1).
 
     Args:
@@ -24,14 +25,9 @@ class Judge:
         device: where it runs.
     """
 
-    def __init__(self, settings: config.Judge, device: torch.device) -> None:
-        self.checkpoint = Checkpoint(
-            "model.judge", settings.checkpoint, settings.revision, (*FILES, *CLIPS_TOKENS)
-        )
-        self.dtype: torch.dtype = getattr(torch, settings.dtype)
-        self.device = device
-        self.attention = settings.attention
-        self.prompt_template = settings.prompt_template
+    settings: config.Judge
+    name = "judge"
+    files = (*FILES, *CLIPS_TOKENS)
 
     @cached_property
     def _processor(self) -> Any:
@@ -44,8 +40,7 @@ class Judge:
         """The CLIPModel, frozen."""
         from transformers import CLIPModel
 
-        options = {"dtype": self.dtype, "attn_implementation": self.attention}
-        return pretrained(CLIPModel, self.checkpoint, self.device, **options)
+        return self.pretrained(CLIPModel, self.settings.attention)
 
     @torch.no_grad()
     def best(self, images: Sequence[Image.Image], concepts: Mapping[str, str]) -> list[str]:
@@ -55,7 +50,7 @@ class Judge:
             images: M images.
             concepts: concept -> its name in prompts.
         """
-        names = [self.prompt_template.format(name) for name in concepts.values()]
+        names = [self.settings.prompt_template.format(name) for name in concepts.values()]
         scores_MC = self.embed_images(images) @ self.embed_texts(names).T
         order = list(concepts)
         return [order[c] for c in scores_MC.argmax(dim=1).tolist()]

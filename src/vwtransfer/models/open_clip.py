@@ -19,7 +19,6 @@ from vwtransfer.models.checkpoints import freeze, hub_folder
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.image_text import IMAGES_AT_ONCE, ImageTextModel, Sigmoid
 from vwtransfer.models.open_clip_text import reading, text_blocks, text_forward, token_embedding
-from vwtransfer.models.text_encoder import TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary, of_open_clip
 
 WEIGHTS = (  # the preferred one first
@@ -84,9 +83,7 @@ class OpenClip(ImageTextModel):
         """The text tower, read at the end of the text, or at the last place."""
         with self.checkpoint.loading():
             forward = text_forward(self.model, self.settings.compiled)
-        embedding, blocks = token_embedding(self.model), text_blocks(self.model)
-        text = TextEncoder(self._vocabulary, embedding, forward, only_pooled=True, blocks=blocks)
-        return EmbeddingSpace({"text": text}, self.support, self.name)
+        return self.text_space(token_embedding(self.model), forward, text_blocks(self.model))
 
     @cached_property
     def sigmoid(self) -> Sigmoid | None:

@@ -21,10 +21,10 @@ from vwtransfer.config import models as config
 from vwtransfer.datasets import BOXES, Box, Dataset, Example, training_examples
 from vwtransfer.models import owlv2_pixels
 from vwtransfer.models.cache import ImageEncoder
-from vwtransfer.models.checkpoints import CLIPS_TOKENS, FILES, pretrained
+from vwtransfer.models.checkpoints import CLIPS_TOKENS, FILES
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
-from vwtransfer.models.text_encoder import Encoded, TextEncoder
+from vwtransfer.models.text_encoder import Encoded
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 from vwtransfer.words.cells import Cell
 
@@ -92,8 +92,7 @@ class Owlv2(Frozen):
         """The Owlv2ForObjectDetection, frozen."""
         from transformers import Owlv2ForObjectDetection
 
-        options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
-        model = pretrained(Owlv2ForObjectDetection, self.checkpoint, self.device, **options)
+        model = self.pretrained(Owlv2ForObjectDetection, self.settings.attention)
         if self.settings.compiled:
             model.owlv2.text_model.encoder.compile()
         return model
@@ -108,14 +107,7 @@ class Owlv2(Frozen):
             return Encoded(None, F.normalize(owlv2.text_projection(pooled_ND), dim=-1))
 
         embedding = owlv2.text_model.embeddings.token_embedding
-        text = TextEncoder(
-            self._vocabulary,
-            embedding,
-            forward,
-            only_pooled=True,
-            blocks=owlv2.text_model.encoder.layers,
-        )
-        return EmbeddingSpace({"text": text}, self.support, self.name)
+        return self.text_space(embedding, forward, owlv2.text_model.encoder.layers)
 
     @torch.no_grad()
     def features(self, dataset: Dataset) -> TrainingRegions:

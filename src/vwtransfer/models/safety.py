@@ -6,20 +6,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from vwtransfer.config import models as config
-from vwtransfer.models.checkpoints import Checkpoint, MissingCheckpointError, pretrained, weights
-
-FILES = (
-    ("config.json",),
-    ("preprocessor_config.json",),
-    ("pytorch_model.bin", *weights("model")),  # as it was published
-)
+from vwtransfer.models.checkpoints import MissingCheckpointError, weights
+from vwtransfer.models.frozen import FrozenCheckpoint
 
 
-class SafetyChecker:
+class SafetyChecker(FrozenCheckpoint):
     """Flags images; it neither hides nor changes them.
 
     Args:
@@ -27,10 +21,13 @@ class SafetyChecker:
         device: where it runs.
     """
 
-    def __init__(self, settings: config.SafetyChecker, device: torch.device) -> None:
-        self.checkpoint = Checkpoint("model.safety", settings.checkpoint, settings.revision, FILES)
-        self.dtype: torch.dtype = getattr(torch, settings.dtype)
-        self.device = device
+    settings: config.SafetyChecker
+    name = "safety"
+    files = (
+        ("config.json",),
+        ("preprocessor_config.json",),
+        ("pytorch_model.bin", *weights("model")),  # as it was published
+    )
 
     @cached_property
     def _processor(self) -> Any:
@@ -44,8 +41,7 @@ class SafetyChecker:
         from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
 
         # the class declares no other attention than this one
-        options = {"dtype": self.dtype, "attn_implementation": "eager"}
-        return pretrained(StableDiffusionSafetyChecker, self.checkpoint, self.device, **options)
+        return self.pretrained(StableDiffusionSafetyChecker, "eager")
 
     @cached_property
     def _there(self) -> bool:

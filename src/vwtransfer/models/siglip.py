@@ -19,10 +19,10 @@ from torch import Tensor
 from vwtransfer.config import models as config
 from vwtransfer.errors import UserError
 from vwtransfer.models.cache import ImageEncoder
-from vwtransfer.models.checkpoints import FILES, pretrained
+from vwtransfer.models.checkpoints import FILES
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.image_text import IMAGES_AT_ONCE, ImageTextModel, Sigmoid
-from vwtransfer.models.text_encoder import Encoded, TextEncoder
+from vwtransfer.models.text_encoder import Encoded
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
 
 TOKENS = ("tokenizer.json", "spiece.model", "tokenizer.model")
@@ -87,8 +87,7 @@ class Siglip(ImageTextModel):
         from transformers import SiglipModel
 
         _ = self._stated  # refuses another class before its weights are read
-        options = {"dtype": self.dtype, "attn_implementation": self.settings.attention}
-        model = pretrained(SiglipModel, self.checkpoint, self.device, **options)
+        model = self.pretrained(SiglipModel, self.settings.attention)
         if self.settings.compiled:
             model.text_model.encoder.compile()
         return model
@@ -102,9 +101,7 @@ class Siglip(ImageTextModel):
             pooled_NE = tower(input_ids=ids_NL, attention_mask=mask_NL).pooler_output
             return Encoded(None, F.normalize(pooled_NE, dim=-1))
 
-        embedding, blocks = tower.embeddings.token_embedding, tower.encoder.layers
-        text = TextEncoder(self._vocabulary, embedding, forward, only_pooled=True, blocks=blocks)
-        return EmbeddingSpace({"text": text}, self.support, self.name)
+        return self.text_space(tower.embeddings.token_embedding, forward, tower.encoder.layers)
 
     @cached_property
     def sigmoid(self) -> Sigmoid:

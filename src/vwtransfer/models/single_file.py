@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from vwtransfer.models.checkpoints import freeze
+from vwtransfer.models.vocabulary import hub_name
 
 HEAD = 64  # width of an attention head in all of them
 
@@ -87,8 +88,7 @@ def clip_tokenizer() -> Any:
     from transformers import CLIPTokenizer
 
     theirs = SimpleTokenizer()
-    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
-    vocabulary = {names.get(token, token): number for token, number in theirs.encoder.items()}
+    vocabulary = {hub_name(token): number for token, number in theirs.encoder.items()}
     merges = sorted(theirs.bpe_ranks, key=theirs.bpe_ranks.__getitem__)
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.latent_diffusion import LatentDiffusion
-from vwtransfer.models.text_encoder import Encoded, TextEncoder
+from vwtransfer.models.text_encoder import Encoded
 
 
 class UnetDiffusion(LatentDiffusion):
@@ -92,14 +92,8 @@ class StableDiffusion(UnetDiffusion):
         def forward(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:
             return Encoded(encoder(input_ids=ids_NL).last_hidden_state, None)
 
-        text = TextEncoder(
-            self.vocabularies["text"],
-            encoder.get_input_embeddings(),
-            forward,
-            only_pooled=False,
-            blocks=encoder.encoder.layers,
-        )
-        return EmbeddingSpace({"text": text}, self.support, self.name)
+        embedding, blocks = encoder.get_input_embeddings(), encoder.encoder.layers
+        return self.text_space(embedding, forward, blocks, only_pooled=False)
 
     def conditions(self, prompts: Prompts) -> Mapping[str, Any]:
         """See `LatentDiffusion`; guidance leads away from nothing, read by as many blocks."""

@@ -155,7 +155,8 @@ class Vocabulary:
         if self.read_position == "last":
             return len(ids) - 1
         mask = self.mask(ids)
-        return mask.index(1) if self.read_position == "first" else _last(mask, 1)
+        first = self.read_position == "first"
+        return mask.index(1) if first else len(mask) - 1 - mask[::-1].index(1)
 
     def _with_places(self, template: str, num_vectors: int) -> tuple[list[int], int]:
         """See `prompt`; without padding."""
@@ -257,8 +258,8 @@ def of_open_clip(
     if wrapped is None:
         special = [tokenizer.decoder[number] for number in tokenizer.all_special_ids]
         return Vocabulary(
-            ids={_hub_name(token): number for token, number in tokenizer.encoder.items()},
-            special=frozenset(map(_hub_name, special)),
+            ids={hub_name(token): number for token, number in tokenizer.encoder.items()},
+            special=frozenset(map(hub_name, special)),
             context_length=context_length,
             tokenize=lambda text: [
                 tokenizer.sot_token_id,
@@ -322,7 +323,7 @@ def _special(tokenizer: Any) -> frozenset[str]:
     return frozenset([*tokenizer.all_special_tokens, *(t.content for t in added if t.special)])
 
 
-def _hub_name(token: str) -> str:
+def hub_name(token: str) -> str:
     """A token of open_clip's own tokenizer under the name that transformers gives it."""
     names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     return names.get(token, token)
@@ -334,7 +335,3 @@ def _of_bytes(text: str) -> str:
 
     decoded: str = ByteLevel().decode([text])
     return decoded
-
-
-def _last(values: Sequence[int], value: int) -> int:
-    return len(values) - 1 - values[::-1].index(value)
