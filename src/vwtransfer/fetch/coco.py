@@ -12,11 +12,10 @@ from vwtransfer.datasets.coco_json import LARGEST_FILE
 from vwtransfer.errors import UserError
 from vwtransfer.fetch.archives import members
 from vwtransfer.fetch.checksums import Digest
-from vwtransfer.fetch.items import Item
 from vwtransfer.fetch.record import Record, alone_in
 from vwtransfer.fetch.session import (
     Session,
-    archive_path,
+    archive_item,
     bring_choice,
     bring_listed,
     photo_item,
@@ -77,17 +76,14 @@ def _annotations(
     """Brings the JSON files; False where that only was to be said."""
     source = session.settings.coco
     address = source.archive.replace("{edition}", str(edition))
-    md5 = (source.md5 or {}).get(str(edition))
-    digest = Digest("md5", md5) if md5 else None
-    archive = archive_path(root, address)
-    item = Item(address, archive, LARGEST_ARCHIVE, None, digest)
+    item = archive_item(root, address, LARGEST_ARCHIVE, (source.md5 or {}).get(str(edition)))
     if not session.archive(name, item, record):
         return False
-    with members(archive) as inside:
+    with members(item.path) as inside:
         by_name = {path.rpartition("/")[2]: member for path, member in inside.items()}
         for file, path in names.items():
             if file not in by_name:
-                raise UserError(f"{archive}: holds no {file}. Is it of edition {edition}?")
+                raise UserError(f"{item.path}: holds no {file}. Is it of edition {edition}?")
             write_atomically(path, partial(by_name[file].write, most=LARGEST_FILE))
     session.drop(item, record)
     return True

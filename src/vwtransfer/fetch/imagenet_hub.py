@@ -34,7 +34,7 @@ from vwtransfer.fetch.checksums import Digest
 from vwtransfer.fetch.hub_table import HubTable
 from vwtransfer.fetch.items import Item
 from vwtransfer.fetch.record import SAVE_EVERY, Record
-from vwtransfer.fetch.session import Session, archive_path, number_of, place_photo
+from vwtransfer.fetch.session import Session, archive_item, number_of, place_photo
 from vwtransfer.files import read_json, write_json, write_text
 
 Split = Literal["train", "val"]
@@ -242,9 +242,7 @@ class HubImageNet:
 
     def _archive(self, split: Split) -> Item:
         archive = getattr(self.source.boxes, split)
-        digest = Digest("md5", archive.md5) if archive.md5 else None
-        path = archive_path(self.record.root, archive.address)
-        return Item(archive.address, path, LARGEST_ARCHIVE, None, digest)
+        return archive_item(self.record.root, archive.address, LARGEST_ARCHIVE, archive.md5)
 
 
 def _move(folder: Path, target: Path) -> None:

@@ -21,7 +21,7 @@ from vwtransfer.fetch.items import Item
 from vwtransfer.fetch.record import Record, alone_in
 from vwtransfer.fetch.session import (
     Session,
-    archive_path,
+    archive_item,
     bring_choice,
     bring_listed,
     place_photo,
@@ -128,8 +128,7 @@ def _published(edition: int, root: Path, session: Session) -> Item:
 
         published = DATASET_YEAR_DICT[str(edition)]
         address, md5 = published["url"], published["md5"]
-    path = archive_path(root, address)
-    return Item(address, path, LARGEST_ARCHIVE, None, Digest("md5", md5) if md5 else None)
+    return archive_item(root, address, LARGEST_ARCHIVE, md5)
 
 
 def _unpack(packed: Mapping[str, Member], folder: Path, archive: Path) -> None:

@@ -147,9 +147,10 @@ def _refuse_other(item: Item) -> None:
         )
 
 
-def archive_path(root: Path, address: str) -> Path:
-    """Where an archive lies while it is needed."""
-    return root / file_safe(PurePosixPath(urlsplit(address).path).name)
+def archive_item(root: Path, address: str, most: int, md5: str | None) -> Item:
+    """An archive to bring, which lies in `root` while it is needed."""
+    path = root / file_safe(PurePosixPath(urlsplit(address).path).name)
+    return Item(address, path, most, None, Digest("md5", md5) if md5 else None)
 
 
 def number_of(count: int, what: str = "photo") -> str:
