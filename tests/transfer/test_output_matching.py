@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -23,11 +23,13 @@ from vwtransfer.transfer.least_squares import LeastSquares
 from vwtransfer.transfer.output_matching import MatchingMap, OutputMatching
 from vwtransfer.transfer.prompts import (
     END,
-    READ_POSITIONS,
+    ReadPosition,
     calibration_prompts,
     encoded_phrases,
     states,
 )
+
+READ_POSITIONS = get_args(ReadPosition)
 
 TEMPLATE = "a photo of {}"
 SMALL: dict[str, Any] = {"calibration_prompts": 600, "max_words": 2, "steps": 60}

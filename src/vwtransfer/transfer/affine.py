@@ -4,12 +4,11 @@ The paper's map (section 3) goes through the origin; embedding tables have means
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from vwtransfer.transfer.least_squares import least_squares
-from vwtransfer.transfer.tables import TableMethod
+from vwtransfer.transfer.tables import Regression, TableMethod
 
 
 @dataclass
@@ -22,9 +21,7 @@ class Affine(TableMethod):
 
     name: str = "affine"
 
-    def regress(
-        self, y_SD: np.ndarray, x_SD: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    def regress(self, y_SD: np.ndarray, x_SD: np.ndarray) -> Regression:
         """A on the centred tables, and b of what is left."""
         y_D, x_D = y_SD.mean(axis=0), x_SD.mean(axis=0)
         matrix, report = least_squares(y_SD - y_D, x_SD - x_D)

@@ -5,11 +5,10 @@ and Dyer, "Improving vector space word representations using multilingual correl
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from vwtransfer.transfer.tables import TableMethod
+from vwtransfer.transfer.tables import Regression, TableMethod
 
 FOLDS = 5
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the narrower width
@@ -28,9 +27,7 @@ class CanonicalCorrelation(TableMethod):
 
     name: str = "canonical_correlation"
 
-    def regress(
-        self, y_SD: np.ndarray, x_SD: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    def regress(self, y_SD: np.ndarray, x_SD: np.ndarray) -> Regression:
         """The matrix and offset of the variates that are kept, and how many these are."""
         kept = _chosen(y_SD, x_SD)
         variates = canonical(y_SD, x_SD)

@@ -11,7 +11,6 @@ Letters: S support, D embedding width, F functions.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.sparse import identity
@@ -20,7 +19,7 @@ from scipy.sparse.linalg import eigsh
 from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
 from vwtransfer.transfer.least_squares import least_squares
-from vwtransfer.transfer.tables import TableMethod
+from vwtransfer.transfer.tables import Regression, TableMethod
 
 
 @dataclass
@@ -39,9 +38,7 @@ class FunctionalMap(TableMethod):
     neighbours: int = 15
     commutation: float = 1e-3
 
-    def regress(
-        self, y_SD: np.ndarray, x_SD: np.ndarray
-    ) -> tuple[np.ndarray, None, dict[str, Any]]:
+    def regress(self, y_SD: np.ndarray, x_SD: np.ndarray) -> Regression:
         """A, and which share of the tokens is matched with itself."""
         (y_F, y_SF), (x_F, x_SF) = self._functions(y_SD), self._functions(x_SD)
         apart_FF = np.square(x_F[:, None] - y_F) / np.square(max(y_F.max(), x_F.max()))

@@ -11,11 +11,10 @@ the regression of the one table on the other. Their learned anchors are not here
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from vwtransfer.transfer.tables import TableMethod
+from vwtransfer.transfer.tables import Regression, TableMethod
 
 
 @dataclass
@@ -28,9 +27,7 @@ class InverseRelative(TableMethod):
 
     name: str = "inverse_relative"
 
-    def regress(
-        self, y_SD: np.ndarray, x_SD: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    def regress(self, y_SD: np.ndarray, x_SD: np.ndarray) -> Regression:
         """The matrix and what it leaves of the means."""
         y_D, x_D = y_SD.mean(axis=0), x_SD.mean(axis=0)
         lengths = [np.linalg.norm(t, axis=1, keepdims=True) for t in (y_SD - y_D, x_SD - x_D)]

@@ -19,7 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from vwtransfer.transfer.procrustes import Procrustes
-from vwtransfer.transfer.tables import TableMethod
+from vwtransfer.transfer.tables import Regression, TableMethod
 
 
 @dataclass
@@ -43,9 +43,7 @@ class MiniVec2Vec(TableMethod):
     rounds: int = 20
     smoothing: float = 0.5
 
-    def regress(
-        self, y_SD: np.ndarray, x_SD: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    def regress(self, y_SD: np.ndarray, x_SD: np.ndarray) -> Regression:
         """The rotation and scale, and what they leave of the means; rows need not be paired."""
         y, x = (normalize(table - table.mean(axis=0)) for table in (y_SD, x_SD))
         runs = [self._relative(y, x, seed) for seed in range(self.runs)]

@@ -42,13 +42,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vwtransfer.errors import UserError, nearest
+from vwtransfer.config.schema import convert
+from vwtransfer.errors import UserError
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.support import Support
 from vwtransfer.transfer.calibration_words import TrainingNoise, common_offset, training_noise
 from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.transfer.least_squares import LeastSquares
-from vwtransfer.transfer.prompts import END, READ_POSITIONS, Bank, Phrase, calibration_prompts
+from vwtransfer.transfer.prompts import END, Bank, Phrase, ReadPosition, calibration_prompts
 from vwtransfer.transfer.readers import (
     Reader,
     cosines_of,
@@ -56,8 +57,8 @@ from vwtransfer.transfer.readers import (
     ridge_reader,
 )
 
-OBJECTIVES = ("ridge", "knn", "ridge_knn", "relative")
-INITS = ("least_squares", "phrase", "vocabulary_mean")
+Objective = Literal["ridge", "knn", "ridge_knn", "relative"]
+Init = Literal["least_squares", "phrase", "vocabulary_mean"]
 AT_ONCE = 64  # words
 
 
@@ -157,7 +158,7 @@ class OutputMatching:
 
     name: str
     templates: Sequence[str] = ("a photo of {}",)
-    objective: Literal["ridge", "knn", "ridge_knn", "relative"] = "ridge_knn"
+    objective: Objective = "ridge_knn"
     read_positions: Sequence[str] = END
     target_read_positions: Sequence[str] = END
     calibration_prompts: int = 4000
@@ -165,7 +166,7 @@ class OutputMatching:
     ridge_alpha: float | None = None
     neighbours: int = 100
     temperature: float = 0.1
-    init: Literal["least_squares", "phrase", "vocabulary_mean"] = "vocabulary_mean"
+    init: Init = "vocabulary_mean"
     vocabulary_penalty: float = 0.0
     steps: int = 200
     learning_rate: float = 0.01
@@ -178,18 +179,11 @@ class OutputMatching:
             "read_positions": self.read_positions,
             "target_read_positions": self.target_read_positions,
         }
-        choices: list[tuple[str, str, Sequence[str]]] = [
-            ("objective", self.objective, OBJECTIVES),
-            ("init", self.init, INITS),
-            *(
-                (key, each, READ_POSITIONS)
-                for key, several in positions.items()
-                for each in several
-            ),
-        ]
-        for key, value, valid in choices:
-            if value not in valid:
-                raise UserError(f"transfer.{key}={value}: {nearest(str(value), valid)}")
+        convert(Objective, self.objective, "transfer.objective")
+        convert(Init, self.init, "transfer.init")
+        for key, several in positions.items():
+            for each in several:
+                convert(ReadPosition, each, f"transfer.{key}")
         if self.calibration_words is not None and self.offset_words is not None:
             raise UserError(
                 "transfer.offset_words: calibration_words gives the offset already; choose one."

@@ -5,15 +5,15 @@ word embeddings Xing et al. 2015 and Smith et al. 2017. The two tables are broug
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
 
-from vwtransfer.errors import UserError, nearest
-from vwtransfer.transfer.tables import TableMethod
+from vwtransfer.config.schema import convert
+from vwtransfer.transfer.tables import Regression, TableMethod
 
-WIDTHS = ("pad", "pca")
+Width = Literal["pad", "pca"]
 
 
 @dataclass
@@ -27,15 +27,12 @@ class Procrustes(TableMethod):
     """
 
     name: str = "procrustes"
-    width: Literal["pad", "pca"] = "pad"
+    width: Width = "pad"
 
     def __post_init__(self) -> None:
-        if self.width not in WIDTHS:
-            raise UserError(f"transfer.width={self.width}: {nearest(str(self.width), WIDTHS)}")
+        convert(Width, self.width, "transfer.width")
 
-    def regress(
-        self, y_SD: np.ndarray, x_SD: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    def regress(self, y_SD: np.ndarray, x_SD: np.ndarray) -> Regression:
         """Scale P R Q' and what it leaves of the means."""
         y_D, x_D = y_SD.mean(axis=0), x_SD.mean(axis=0)
         into_DC, out_DC = self._frames(y_SD - y_D, x_SD - x_D)

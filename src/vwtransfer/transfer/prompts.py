@@ -9,7 +9,7 @@ templates, P positions where a prompt is read, R = T P readings.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from vwtransfer.seeds import generator
 
 Phrase = tuple[str, ...]
 AT_ONCE = 512  # prompts
-READ_POSITIONS = ("end", "words")
+ReadPosition = Literal["end", "words"]
 END = ("end",)
 
 

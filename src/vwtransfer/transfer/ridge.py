@@ -5,12 +5,11 @@ Directions that the shared tokens hardly span are shrunk instead of blown up.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sklearn.linear_model import RidgeCV
 
-from vwtransfer.transfer.tables import TableMethod
+from vwtransfer.transfer.tables import Regression, TableMethod
 
 ALPHAS = np.logspace(-4, 4, 33)  # times the mean square of the centred source table
 
@@ -27,9 +26,7 @@ class Ridge(TableMethod):
 
     name: str = "ridge"
 
-    def regress(
-        self, y_SD: np.ndarray, x_SD: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    def regress(self, y_SD: np.ndarray, x_SD: np.ndarray) -> Regression:
         """A and b, and which alpha was chosen."""
         matrix, offset, alpha = ridge(y_SD, x_SD)
         return matrix, offset, {"ridge_alpha": alpha}

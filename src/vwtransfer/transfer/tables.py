@@ -17,6 +17,9 @@ from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.support import Support
 from vwtransfer.transfer import Map
 
+Regression = tuple[np.ndarray, np.ndarray | None, Mapping[str, Any]]
+"""The matrix [D_source, D_target], the offset [D_target], and what to report beside R2."""
+
 
 def tables(
     source: EmbeddingSpace, target: EmbeddingSpace, support: Support
@@ -118,9 +121,7 @@ class TableMethod:
         report = {"tokens": len(y_SD), "r2": explained(x_SD, predicted_SD), **told}
         return AffineMap(matrix, offset, report)
 
-    def regress(
-        self, y_SD: np.ndarray, x_SD: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None, Mapping[str, Any]]:
+    def regress(self, y_SD: np.ndarray, x_SD: np.ndarray) -> Regression:
         """The matrix [D_source, D_target], the offset [D_target], and what to report beside R2.
 
         Args:
