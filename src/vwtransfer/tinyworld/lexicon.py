@@ -165,17 +165,6 @@ def drawn_concepts(world: World) -> Mapping[str, tuple[str, ...]]:
     return sets
 
 
-def drawn_anchors(world: World, dataset: str) -> list[str]:
-    """For each concept of a drawn dataset a noun: of what shares nothing with any."""
-    concepts = [parse(description) for description in drawn_concepts(world)[dataset]]
-    unlike = [
-        noun
-        for thing, noun in sorted(nouns(world).items())
-        if not any(thing.shares_attribute(concept) for concept in concepts)
-    ]
-    return random.Random(f"{dataset} anchors").sample(unlike, len(concepts))
-
-
 @cache
 def whole_words() -> tuple[str, ...]:
     """The two thirds of the words that the second Stable Diffusion reads as one token, sorted.

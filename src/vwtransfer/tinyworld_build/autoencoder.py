@@ -3,7 +3,7 @@
 Letters of shapes: B batch, C channels, H and W height and width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from vwtransfer.tinyworld_build.pool import Pool
-from vwtransfer.tinyworld_build.stage import Chance
+from vwtransfer.tinyworld_build.stage import Chance, Loss
 
 PIXELS = 32
 LATENT_CHANNELS = 4
@@ -38,9 +38,7 @@ def signed(images_BCHW: Tensor) -> Tensor:
     return images_BCHW.float() / 127.5 - 1
 
 
-def autoencoder_loss(
-    model: AutoencoderKL, pool: Pool, batch: int
-) -> Callable[[Chance], Mapping[str, Tensor]]:
+def autoencoder_loss(model: AutoencoderKL, pool: Pool, batch: int) -> Loss:
     """Reconstruction of values and of edges, and a light pull of the latents to a normal."""
 
     def loss(chance: Chance) -> Mapping[str, Tensor]:
@@ -62,10 +60,10 @@ def autoencoder_loss(
 
 
 @torch.no_grad()
-def encoded(model: AutoencoderKL, images_BCHW: Tensor, chunk: int = 256) -> Tensor:
+def encoded(model: AutoencoderKL, images_BCHW: Tensor) -> Tensor:
     """Mean and deviation of the latents, B 2C H W."""
     parts = []
-    for images in images_BCHW.split(chunk):
+    for images in images_BCHW.split(256):
         posterior = model.encode(signed(images)).latent_dist
         parts.append(torch.cat((posterior.mean, posterior.std), dim=1))
     return torch.cat(parts)

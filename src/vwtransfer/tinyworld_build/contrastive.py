@@ -27,7 +27,7 @@ from vwtransfer.tinyworld.world import (
 )
 from vwtransfer.tinyworld_build.captions import SETTING_SHARE, caption, prompt
 from vwtransfer.tinyworld_build.pool import Pool, draw_pool
-from vwtransfer.tinyworld_build.stage import Chance
+from vwtransfer.tinyworld_build.stage import Chance, Loss
 from vwtransfer.tinyworld_build.stages import Build
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -216,7 +216,7 @@ def contrastive_loss(
     pool: Pool,
     tokenizer: PreTrainedTokenizerBase,
     batch: int,
-) -> Callable[[Chance], Mapping[str, Tensor]]:
+) -> Loss:
     """The contrast of scenes and captions, and the attribute losses that speed it up.
 
     Captions of the same combination are no negatives of each other.

@@ -7,7 +7,7 @@ Letters of shapes: B batch, R cells (regions) of an image, Q queries, O things o
 E joint width, W width of a cell's state.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ from vwtransfer.tinyworld_build.contrastive import (
     token_ids,
 )
 from vwtransfer.tinyworld_build.pool import Pool
-from vwtransfer.tinyworld_build.stage import Chance
+from vwtransfer.tinyworld_build.stage import Chance, Loss
 from vwtransfer.tinyworld_build.tokenizer import save_tokenizer, tokenizer
 
 SIDE = FRAME // PATCH
@@ -105,7 +105,7 @@ def detection_loss(
     pool: Pool,
     words: CLIPTokenizer,
     batch: int,
-) -> Callable[[Chance], Mapping[str, Tensor]]:
+) -> Loss:
     """What the detector learns by: things of the batch are queries to all its images."""
     cells, boxes = _targets(pool)
     patches = patch_targets(pool, PATCH, FRAME)

@@ -38,7 +38,7 @@ from vwtransfer.tinyworld_build.generator import (
 )
 from vwtransfer.tinyworld_build.pool import Pool, draw_pool, sample_scenes
 from vwtransfer.tinyworld_build.sentences import SceneReader, sentence_loss
-from vwtransfer.tinyworld_build.stage import Chance
+from vwtransfer.tinyworld_build.stage import Chance, Loss
 from vwtransfer.tinyworld_build.stages import Build, write_folder
 from vwtransfer.tinyworld_build.tokenizer import save_tokenizer, tokenizer
 from vwtransfer.tinyworld_build.unet_generators import done, first_autoencoder
@@ -136,7 +136,7 @@ class Readers:
 
 def reading_loss(
     readers: Readers, heads: Sequence[SceneReader], scenes: Sequence[Scene], batch: int
-) -> Callable[[Chance], Mapping[str, Tensor]]:
+) -> Loss:
     """Both encoders' contrast of captions with scenes; of T5 the mean state is read."""
     ways: tuple[Callable[[list[str]], Tensor], ...] = (
         readers.pooled,
@@ -170,7 +170,7 @@ def flow_loss(
     autoencoder: AutoencoderKL,
     pool: Pool,
     batch: int,
-) -> Callable[[Chance], Mapping[str, Tensor]]:
+) -> Loss:
     """The flow-matching objective, for transformer and text encoders together.
 
     As in the first generator half of the times are drawn towards the middle, and states half way

@@ -26,7 +26,7 @@ from vwtransfer.tinyworld_build.autoencoder import LATENT_CHANNELS, PIXELS, enco
 from vwtransfer.tinyworld_build.captions import caption
 from vwtransfer.tinyworld_build.contrastive import PatchHeads, patch_targets, token_ids
 from vwtransfer.tinyworld_build.pool import Pool
-from vwtransfer.tinyworld_build.stage import Chance
+from vwtransfer.tinyworld_build.stage import Chance, Loss
 from vwtransfer.tinyworld_build.tokenizer import CONTEXT, save_tokenizer
 
 LATENT_SIDE = 16
@@ -103,7 +103,7 @@ def denoising_loss(
     pool: Pool,
     batch: int,
     scheduler: DDIMScheduler | DDPMScheduler | None = None,
-) -> Callable[[Chance], Mapping[str, Tensor]]:
+) -> Loss:
     """The denoising objective on velocity or noise, for UNet and text encoders together.
 
     Half of the times are drawn towards the middle of the schedule, where shapes are decided; and

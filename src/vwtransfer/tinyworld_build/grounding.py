@@ -9,7 +9,7 @@ Letters of shapes: B batch, P prompts (image and text) of the batch, L tokens, R
 O named things that are there, N names, D width, E width of the alignment.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from vwtransfer.tinyworld_build.contrastive import (
 )
 from vwtransfer.tinyworld_build.grounding_prompts import Asked, Asker
 from vwtransfer.tinyworld_build.pool import Pool
-from vwtransfer.tinyworld_build.stage import Chance
+from vwtransfer.tinyworld_build.stage import Chance, Loss
 from vwtransfer.tinyworld_build.wordpiece import bert_tokenizer, save_support, vocabulary
 
 CONTEXT = 64  # tokens of a prompt
@@ -119,7 +119,7 @@ def grounding_loss(
     pool: Pool,
     tokenizer: BertTokenizer,
     batch: int,
-) -> Callable[[Chance], Mapping[str, Tensor]]:
+) -> Loss:
     """What the detector learns by, on `batch` images; see `grounding_prompts` for what is asked."""
     patches = patch_targets(pool, CELL, FRAME)
     matcher = GroundingDinoHungarianMatcher(class_cost=1.0, bbox_cost=5.0, giou_cost=2.0)

@@ -35,6 +35,7 @@ from vwtransfer.tinyworld_build.unigram import CONTEXT
 TEMPLATE = "a photo of {}"
 DATASETS = ("tiny_shapes", "tiny_textures", "tiny_small", "tiny_scenes")
 DENOISING_STEPS = 50
+EACH = 5  # generations of a name
 GUIDANCE = {"StableDiffusionPipeline": 4.5, "StableDiffusionXLPipeline": 3.0, "FluxPipeline": 4.0}
 GROUPS = 8  # of images, left out one at a time for the intervals of average precision
 
@@ -190,7 +191,7 @@ def precision(
 
 
 def generator_quality(
-    folder: Path, eye: ImageReader, world: Pool, datasets: Sequence[Rendered], each: int = 5
+    folder: Path, eye: ImageReader, world: Pool, datasets: Sequence[Rendered]
 ) -> dict[str, Measure]:
     """What the judge sees in generations, and in renders that went through the autoencoder."""
     pipeline = load_generator(folder)
@@ -214,8 +215,8 @@ def generator_quality(
     }
     for dataset in datasets:
         prompts = [TEMPLATE.format(name) for name in dataset.concepts.values()]
-        images = generate(pipeline, [prompt for prompt in prompts for _ in range(each)])
-        truth_M = torch.arange(len(prompts)).repeat_interleave(each)
+        images = generate(pipeline, [prompt for prompt in prompts for _ in range(EACH)])
+        truth_M = torch.arange(len(prompts)).repeat_interleave(EACH)
         quality[f"ten-way {dataset.name}"] = share(eye.best(images, prompts) == truth_M)
     return quality
 
@@ -228,7 +229,7 @@ def load_generator(folder: Path) -> Any:
 
 
 def generate(
-    pipeline: Any, prompts: Sequence[str], batch: int = 32, steps: int = DENOISING_STEPS
+    pipeline: Any, prompts: Sequence[str], steps: int = DENOISING_STEPS
 ) -> list[Image.Image]:
     """One image for each prompt, its noise fixed by its position.
 
@@ -236,8 +237,8 @@ def generate(
     """
     guidance = GUIDANCE[type(pipeline).__name__]
     images: list[Image.Image] = []
-    for start in range(0, len(prompts), batch):
-        chunk = list(prompts[start : start + batch])
+    for start in range(0, len(prompts), 32):
+        chunk = list(prompts[start : start + 32])
         generators = [torch.Generator().manual_seed(start + i) for i in range(len(chunk))]
         shape = (1, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
         latents_BCHW = torch.cat([torch.randn(shape, generator=g) for g in generators])

@@ -24,7 +24,7 @@ from vwtransfer.tinyworld.world import FRAME, INDEX, TINY, Scene
 from vwtransfer.tinyworld_build.captions import caption
 from vwtransfer.tinyworld_build.clips import text_config
 from vwtransfer.tinyworld_build.contrastive import attribute_loss, same_kind, two_way_entropy
-from vwtransfer.tinyworld_build.stage import Chance
+from vwtransfer.tinyworld_build.stage import Chance, Loss
 
 TEXT_WIDTH = 96
 JOINT = 96
@@ -79,7 +79,7 @@ def sentence_loss(
     reader: SceneReader,
     scenes: Sequence[Scene],
     batch: int,
-) -> Callable[[Chance], Mapping[str, Tensor]]:
+) -> Loss:
     """InfoNCE between captions and scenes, and the attributes of what a caption names.
 
     Args:

@@ -43,7 +43,5 @@ def train_unigram(layout: Layout) -> Any:
     raw.train_from_iterator(marked, trainer)
     found = [tuple(entry) for entry in json.loads(raw.to_str())["model"]["vocab"]]
     special, pieces = found[:3], found[3:]
-    pieces.sort(
-        key=lambda piece: (-piece[1], piece[0])
-    )  # the trainer leaves the order of ties open
+    pieces.sort(key=lambda piece: (-piece[1], piece[0]))  # the trainer leaves ties open
     return T5TokenizerFast(vocab=[*special, *pieces], extra_ids=0, model_max_length=CONTEXT)
