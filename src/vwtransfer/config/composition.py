@@ -1,7 +1,7 @@
 """Where conf/ is, and how it is put together outside the entry point."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,6 @@ def _expanded(path: Any) -> str:
     return str(Path(str(path)).expanduser())
 
 
-def _variable(name: str, default: str) -> str:
-    """A variable of the environment; `default` where it is not set, or empty."""
-    return os.environ.get(name) or default
-
-
 def _concepts_in(root: Any, anchor: Any) -> dict[str, str]:
     return concepts_in(Path(_expanded(convert(str, root, "dataset.folder.root"))), anchor)
 
@@ -80,14 +75,20 @@ def _dataset_named(name: Any) -> DictConfig | None:
     return node
 
 
+RESOLVERS: Mapping[str, Callable[..., Any]] = {
+    "package": package_folder,
+    "concepts_in": _concepts_in,
+    "expanded": _expanded,
+    "variable": lambda name, default: os.environ.get(name) or default,  # one set to nothing, too
+    "anchors_for": _anchors_for,
+    "dataset_named": _dataset_named,
+}
+
+
 def prepare() -> None:
     """Registers the resolvers that composing needs."""
-    OmegaConf.register_new_resolver("package", package_folder, replace=True)
-    OmegaConf.register_new_resolver("concepts_in", _concepts_in, replace=True)
-    OmegaConf.register_new_resolver("expanded", _expanded, replace=True)
-    OmegaConf.register_new_resolver("variable", _variable, replace=True)
-    OmegaConf.register_new_resolver("anchors_for", _anchors_for, replace=True)
-    OmegaConf.register_new_resolver("dataset_named", _dataset_named, replace=True)
+    for name, resolve in RESOLVERS.items():
+        OmegaConf.register_new_resolver(name, resolve, replace=True)
 
 
 def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Config:

@@ -70,7 +70,8 @@ def concepts_in(root: Path, anchor: Any = "all") -> dict[str, str]:
         "else move",
     )
     names = {concept: prompt_name(concept) for concept in folders}
-    if len(names) == 1 and not telling(*names.values()) and _is_word(anchor):
+    chosen = isinstance(anchor, str) and anchor not in ("all", "paired")
+    if chosen and len(names) == 1 and not telling(*names.values()):
         return dict.fromkeys(names, anchor)
     return names
 
@@ -79,10 +80,6 @@ def telling(name: str) -> list[str]:
     """The words of a name that may say what is shown."""
     spoken = [word for word in name.split() if any(letter.isalpha() for letter in word)]
     return [word for word in spoken if word.lower() not in _SAY_NOTHING]
-
-
-def _is_word(anchor: Any) -> bool:
-    return isinstance(anchor, str) and anchor not in ("all", "paired")
 
 
 def refuse_mixed(root: Path, folders: Mapping[str, Path], remedy: str = "Move") -> None:

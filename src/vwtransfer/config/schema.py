@@ -93,7 +93,8 @@ def convert(hint: Any, value: Any, key: str) -> Any:
     if origin is Annotated:
         return _limited(arguments, value, key)
     if origin in (Union, UnionType):
-        return None if value is None else convert(_other_than_none(arguments), value, key)
+        other = next(each for each in arguments if each is not NoneType)
+        return None if value is None else convert(other, value, key)
     if origin is Literal:
         return _chosen(arguments, value, key)
     if origin is tuple:
@@ -123,10 +124,6 @@ def _limited(arguments: tuple[Any, ...], value: Any, key: str) -> Any:
         if complaint:
             raise UserError(f"{key}={value}: {complaint}.")
     return converted
-
-
-def _other_than_none(arguments: tuple[Any, ...]) -> Any:
-    return next(hint for hint in arguments if hint is not NoneType)
 
 
 def _simple(hint: Any, value: Any, key: str) -> Any:

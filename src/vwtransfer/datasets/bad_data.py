@@ -31,7 +31,7 @@ def path_inside(root: Path, file: str) -> Path:
     Raises:
         UnusableError: the path is absolute or climbs out of `root`, or is no UTF-8.
     """
-    if not _is_utf8(file):
+    if escaped(file) != file:
         raise UnusableError("the file's name is not UTF-8; rename it")
     parts = PureWindowsPath(file).parts
     outside = PurePosixPath(file).is_absolute() or PureWindowsPath(file).anchor or ".." in parts
@@ -46,11 +46,3 @@ def is_inside(root: Path, file: str) -> bool:
         return path_inside(root, file).is_file()
     except (OSError, UnusableError):
         return False
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

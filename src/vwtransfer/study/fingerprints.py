@@ -58,7 +58,9 @@ class Fingerprints:
     def _images(self, cell: Cell) -> Any:
         manifest = self._manifests[cell.dataset]
         if manifest is None:
-            return _drawn_images(self._values["dataset"][cell.dataset])
+            # what names the images of a dataset that is drawn, or opened by a user's own class
+            drawn = dataset_part(self._values["dataset"][cell.dataset])
+            return without(drawn, ("held_out_images",))
         trains_with = self._trains_with[cell.model]
         concepts = manifest.concepts if NEGATIVES in trains_with else [cell.concept]
         return {
@@ -130,11 +132,6 @@ def fingerprint(config: Config, values: Mapping[str, Any], cell: Cell, images: A
             "versions": {"recipe": RECIPE, "image_reading": IMAGE_READING},
         }
     )
-
-
-def _drawn_images(node: Mapping[str, Any]) -> Any:
-    """What names the images of a dataset that is drawn, or opened by a class of a user's own."""
-    return without(dataset_part(node), ("held_out_images",))
 
 
 def _trained_model(node: Mapping[str, Any], with_support: bool) -> dict[str, Any]:

@@ -135,12 +135,7 @@ class WordStore:
         try:
             record = read_mapping(path)
             return Failure(cell, int(record["step"]), str(record["reason"]))
-        except (
-            UserError,
-            LookupError,
-            TypeError,
-            ValueError,
-        ):  # that it failed is known all the same
+        except (UserError, LookupError, TypeError, ValueError):  # that it failed is known
             return Failure(cell, 0, f"not known: {path.name} is damaged")
 
     def forget_failure(self, cell: Cell) -> None:
@@ -159,18 +154,13 @@ def load_word(path: Path, width: int | None = None) -> Word:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             vectors_KD = file.get_tensor("vectors")
-        cell = Cell(
-            metadata["dataset"],
-            metadata["model"],
-            metadata["concept"],
-            metadata["anchor"],
-            float(metadata["delta"]),
-            int(metadata["seed"]),
-        )
+        names = "dataset", "model", "concept", "anchor"
+        dataset, model, concept, anchor = (metadata[name] for name in names)
+        delta, seed = float(metadata["delta"]), int(metadata["seed"])
+        cell = Cell(dataset, model, concept, anchor, delta, seed)
         rest = metadata["task"], metadata["table"], metadata["fingerprint"]
         numbers = float(metadata["loss"]), float(metadata["seconds"])
-        names = "note", "anchor_tokens", "stopped"
-        texts = {name: metadata.get(name, "") for name in names}
+        texts = {each: metadata.get(each, "") for each in ("note", "anchor_tokens", "stopped")}
         made = Origin(*(metadata.get(name, "") for name in Origin.__dataclass_fields__))
         if wrong := fault(vectors_KD):
             raise ValueError(f"its tensor {wrong}")

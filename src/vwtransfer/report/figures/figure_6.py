@@ -85,14 +85,8 @@ def figure_6(shown: Shown, path: str | Path) -> list[Path]:
         ax.set_xlabel("delta")
     legend = [
         *(
-            Line2D(
-                [],
-                [],
-                color=colour_of(i),
-                marker=marker_of(i),
-                label=f"trained in {shown.label(source)}",
-            )
-            for i, source in enumerate(sources)
+            Line2D([], [], color=colour_of(i), marker=marker_of(i), label=f"trained in {name}")
+            for i, name in enumerate(map(shown.label, sources))
         ),
         Line2D([], [], color="black", linewidth=2.4, label="thick: in its own model"),
         *partial_legend(table),
