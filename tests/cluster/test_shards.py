@@ -341,6 +341,18 @@ def test_a_line_of_history_that_was_cut_off_harms_no_other(
     assert found[0].reason == "kein Platz für später"
 
 
+def test_a_history_that_cannot_be_added_to_names_an_error_that_is_not_its_own_cause(
+    tmp_path: Path, section5: Config
+) -> None:
+    shard = shards(section5)[0]
+    path = history.history_path(tmp_path, shard)
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    with pytest.raises(OSError) as caught:
+        history.record(tmp_path, shard, history.event(history.AGAIN, 0.0))
+    assert caught.value.__cause__ is not caught.value
+
+
 def test_all_jobs_are_cancelled_whatever_slurm_says_of_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

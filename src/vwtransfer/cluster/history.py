@@ -72,7 +72,9 @@ def record(folder: Path, shard: Shard, entry: Event) -> None:
             cut_off = file.read() not in (b"", b"\n")
             file.write((("\n" if cut_off else "") + line).encode())
     except OSError as error:
-        raise explained(error, path) or error from error
+        if mendable := explained(error, path):
+            raise mendable from error
+        raise
 
 
 def history(folder: Path, shard: Shard) -> list[Event]:
