@@ -267,6 +267,18 @@ def test_words_in_balls_and_other_metrics_are_not_counted() -> None:
     assert found[0] == found[1]
 
 
+def test_a_task_of_the_users_own_counts_with_its_first_metric_by_name() -> None:
+    frame = study()
+    own = frame.assign(
+        target_task=frame["target_task"].replace("classification", "captioning"),
+        metric=frame["metric"].replace("classifier_balanced_accuracy", "captions_told"),
+    )
+    other = own[own.metric == "captions_told"].assign(metric="letters_told", value=0.0)
+    mixed = pd.concat([own, other], ignore_index=True)
+    found = [retention(f, "better", resamples=20).overall.value for f in (mixed, frame)]
+    assert found[0] == found[1]
+
+
 def test_retention_is_undefined_where_anchors_or_the_targets_own_words_were_not_measured() -> None:
     frame = study()
     no_anchor = retention(frame[frame["kind"] != "anchor"], "better", resamples=5)

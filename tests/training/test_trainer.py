@@ -135,14 +135,18 @@ def test_chunks_are_kept_when_memory_changes(tmp_path: Path) -> None:
     assert partition.read_text() == before
 
 
-def test_a_cut_off_checkpoint_costs_only_the_steps_it_held(tmp_path: Path) -> None:
+def test_a_cut_off_checkpoint_costs_only_the_steps_it_held_and_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     undisturbed, broken = job(tmp_path / "a", CELLS), job(tmp_path / "b", CELLS)
     train(undisturbed)
     with pytest.raises(KeyboardInterrupt):
         train(broken, stopping=lambda: True)
     (checkpoint,) = (tmp_path / "b" / "checkpoints").glob("*/chunk-*.safetensors")
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-    train(broken)
+    with caplog.at_level("WARNING"):
+        train(broken)
+    assert f"{checkpoint} is damaged" in caplog.text and "begun anew" in caplog.text
     assert torch.equal(vectors(broken, CELLS[0]), vectors(undisturbed, CELLS[0]))
 
 
