@@ -5,7 +5,7 @@ Shapes: N words, K vectors per word, D embedding width, L tokens, H layers.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -64,13 +64,11 @@ def _behind(
         output_NLD = output[0] if isinstance(output, tuple) else output
         found.append(output_NLD[range(len(places)), places].float())
 
-    hooks = [block.register_forward_hook(keep) for block in blocks]
-    try:
+    with ExitStack() as hooks:
+        for block in blocks:
+            hooks.enter_context(block.register_forward_hook(keep))
         with torch.compiler.set_stance("force_eager"):  # compiled, it sees no new hooks
             encode()
-    finally:
-        for hook in hooks:
-            hook.remove()
     return torch.stack(found)
 
 
@@ -85,17 +83,12 @@ def cut(text: EmbeddingSpace, blocks: int) -> Iterator[None]:
         blocks: how many of the first encoder's run; of the others the same share, rounded up.
     """
     lists = [list(encoder.blocks) for encoder in text.encoders.values() if encoder.blocks]
-    hooks = [
-        block.register_forward_hook(_skipped, with_kwargs=True)
-        for own in lists
-        for block in own[math.ceil(blocks * len(own) / len(lists[0])) :]
-    ]
-    try:
+    with ExitStack() as hooks:
+        for own in lists:
+            for block in own[math.ceil(blocks * len(own) / len(lists[0])) :]:
+                hooks.enter_context(block.register_forward_hook(_skipped, with_kwargs=True))
         with torch.compiler.set_stance("force_eager"):  # compiled, it sees no new hooks
             yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _skipped(_block: nn.Module, inputs: Any, named: dict[str, Any], output: Any) -> Any:

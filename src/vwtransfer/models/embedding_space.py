@@ -6,7 +6,7 @@ Shapes: N words, K vectors per word, D embedding width, S support, E encoders.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -40,14 +40,12 @@ class Prompts:
     @property
     def states_NLD(self) -> Tensor:
         """The states of every token, of a model with one encoder that gives them."""
-        (encoder,) = self.encoded
-        return self.states(encoder)
+        return self.states(*self.encoded)
 
     @property
     def pooled_NE(self) -> Tensor:
         """What is read off the prompts, of a model with one encoder that gives it."""
-        (encoder,) = self.encoded
-        return self.pooled(encoder)
+        return self.pooled(*self.encoded)
 
     def states(self, encoder: str) -> Tensor:
         """The states [N, L, D] that one of the encoders gives."""
@@ -65,16 +63,14 @@ class Prompts:
         return len(next(iter(self.encoded.values())))
 
     def __getitem__(self, rows: slice) -> "Prompts":
-        return Prompts({n: e.map(lambda tensor: tensor[rows]) for n, e in self.encoded.items()})
+        return self._map(lambda tensor: tensor[rows])
 
     def repeat_interleave(self, repeats: int) -> "Prompts":
         """Each prompt `repeats` times, one after the other."""
-        return Prompts(
-            {
-                name: encoded.map(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
-                for name, encoded in self.encoded.items()
-            }
-        )
+        return self._map(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Prompts":
+        return Prompts({name: encoded.map(change) for name, encoded in self.encoded.items()})
 
 
 class EmbeddingSpace:
@@ -148,14 +144,9 @@ class EmbeddingSpace:
 
     def encode_words(self, template: str, words_NKD: Tensor, *, to_end: bool = False) -> Prompts:
         """A template with each word in its place; see `TextEncoder.encode_words`."""
-        return Prompts(
-            {
-                name: encoder.encode_words(
-                    template, words_NKD[..., self.slices[name]], to_end=to_end
-                )
-                for name, encoder in self.encoders.items()
-            }
-        )
+        parts = {name: words_NKD[..., part] for name, part in self.slices.items()}
+        encoders = self.encoders.items()
+        return Prompts({n: e.encode_words(template, parts[n], to_end=to_end) for n, e in encoders})
 
     def is_single_token(self, anchor: str) -> bool:
         """Whether each encoder reads a word as one token."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from vwtransfer.config import models as config
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.flow_matching import T5_KIND, FlowMatching, t5_encoder
+from vwtransfer.models.latent_diffusion import embeds
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.words.formats import FLUX
 
@@ -82,16 +83,9 @@ class Flux(FlowMatching):
         Guidance is an input of the transformer, or none; with `true_guidance_scale` above 1 the
         model is also led away from nothing, as models without either need it.
         """
-        given = {
-            "prompt_embeds": prompts.states(T5),
-            "pooled_prompt_embeds": prompts.pooled(CLIP),
-        }
+        given = embeds(prompts.states(T5), prompts.pooled(CLIP))
         if self.settings.true_guidance_scale == 1:
             return given
         nothing = self.text.encode_text([""]).repeat_interleave(len(prompts))
-        return {
-            **given,
-            "negative_prompt_embeds": nothing.states(T5),
-            "negative_pooled_prompt_embeds": nothing.pooled(CLIP),
-            "true_cfg_scale": self.settings.true_guidance_scale,
-        }
+        away = embeds(nothing.states(T5), nothing.pooled(CLIP), "negative_")
+        return {**given, **away, "true_cfg_scale": self.settings.true_guidance_scale}

@@ -326,6 +326,11 @@ class LatentDiffusion(Frozen):
         ).images
 
 
+def embeds(states_NLD: Tensor, pooled_NE: Tensor, kind: str = "") -> dict[str, Tensor]:
+    """What pipelines with a pooled feature are given of prompts, or with "negative_" of nothing."""
+    return {f"{kind}prompt_embeds": states_NLD, f"{kind}pooled_prompt_embeds": pooled_NE}
+
+
 def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config without what diffusers notes of where and how it was read."""
     return {key: value for key, value in config.items() if not key.startswith("_")}

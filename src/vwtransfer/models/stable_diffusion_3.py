@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.flow_matching import T5_KIND, FlowMatching, t5_encoder
+from vwtransfer.models.latent_diffusion import embeds
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.models.vocabulary import Vocabulary
 from vwtransfer.words.formats import SD3, SDXL
@@ -83,15 +84,8 @@ class StableDiffusion3(FlowMatching):
 
     def conditions(self, prompts: Prompts) -> Mapping[str, Any]:
         """See `LatentDiffusion`; guidance leads away from nothing."""
-        states_NLD, pooled_NE = self.joined(prompts)
         nothing = self.text.encode_text([""]).repeat_interleave(len(prompts))
-        no_states_NLD, no_pooled_NE = self.joined(nothing)
-        return {
-            "prompt_embeds": states_NLD,
-            "pooled_prompt_embeds": pooled_NE,
-            "negative_prompt_embeds": no_states_NLD,
-            "negative_pooled_prompt_embeds": no_pooled_NE,
-        }
+        return embeds(*self.joined(prompts)) | embeds(*self.joined(nothing), "negative_")
 
 
 def clip_encoder(vocabulary: Vocabulary, encoder: Any) -> TextEncoder:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vwtransfer.errors import UserError
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
+from vwtransfer.models.latent_diffusion import embeds
 from vwtransfer.models.stable_diffusion import UnetDiffusion
 from vwtransfer.models.text_encoder import Encoded, TextEncoder
 from vwtransfer.words.formats import SDXL
@@ -101,16 +102,10 @@ class StableDiffusionXL(UnetDiffusion):
         """See `LatentDiffusion`; guidance leads away from what the pipeline takes for nothing."""
         states_NLD, pooled_NE = read_off(prompts)
         if self.pipeline.config.force_zeros_for_empty_prompt:
-            nothing_NLD, nothing_NE = torch.zeros_like(states_NLD), torch.zeros_like(pooled_NE)
+            nothing = torch.zeros_like(states_NLD), torch.zeros_like(pooled_NE)
         else:
-            read = read_off(self.text.encode_text([""]).repeat_interleave(len(prompts)))
-            nothing_NLD, nothing_NE = read
-        return {
-            "prompt_embeds": states_NLD,
-            "pooled_prompt_embeds": pooled_NE,
-            "negative_prompt_embeds": nothing_NLD,
-            "negative_pooled_prompt_embeds": nothing_NE,
-        }
+            nothing = read_off(self.text.encode_text([""]).repeat_interleave(len(prompts)))
+        return embeds(states_NLD, pooled_NE) | embeds(*nothing, "negative_")
 
     @torch.no_grad()
     def draw(self, prompts: Prompts, streams: Sequence[torch.Generator]) -> list[Image.Image]:
@@ -141,9 +136,6 @@ def read_before(block: nn.Module, run: Callable[[], Any]) -> tuple[Tensor, Any]:
     def keep(_block: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
         seen.append(inputs[0] if inputs else named["hidden_states"])
 
-    hook = block.register_forward_pre_hook(keep, with_kwargs=True)
-    try:
+    with block.register_forward_pre_hook(keep, with_kwargs=True):
         output = run()
-    finally:
-        hook.remove()
     return seen[0], output

@@ -150,12 +150,9 @@ class TextEncoder:
             before, after = embedded_NLD[:, :first], embedded_NLD[:, first + K :]
             return torch.cat([before, words, after], dim=1)
 
-        hook = self.embedding.register_forward_hook(put_in)
-        try:
-            mask_NL = None if mask_1L is None else mask_1L.expand(filled, -1)
+        mask_NL = None if mask_1L is None else mask_1L.expand(filled, -1)
+        with self.embedding.register_forward_hook(put_in):
             encoded = self.forward(ids_1L.expand(filled, -1), mask_NL)
-        finally:
-            hook.remove()
         if lookups != 1:  # a T5 has two modules with one table
             raise ValueError(f"the embedding given looked the prompts up {lookups} times, not once")
         return encoded.map(lambda tensor: tensor[:N])

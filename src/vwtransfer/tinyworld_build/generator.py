@@ -127,9 +127,8 @@ def denoising_loss(
         noisy_BCHW = scheduler.add_noise(latents_BCHW, noise_BCHW, times_B)
         prompts = read(texts)
         states: list[Tensor] = []
-        hook = unet.up_blocks[0].register_forward_hook(lambda *seen: states.append(seen[-1]))
-        predicted_BCHW = unet(noisy_BCHW, times_B, **prompts).sample
-        hook.remove()
+        with unet.up_blocks[0].register_forward_hook(lambda *seen: states.append(seen[-1])):
+            predicted_BCHW = unet(noisy_BCHW, times_B, **prompts).sample
         if scheduler.config.prediction_type == "v_prediction":
             target_BCHW = scheduler.get_velocity(latents_BCHW, noise_BCHW, times_B)
         else:  # noise weighs as its error does in velocity, up to a bound
