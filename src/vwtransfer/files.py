@@ -146,10 +146,9 @@ def _write_temporary(path: Path, write: Callable[[Path], object], place: Callabl
         _synchronise(path.parent)
         return placed
     except Exception as error:
-        mendable = explained(error, path)
-        if mendable is None:
-            raise
-        raise mendable from error
+        if mendable := explained(error, path):
+            raise mendable from error
+        raise
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -24,23 +24,20 @@ from vwtransfer.models.activations import end_of_text, layers_shown
 from vwtransfer.words.cells import delta_text
 
 GROUP = ("dataset", "source_model", "transfer", "target_model", "delta", "seed")
-NEIGHBOURS = {
-    **dict.fromkeys(GROUP, "as in the results"),
-    "concept": "as in the results",
-    "anchor": "as in the results",
+_BOTH = {
+    **dict.fromkeys((*GROUP, "concept", "anchor"), "as in the results"),
     "encoder": "the text encoder of the target model",
     "place": "which of the model's text encoders it is, from 0",
+}
+NEIGHBOURS = {
+    **_BOTH,
     "vector": "which of the word's vectors, from 0",
     "anchor_distance": "how far it is from the anchor, in the encoder's units of delta",
     "nearest": "the nearest tokens that the model counts, the nearest first",
     "distance": "how far each of these is, in the same units",
 }
 ACTIVATIONS = {
-    **dict.fromkeys(GROUP, "as in the results"),
-    "concept": "as in the results",
-    "anchor": "as in the results",
-    "encoder": "the text encoder of the target model",
-    "place": "which of the model's text encoders it is, from 0",
+    **_BOTH,
     "encoders": "how many the model has",
     "layer": "block of the text encoder, from 1",
     "layers": "how many blocks it has",

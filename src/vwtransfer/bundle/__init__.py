@@ -106,7 +106,6 @@ def _whole(path: Path, write: Callable[[Path], None]) -> None:
             write(Path(beside) / path.name)
             put_in_place(Path(beside) / path.name, path)
     except OSError as error:
-        mendable = explained(error, path)
-        if mendable is None:
-            raise
-        raise mendable from error
+        if mendable := explained(error, path):
+            raise mendable from error
+        raise

@@ -30,33 +30,31 @@ def card(study: StudyFolder, tables: Sequence[Table], license_: str | None) -> s
             for table in tables
         ],
     )
-    return f"---\n{header.to_yaml()}\n---\n\n" + "\n".join(_body(study, tables)) + "\n"
+    return "\n\n".join([f"---\n{header.to_yaml()}\n---", *_parts(study, tables)]) + "\n"
 
 
-def _body(study: StudyFolder, tables: Sequence[Table]) -> Iterator[str]:
+READ_ROWS = """\
+    import pandas as pd
+    frame = pd.read_parquet("results.parquet")"""
+READ_WORDS = """\
+    from safetensors import safe_open
+    word = pd.read_parquet("words.parquet").iloc[0]
+    vectors = safe_open(word.file, "pt").get_tensor(word.tensor)"""
+
+
+def _parts(study: StudyFolder, tables: Sequence[Table]) -> Iterator[str]:
+    """What stands on the card, between blank lines."""
     yield f"# {study.name}"
-    yield ""
-    yield about(study)
-    yield f"Made with vwtransfer {__version__}; `config.yaml` is the whole config."
-    yield ""
+    made = f"Made with vwtransfer {__version__}; `config.yaml` is the whole config."
+    yield f"{about(study)}\n{made}"
     yield "## What came out"
-    yield ""
-    yield from (f"- {line}" for line in summary_text(study))
-    yield from (f"- Incomplete: {line}" for line in study.remarks)
-    yield ""
+    lines = [*summary_text(study), *(f"Incomplete: {line}" for line in study.remarks)]
+    yield "\n".join(f"- {line}" for line in lines)
     yield "## Read it"
-    yield ""
-    yield "    import pandas as pd"
-    yield '    frame = pd.read_parquet("results.parquet")'
+    yield READ_ROWS
     if any(table.name == "words" for table in tables):
-        yield ""
-        yield "    from safetensors import safe_open"
-        yield '    word = pd.read_parquet("words.parquet").iloc[0]'
-        yield '    vectors = safe_open(word.file, "pt").get_tensor(word.tensor)'
+        yield READ_WORDS
     for table in tables:
-        yield ""
         yield f"## {table.name}.parquet: {table.about}"
-        yield ""
-        yield "| column | what it is |"
-        yield "| --- | --- |"
-        yield from (f"| `{name}` | {text} |" for name, text in table.columns.items())
+        rows = [f"| `{name}` | {text} |" for name, text in table.columns.items()]
+        yield "\n".join(["| column | what it is |", "| --- | --- |", *rows])

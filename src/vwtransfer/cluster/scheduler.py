@@ -98,15 +98,9 @@ def max_array_size() -> int | None:
 
 def submit_limit(account: str | None, partition: str | None) -> int | None:
     """How many jobs this user may have in the queue; None where that is unlimited or not known."""
-    text = _ask(
-        "sacctmgr",
-        "--noheader",
-        "--parsable2",
-        "show",
-        "associations",
-        f"user={current_user()}",
-        "format=Account,Partition,MaxSubmitJobs,GrpSubmitJobs",
-    )
+    shown = "format=Account,Partition,MaxSubmitJobs,GrpSubmitJobs"
+    asked = "show", "associations", f"user={current_user()}", shown
+    text = _ask("sacctmgr", "--noheader", "--parsable2", *asked)
     limits = []
     for line in (text or "").splitlines():
         its_account, its_partition, *numbers = line.split("|")
@@ -120,16 +114,9 @@ def ended(jobs: Sequence[str]) -> dict[str, str]:
     states = {}
     for start in range(0, len(jobs), UNITS):
         chosen = ",".join(jobs[start : start + UNITS])
+        asked = "--allocations", "--duplicates", "--jobs", chosen
         text = _ask(
-            "sacct",
-            "--noheader",
-            "--parsable2",
-            "--allocations",
-            "--duplicates",
-            "--jobs",
-            chosen,
-            "--format",
-            "JobID,State,ExitCode",
+            "sacct", "--noheader", "--parsable2", *asked, "--format", "JobID,State,ExitCode"
         )
         for line in (text or "").splitlines():
             job, state, code = line.split("|")

@@ -53,11 +53,7 @@ class Record:
                 f"{arrived.sha256[:12]}..., then {former[:12]}...). If it is right, delete its "
                 f"entry in {self.path}."
             )
-        self.files[name] = {
-            "address": address,
-            "bytes": arrived.size,
-            "sha256": arrived.sha256,
-        }
+        self.files[name] = {"address": address, "bytes": arrived.size, "sha256": arrived.sha256}
         if time.monotonic() - self.saved > SAVE_EVERY:
             self.save()
 

@@ -37,7 +37,8 @@ def read_study(folder: Path) -> StudyFolder:
     """
     remarks: list[str] = []
     frame = _results(folder, remarks)
-    config = _config(folder, remarks)
+    unknown = "config.yaml is missing: which words were planned, and by what models, is not known."
+    config = _mapping(folder / "config.yaml", ("model", "dataset"), unknown, remarks)
     checked, asked = _checked(folder, config, remarks)
     planned = [] if checked is None else _planned(folder, frame, asked)
     activations, neighbours = (
@@ -50,7 +51,12 @@ def read_study(folder: Path) -> StudyFolder:
         planned=planned,
         tasks=_tasks(frame, checked),
         config=config,
-        provenance=_provenance(folder, remarks),
+        provenance=_mapping(
+            folder / "provenance.json",
+            ("machine", "seeds", "packages"),
+            "provenance.json is missing: versions and machine are not known.",
+            remarks,
+        ),
         activations=activations,
         neighbours=neighbours,
         pictures={kind: _pictures(folder / kind, remarks) for kind in KINDS},
@@ -86,36 +92,20 @@ def _results(folder: Path, remarks: list[str]) -> pd.DataFrame:
     return frame
 
 
-def _config(folder: Path, remarks: list[str]) -> Mapping[str, Any] | None:
+def _mapping(
+    path: Path, keys: Sequence[str], missing: str, remarks: list[str]
+) -> Mapping[str, Any] | None:
+    """What a file holds, whose values of `keys` are mappings; None, with a remark, if it cannot."""
     try:
-        values = read_mapping(folder / "config.yaml")
-        _check_mappings(folder / "config.yaml", values, ("model", "dataset"))
+        values = read_mapping(path)
+        if odd := [key for key in keys if not isinstance(values.get(key) or {}, Mapping)]:
+            raise UserError(f"{path} cannot be read ({', '.join(odd)}: no keys with values).")
         return values
     except FileNotFoundError:
-        remarks.append(
-            "config.yaml is missing: which words were planned, and by what models, is not known."
-        )
+        remarks.append(missing)
     except UserError as error:
         remarks.append(str(error))
     return None
-
-
-def _provenance(folder: Path, remarks: list[str]) -> Mapping[str, Any] | None:
-    try:
-        values = read_mapping(folder / "provenance.json")
-        _check_mappings(folder / "provenance.json", values, ("machine", "seeds", "packages"))
-        return values
-    except FileNotFoundError:
-        remarks.append("provenance.json is missing: versions and machine are not known.")
-    except UserError as error:
-        remarks.append(str(error))
-    return None
-
-
-def _check_mappings(path: Path, values: Mapping[str, Any], keys: Sequence[str]) -> None:
-    odd = [key for key in keys if not isinstance(values.get(key) or {}, Mapping)]
-    if odd:
-        raise UserError(f"{path} cannot be read ({', '.join(odd)}: no keys with values).")
 
 
 def _checked(

@@ -197,7 +197,8 @@ class WordBatch:
             metadata = file.metadata() or {}
             if metadata["cells"] != "\n".join(cell.key for cell in self.cells):
                 return False
-            tensors = {name: file.get_tensor(name).to(device) for name in self._names}
+            names = [*TENSORS, *(self.stopping.tensors() if self.stopping else ())]
+            tensors = {name: file.get_tensor(name).to(device) for name in names}
         step, seconds, note = int(metadata["step"]), float(metadata["seconds"]), metadata["note"]
         if tensors["vectors"].shape != self.vectors_NKD.shape:
             raise ValueError(f"vectors of the shape {list(tensors['vectors'].shape)}")
@@ -208,10 +209,6 @@ class WordBatch:
             self.note = f"begun on {metadata['device']}, continued on {device.type}"
         self._take(tensors)
         return True
-
-    @property
-    def _names(self) -> list[str]:
-        return [*TENSORS, *(self.stopping.tensors() if self.stopping else ())]
 
 
 def words_in(path: Path) -> set[str]:
