@@ -59,6 +59,7 @@ FAMILIES = (
     "direction=none",
 )
 GENERATORS = (*FAMILIES, "task=generation")
+OTHERS = (*FAMILIES, "task=[detection,classification]")
 FLUX = (*GENERATORS, "model/generation=[tiny_flux]")
 FEWER_FLUX = (*FEWER[:2], _training("generation", 100, 4, 1e-2))
 SIXTEEN = "model.generation.images_per_word=16"
@@ -93,6 +94,8 @@ STUDIES = {  # keys, and datasets whose test split is trained
     # ten words each
     "published_families": ((*GENERATORS, PUBLISHED[0]), FIRST[:2]),
     "fewer_generators": ((*GENERATORS, *FEWER), FIRST[:2]),
+    "published_others": ((*OTHERS, *PUBLISHED[1:]), FIRST[:2]),
+    "fewer_others": ((*OTHERS, *FEWER, *DINO), FIRST[:2]),
     # a recipe for tiny_flux, chosen by the scores of 40 development concepts
     "own_flux": (FLUX, ALL),
     "fewer_flux": ((*FLUX, *FEWER_FLUX), ALL),
@@ -237,6 +240,7 @@ def tables() -> None:
         ("published", "fewer"),
         ("own_families", "fewer_families"),
         ("published_families", "fewer_generators"),
+        ("published_others", "fewer_others"),
         ("own_flux", "fewer_flux"),
         ("own_flux_16", "fewer_flux_16"),
     ):

@@ -290,3 +290,23 @@ def test_models_are_named_by_config_folder_or_file_whatever_the_suite_is() -> No
     node = config.model.models["tiny_sdxl"]
     assert node["checkpoint"] == f"{weights}/tiny_sdxl"
     assert node["_target_"].endswith("StableDiffusionXL")
+
+
+def test_models_are_taken_from_the_hubs_cache_by_id(
+    tmp_path: Path, vectors: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, commit = Path(package_folder("vwtransfer.tinyworld")) / "weights", 40 * "a"
+    for name, folder in (("sd", "generation"), ("sdxl", "tiny_sdxl")):
+        here = tmp_path / "hub" / f"models--somebody--{name}"
+        (here / "refs").mkdir(parents=True)
+        (here / "refs" / "main").write_text(commit)
+        (here / "snapshots").mkdir()
+        (here / "snapshots" / commit).symlink_to(weights / folder)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    save_file({"emb_params": vectors[:3].clone()}, tmp_path / "cat.safetensors")
+    ids = [f"into={tmp_path}/ids", "target=somebody/sdxl"]
+    convert(tmp_path / "cat.safetensors", *TABLE, *ids, source="somebody/sd")
+    folders = [f"into={tmp_path}/folders", f"target={weights}/tiny_sdxl"]
+    convert(tmp_path / "cat.safetensors", *TABLE, *folders, source=f"{weights}/generation")
+    by_id, by_path = (read(tmp_path / each / "cat.safetensors") for each in ("ids", "folders"))
+    assert torch.equal(by_id.vectors_KD, by_path.vectors_KD)

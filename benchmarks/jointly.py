@@ -1,0 +1,118 @@
+"""What several words of a concept carry together: of two anchors, and of two source models.
+
+    python benchmarks/jointly.py outputs/transfer_benchmark_test
+
+In a benchmark with readout_matching, one word is searched for that the target reads as the mean of
+what is wanted for each of them. This knows more than a method that maps a word alone, and so is
+ranked apart. docs/transfer.md
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vwtransfer import results
+from vwtransfer.config.saved import read_config
+from vwtransfer.datasets import left_out_of
+from vwtransfer.models.suite import build, build_part
+from vwtransfer.models.support import support_of
+from vwtransfer.results.statistics import headline, retention
+from vwtransfer.study import LEFT_OUT, data_loading
+from vwtransfer.tasks.registry import tasks_of
+from vwtransfer.transfer.kept_readings import KeptReadings
+from vwtransfer.transfer.output_matching import MatchingMap
+from vwtransfer.words.cells import Cell
+from vwtransfer.words.store import WordStore
+
+METHOD = "readout_matching"
+KINDS = {  # what words have in common that are mapped as one
+    "words of all anchors": ("concept", "source"),
+    "words of both other models": ("concept", "anchor"),
+    "all words": ("concept",),
+}
+
+
+def together(
+    fitted: MatchingMap, wanted: Mapping[Cell, Tensor], groups: Sequence[Sequence[Cell]], K: int
+) -> Tensor:
+    """A word [K, D] for each group of words, [N, K, D].
+
+    Args:
+        fitted: any map into the target.
+        wanted: what the target is to read of each word, [R, F].
+        groups: N of them.
+        K: vectors a word.
+    """
+    wanted_NRF = torch.stack(
+        [F.normalize(torch.stack([wanted[c] for c in g]), dim=-1).mean(0) for g in groups]
+    )
+    found = []
+    for part_NRF in wanted_NRF.split(64):
+        asked = replace(fitted, wanted=lambda words, part_NRF=part_NRF: part_NRF)
+        found.append(asked(torch.zeros(len(part_NRF), K, fitted.tokens_SD.shape[1])))
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def main() -> None:
+    """Prints retention of words that are mapped alone and together, in each direction."""
+    folder = Path(sys.argv[1])
+    config = read_config(folder / "config.yaml")
+    suite, datasets = build(config, torch.device("cpu")), data_loading.opened(config)
+    tasks, store, readings = tasks_of(config, suite), WordStore(folder / "words"), KeptReadings()
+    method = build_part(config.benchmark.methods[METHOD], "transfer", readings=readings)
+    frame = headline(results.read(folder))
+    added = []
+    for target in dict.fromkeys(target for _, target in config.direction):
+        there = suite.models[target]
+        for dataset in datasets.values():
+            like = (frame["transfer"] == METHOD) & (frame["dataset"] == dataset.name)
+            rows = frame[like & (frame["target_model"] == target)]
+            excluded = left_out_of(dataset, config.transfer.exclude)
+            wanted: dict[Cell, Tensor] = {}
+            for source, mine in rows.groupby("source_model", observed=True):
+                here = suite.models[str(source)]
+                support = support_of(here.text, there.text)
+                support = support.without(excluded, LEFT_OUT[config.transfer.exclude])
+                fitted = method.fit(here.text, there.text, support, excluded)
+                words = [
+                    Cell(dataset.name, str(source), str(r.concept), str(r.anchor), r.delta, r.seed)
+                    for r in mine.itertuples()
+                ]
+                words_NKD = torch.stack([store.load(cell).vectors_KD for cell in words])
+                wanted |= dict(zip(words, fitted.wanted(words_NKD), strict=True))
+            held_out = tasks[there.task].held_out(there, dataset)
+            for kind, keys in KINDS.items():
+                groups: dict[tuple[str, ...], list[Cell]] = {}
+                for cell in wanted:
+                    values = {"concept": cell.concept, "anchor": cell.anchor, "source": cell.model}
+                    groups.setdefault(tuple(values[key] for key in keys), []).append(cell)
+                found_NKD = together(fitted, wanted, list(groups.values()), words_NKD.shape[1])
+                prompts = there.text.encode_words(there.prompt_template, found_NKD)
+                concepts = [group[0].concept for group in groups.values()]
+                measured = tasks[there.task].measure(there, prompts, held_out, concepts)
+                value = {
+                    (cell.model, cell.concept, cell.anchor): each.values
+                    for group, each in zip(groups.values(), measured, strict=True)
+                    for cell in group
+                }
+                values = [
+                    value[str(r.source_model), str(r.concept), str(r.anchor)][str(r.metric)]
+                    for r in rows.itertuples()
+                ]
+                added.append(rows.assign(transfer=kind, value=values))
+    frame = pd.concat([frame.astype({"transfer": str}), *added], ignore_index=True)
+    for name in [METHOD, *KINDS]:
+        kept = retention(frame, name)
+        each = "; ".join(f"{a} to {b} {kept}" for (a, b), kept in kept.directions.items())
+        print(f"{name}: {kept.overall}, capped {kept.capped} ({each})")
+
+
+if __name__ == "__main__":
+    main()
