@@ -49,6 +49,17 @@ def dataset(name: str) -> Rendered:
     return Rendered(**settings)
 
 
+def drawn_anchors(world: World, of: Rendered) -> list[str]:
+    """For each concept a noun: of what shares nothing with any of them."""
+    concepts = [parse(description) for description in of.concepts.values()]
+    unlike = [
+        noun
+        for thing, noun in sorted(nouns(world).items())
+        if not any(thing.shares_attribute(concept) for concept in concepts)
+    ]
+    return random.Random(f"{of.name} anchors").sample(unlike, len(concepts))
+
+
 @pytest.mark.parametrize(
     ("world", "name"), [(world, name) for world in DRAWN for name in drawn_concepts(world)]
 )
@@ -57,16 +68,21 @@ def test_datasets_are_what_the_rule_draws_and_anchors_share_nothing(
 ) -> None:
     found = dataset(name)
     assert tuple(found.concepts.values()) == drawn_concepts(world)[name]
-    things = {noun: thing for thing, noun in nouns(world).items()}
-    concepts = [parse(description) for description in found.concepts.values()]
-    unlike = [
-        noun
-        for thing, noun in sorted(nouns(world).items())
-        if not any(thing.shares_attribute(concept) for concept in concepts)
+    assert found.anchors == drawn_anchors(world, found)
+
+
+def test_the_tiny_worlds_drawn_concepts_are_in_no_other_dataset() -> None:
+    kinds = [
+        f"{kind}{half}" for kind in ("shapes", "textures", "small", "scenes") for half in ("", "_b")
     ]
-    assert found.anchors == random.Random(f"{name} anchors").sample(unlike, len(concepts))
-    for anchor in found.anchors:
-        assert not any(things[anchor].shares_attribute(concept) for concept in concepts)
+    chosen = [parse(each) for kind in kinds for each in dataset(f"tiny_{kind}").concepts.values()]
+    drawn = drawn_concepts(TINY, frozenset(chosen))
+    assert len({*chosen, *map(parse, chain(*drawn.values()))}) == len(chosen) + 40
+    for name, descriptions in drawn.items():
+        found = dataset(name)
+        assert tuple(found.concepts.values()) == descriptions
+        assert found.anchors == drawn_anchors(TINY, found)
+        assert not dev_concepts(name, list(found.concepts))
 
 
 @pytest.mark.parametrize("name", NAMES)

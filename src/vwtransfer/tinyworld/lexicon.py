@@ -134,16 +134,23 @@ def words(world: World = TINY) -> tuple[str, ...]:
 
 
 @cache
-def drawn_concepts(world: World) -> Mapping[str, tuple[str, ...]]:
+def drawn_concepts(
+    world: World, others: frozenset[Combination] = frozenset()
+) -> Mapping[str, tuple[str, ...]]:
     """The concepts of a world's drawn datasets: dataset -> their descriptions.
 
     Drawn by this rule and committed before anything was trained on the world. In half of the sets
     five shapes come in two colour-pattern pairs that share neither, in the others two shapes come
     in five colour-pattern pairs that share neither, or no colour, where there are four patterns. No
-    concept is in two sets, and none has a noun.
+    concept is in two sets, and none has a noun, but for the tiny world's, whose nouns were there
+    first.
+
+    Args:
+        world: whose things they are.
+        others: concepts of its other datasets, which are in none of these.
     """
     sets: dict[str, tuple[str, ...]] = {}
-    taken: set[Combination] = set()
+    taken = set(others)
     for number in range(1, world.num_sets + 1):
         for kind in ("shapes", "textures"):
             name = f"{world.name}_{kind}_{number}"
