@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from vwtransfer.config import Config, provenance
-from vwtransfer.config.command_line import as_typed, own_folders
+from vwtransfer.config.command_line import as_typed, own_folder
 from vwtransfer.config.composition import config_folder, prepare
 from vwtransfer.config.error_messages import Refused, explained, report, traceback_wanted
 from vwtransfer.config.named_models import with_named_models
@@ -84,7 +84,7 @@ def main() -> None:
     os.environ["PYTHONSAFEPATH"] = "1"  # processes started from here put no folder first, either
     prepare()
     try:
-        folders = [*own_folders(arguments), config_folder()]
+        folders = [each for each in (own_folder(arguments), config_folder()) if each]
         sys.argv[1:] = as_typed(with_named_models(arguments, folders), config_folder())
         hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(
             _composed

@@ -7,10 +7,10 @@ Where a key is a text, what was typed is quoted for it.
 import re
 import shlex
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -66,12 +66,12 @@ def _one_by_one(argument: str) -> list[str]:
     return [f"transfer={first}", *(f"+transfer@transfer.beside.{n}={n}" for n in others)]
 
 
-def own_folders(arguments: Sequence[str]) -> list[Path]:
-    """The folders with groups of a user's own that --config-dir names."""
-    flags = ("--config-dir", "-cd")
-    named = [value for flag, _, value in (a.partition("=") for a in arguments) if flag in flags]
-    behind = [b for a, b in pairwise(arguments) if a in flags]
-    return [Path(folder) for folder in [*named, *behind] if folder]
+def own_folder(arguments: Sequence[str]) -> Path | None:
+    """The folder with groups of a user's own, of --config-dir in any of the ways to write it."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", nargs="?")
+    folder = parser.parse_known_args(arguments)[0].config_dir
+    return Path(folder) if folder else None
 
 
 def _as_typed(argument: str, groups: Path) -> str:

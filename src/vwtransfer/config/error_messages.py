@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import sys
-from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -17,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vwtransfer import files
-from vwtransfer.config.command_line import FREE, not_utf8, remedy, several
+from vwtransfer.config.command_line import FREE, not_utf8, own_folder, remedy, several
 from vwtransfer.config.composition import composed, config_folder
 from vwtransfer.config.renamed import new_choice, new_key
 from vwtransfer.errors import UserError, nearest
@@ -147,7 +146,7 @@ def _unknown_choice(group: str, choice: str, error: BaseException, arguments: li
         return f"dataset={choice}: is a folder. Photos are chosen by: dataset=folder {folder}"
     if group in ("hydra/launcher", "hydra/sweeper"):
         return f"{group}={choice}: is not installed. {nearest(choice, _options(error))}"
-    folders = [config_folder(), _config_dir(arguments)]
+    folders = [config_folder(), own_folder(arguments)]
     options = {path.stem for top in folders if top for path in (top / group).glob("*.yaml")}
     return f"{group}={choice}: no such choice. {nearest(choice, sorted(options))}"
 
@@ -191,7 +190,7 @@ def _unknown_key(key: str, arguments: list[str]) -> str:
 def _keys_of_config(arguments: list[str]) -> list[str]:
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     choices = [a for a in overrides if "." not in a.split("=")[0]]
-    own = _config_dir(arguments)
+    own = own_folder(arguments)
     for some in (overrides, choices):
         try:
             config = composed(some, own)
@@ -201,13 +200,6 @@ def _keys_of_config(arguments: list[str]) -> list[str]:
     else:
         config = composed([], own)
     return list(_dotted(OmegaConf.to_container(config), ""))
-
-
-def _config_dir(arguments: list[str]) -> Path | None:
-    """The folder of --config-dir, in any of the ways to write it."""
-    parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config-dir", "-cd", type=Path)
-    return parser.parse_known_args(arguments)[0].config_dir
 
 
 def _dotted(value: Any, inside: str) -> Iterator[str]:
