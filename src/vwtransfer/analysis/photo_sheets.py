@@ -62,9 +62,9 @@ def _height(row: Row) -> int:
     return len(wrap(row.title, LETTERS[0])) * TITLE + lines * (SIDE + CAPTION) + GAP
 
 
-def fitted(image: Image.Image) -> Image.Image:
-    """The image at the size at which a sheet has it."""
-    scale = SIDE / max(image.size)
+def fitted(image: Image.Image, side: int = SIDE) -> Image.Image:
+    """The image at the size at which a sheet has it; small ones keep their pixels as they are."""
+    scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     return image.convert("RGB").resize(size, how)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from PIL import Image
 
+from vwtransfer.analysis.photo_sheets import fitted
 from vwtransfer.report.figures import sheet
 
 SIDE = 128  # pixels of a picture on the sheet
@@ -82,13 +83,9 @@ def _inches(label: str) -> float:
 
 
 def _square(file: Path) -> np.ndarray:
-    """The picture on a white square of SIDE pixels; small ones keep their pixels as they are."""
+    """The picture on a white square of SIDE pixels."""
     with Image.open(file) as opened:
-        image = opened.convert("RGB")
-    scale = SIDE / max(image.size)
-    size = [max(1, round(side * scale)) for side in image.size]
-    how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
-    image = image.resize((size[0], size[1]), how)
+        image = fitted(opened, SIDE)
     square = Image.new("RGB", (SIDE, SIDE), "white")
-    square.paste(image, ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
+    square.paste(image, ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
     return np.asarray(square)
