@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from vwtransfer import results
 from vwtransfer.config.saved import read_mapping
+from vwtransfer.leaderboard.page import table
 from vwtransfer.report.figures import sheet
 from vwtransfer.results.statistics import UNCONSTRAINED, Direction, Estimate, Retention, retention
 
@@ -49,9 +50,9 @@ def draw_density(pattern: str, path: Path, delta: float = UNCONSTRAINED) -> list
         }
         for method in [*methods, "name"]
     }
-    table = path.with_name(f"{path.name}.md")
-    table.write_text(_table(curves, near), encoding="utf-8")
-    return [table, *_figure(curves, path)]
+    page = path.with_name(f"{path.name}.md")
+    page.write_text(_table(curves, near), encoding="utf-8")
+    return [page, *_figure(curves, path)]
 
 
 def _nearest(folder: Path) -> float:
@@ -71,9 +72,8 @@ def _table(curves: Curves, near: Mapping[int, float]) -> str:
         value = curves[method][most].overall.value if most in curves[method] else math.nan
         return -value if math.isfinite(value) else math.inf
 
+    head = ["attributes of a concept that a prompt may say", *map(str, shared)]
     rows = [
-        ["attributes of a concept that a prompt may say", *map(str, shared)],
-        ["---"] * (1 + len(shared)),
         ["`transfer.exclude`", *(f"`{excluded[count]}`" for count in shared)],
         ["cosine of name and nearest prompt", *(f"{near[count]:.2f}" for count in shared)],
     ]
@@ -81,7 +81,7 @@ def _table(curves: Curves, near: Mapping[int, float]) -> str:
         of_method = curves[method]
         each = (str(of_method[n].overall) if n in of_method else "" for n in shared)
         rows.append(["the name, typed" if method == "name" else f"`{method}`", *each])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return "\n".join([*table(head, rows), ""])
 
 
 @sheet.styled
@@ -112,5 +112,4 @@ def _figure(curves: Curves, path: Path) -> list[Path]:
         for number, method in enumerate(curves)
     ]
     title = "Retention by how near calibration prompts come to the concepts"
-    sheet.finish(figure, legend, title, [])
-    return sheet.write(figure, path, title)
+    return sheet.finish(figure, legend, title, [], path)

@@ -52,5 +52,4 @@ def draw(board: Board, path: Path) -> list[Path]:
         "0: the anchor word; 1: a word trained in the target model (grey lines). Intervals that go "
         "on behind the frame are in the table."
     )
-    sheet.finish(sheet_figure, legend, title, [note])
-    return sheet.write(sheet_figure, path, f"{title}\n{note}")
+    return sheet.finish(sheet_figure, legend, title, [note], path)

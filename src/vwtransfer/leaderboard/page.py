@@ -189,7 +189,7 @@ def _ranking(board: Board) -> list[str]:
         rows.append(("", "concept's name, typed", str(typed.overall), "", "", *each, "", ""))
     rows.append(("", "trained in the target", "", "", "", *own, "", ""))
     rows.append(("", "anchor word", "", "", "", *anchor, "", ""))
-    return _table(
+    return table(
         (
             *("", "method", "retention", "against least squares", "capped"),
             *map(board.heading, board.directions),
@@ -208,35 +208,31 @@ def _named(board: Board) -> Retention | None:
 
 def _apart(board: Board) -> list[str]:
     """What is no transfer, but what there is to compare with."""
-    lines = [
+    said = (
         "In italics, as they make no word: *typed_nearest* types the calibration prompt that the "
         "source reads most like the word; *mapped_output* puts what a linear map predicts of the "
         "target's output in place of it, which can be measured where a model reads one vector off "
         "a prompt."
-    ]
-    absent = [m for m in board.ranked if not board.measured(m)]
-    for method in absent:
+    )
+    for method in (m for m in board.ranked if not board.measured(m)):
         targets = dict.fromkeys(
             target
             for source, target in board.directions
             if (source, target) not in board.estimates[method].directions
         )
-        lines[0] += f" {method} is not measured in {', '.join(targets)}, and has no mean."
+        said += f" {method} is not measured in {', '.join(targets)}, and has no mean."
     if (named := _named(board)) is not None:
         each = ", ".join(f"{target} {kept}" for (_, target), kept in named.directions.items())
-        lines[0] += f" The concept's own name, typed, has {named.overall} on this scale ({each})."
-    return [*lines, ""]
+        said += f" The concept's own name, typed, has {named.overall} on this scale ({each})."
+    return [said, ""]
 
 
 def _by_direction(board: Board) -> list[str]:
     rows = [
-        (
-            f"`{method}`",
-            *(str(board.of_direction(method, pair)) for pair in board.directions),
-        )
+        (f"`{method}`", *(str(board.of_direction(method, pair)) for pair in board.directions))
         for method in board.ranked
     ]
-    return _table(("method", *map(board.heading, board.directions)), rows)
+    return table(("method", *map(board.heading, board.directions)), rows)
 
 
 def _signed(estimate: Estimate) -> str:
@@ -250,6 +246,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]

@@ -163,8 +163,8 @@ def _sheet(
         + (CURVES if measures else "No two words share an anchor or a concept: no curves.")
     ]
     path = folder / sheet_name(dataset, model, delta, seed)
-    sheet.finish(figure, _legend(concepts, anchors, bool(measures)), title, notes)
-    return sheet.write(figure, path, "\n".join([title, *notes]))
+    legend = _legend(concepts, anchors, bool(measures))
+    return sheet.finish(figure, legend, title, notes, path)
 
 
 def encoder_of(group: pd.DataFrame, tasks: Mapping[str, str]) -> str:

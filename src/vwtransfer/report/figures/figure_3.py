@@ -83,9 +83,7 @@ def figure_3(shown: Shown, path: str | Path) -> list[Path]:
         *published_legend(shown.published, "published"),
     ]
     title = shown.title("Figure 3: words in their own model and transferred")
-    notes = shown.notes()
-    sheet.finish(figure, legend, title, notes)
-    return sheet.write(figure, Path(path), "\n".join([title, *notes]))
+    return sheet.finish(figure, legend, title, shown.notes(), Path(path))
 
 
 def _bars(

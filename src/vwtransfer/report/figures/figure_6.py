@@ -99,8 +99,7 @@ def figure_6(shown: Shown, path: str | Path) -> list[Path]:
         + ("; free: unconstrained, the same words." if free else "."),
         *shown.notes(),
     ]
-    sheet.finish(figure, legend, title, notes)
-    return sheet.write(figure, Path(path), "\n".join([title, *notes]))
+    return sheet.finish(figure, legend, title, notes, Path(path))
 
 
 def _constrained_words(frame: pd.DataFrame, planned: Sequence[Cell]) -> set[tuple[str, str, str]]:

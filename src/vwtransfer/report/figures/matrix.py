@@ -58,8 +58,7 @@ def matrix(shown: Shown, path: str | Path) -> list[Path]:
         f"(transferred - anchor) / (own - anchor), with {INTERVALS}. On the diagonal: what words "
         f"do in their own model. Undefined: they gain less than {LEAST_GAIN} over their anchor."
     ]
-    sheet.finish(figure, [], title, notes)
-    return sheet.write(figure, Path(path), "\n".join([title, *notes]))
+    return sheet.finish(figure, [], title, notes, Path(path))
 
 
 def _own(frame: pd.DataFrame) -> dict[str, float]:

@@ -36,8 +36,10 @@ def panels(count: int, columns: int, panel_width: float) -> tuple[Figure, list[A
     return figure, list(axes[:count])
 
 
-def finish(figure: Figure, legend: Sequence[Artist], title: str, notes: Sequence[str]) -> None:
-    """Puts the title above the panels, notes and legend beneath: the sheet grows by them."""
+def finish(
+    figure: Figure, legend: Sequence[Artist], title: str, notes: Sequence[str], path: Path
+) -> list[Path]:
+    """Puts a title above the panels, notes and legend beneath (the sheet grows); writes it."""
     characters = int(figure.get_figwidth() * CHARACTERS_PER_INCH)
     lines = [line for note in notes for line in textwrap.wrap(note, characters)]
     larger = int(characters * 9 / 10)  # of a title's letters
@@ -55,6 +57,7 @@ def finish(figure: Figure, legend: Sequence[Artist], title: str, notes: Sequence
         alignment="left",
         title_fontsize=9,
     )
+    return write(figure, path, "\n".join([title, *notes]))
 
 
 def write(figure: Figure, path: Path, description: str) -> list[Path]:
