@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Callable
@@ -34,6 +35,12 @@ _studies: dict[Path, bool] = {}  # folder -> whether it holds identity/
 _swept: set[Path] = set()
 
 T = TypeVar("T")
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free where a folder lies, or is to lie."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+    return shutil.disk_usage(there).free
 
 
 def is_name(text: str) -> bool:

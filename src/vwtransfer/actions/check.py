@@ -1,12 +1,10 @@
 """action=check: can this study run on this machine? Trains nothing, and changes no file."""
 
 import math
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,6 +15,7 @@ from rich.text import Text
 from vwtransfer.config import Config, DatasetConfig
 from vwtransfer.datasets import BOXES, Dataset, held_out_examples, notes_of, training_examples
 from vwtransfer.errors import UserError
+from vwtransfer.files import free_bytes
 from vwtransfer.models import Model
 from vwtransfer.models.devices import torch_device, use_threads
 from vwtransfer.models.suite import Suite, build, build_part
@@ -259,18 +258,13 @@ def _disk(config: Config) -> str:
     widest = 2048  # of a text encoder or two, so that no model need be loaded
     measured = len(todo) * (1 + len(config.direction)) * 3 * ROW_BYTES
     needed = len(todo) * (config.trainer.num_vectors * widest * 4 * 4 + WORD_BYTES) + measured
-    free = shutil.disk_usage(_existing(config.folder)).free
+    free = free_bytes(config.folder)
     if free < needed + SPARE:
         raise UserError(
             f"{_gigabytes(free)} are free at {config.folder}, and {len(todo):,} words with their "
             f"checkpoints and results may take {_gigabytes(needed)} (and 1 GB is to be left)"
         )
     return f"{len(todo):,} words may take {_gigabytes(needed)} of {_gigabytes(free)} free"
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    return next(p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir())
 
 
 def _gigabytes(count: float) -> str:

@@ -55,7 +55,8 @@ def convert(config: Config) -> None:
     if pictures:
         console.print(f"left out: {pictures} pictures without an embedding in them")
     if not inputs:
-        raise UserError(f"word={_named(config.word)}: there is no file that may hold a word.")
+        named = ",".join(map(str, config.word))
+        raise UserError(f"word={named}: there is no file that may hold a word.")
     words, rows = _read(inputs)
     folders: dict[Path, list[Row]] = {}
     for given, row in rows:
@@ -79,10 +80,6 @@ def _check(config: Config) -> None:
             raise UserError(f"action=convert: {key}= is missing, as in {example}")
     if config.source == config.target:
         raise UserError(f"source={config.source} target={config.target}: are the same model.")
-
-
-def _named(paths: Sequence[Path]) -> str:
-    return ",".join(map(str, paths))
 
 
 def _folder(config: Config, given: Input) -> Path:

@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
@@ -145,7 +145,8 @@ def _unknown_choice(group: str, choice: str, error: BaseException, arguments: li
         folder = shlex.quote(f"dataset.folder.root={choice}")
         return f"dataset={choice}: is a folder. Photos are chosen by: dataset=folder {folder}"
     if group in ("hydra/launcher", "hydra/sweeper"):
-        return f"{group}={choice}: is not installed. {nearest(choice, _options(error))}"
+        known = error.options if isinstance(error, MissingConfigException) else None
+        return f"{group}={choice}: is not installed. {nearest(choice, known or ())}"
     folders = [config_folder(), own_folder(arguments)]
     options = {path.stem for top in folders if top for path in (top / group).glob("*.yaml")}
     return f"{group}={choice}: no such choice. {nearest(choice, sorted(options))}"
@@ -158,10 +159,6 @@ def _group_and_choice(both: str) -> tuple[str, str]:
     known = [group for group in groups if both.startswith(f"{group}/")]
     group = max(known, key=len) if known else both.rpartition("/")[0]
     return group, both[len(group) + 1 :]
-
-
-def _options(error: BaseException) -> Sequence[str]:
-    return (error.options or ()) if isinstance(error, MissingConfigException) else ()
 
 
 def _unknown_key(key: str, arguments: list[str]) -> str:

@@ -25,7 +25,6 @@ class Job:
 
     Attributes:
         row: of the table.
-        given: its file.
         word: itself.
         place: where it goes.
         provenance: what is written beside it.
@@ -33,7 +32,6 @@ class Job:
     """
 
     row: Row
-    given: Input
     word: LoadedWord
     place: Place
     provenance: dict[str, Any]
@@ -93,7 +91,7 @@ def jobs(
             row.note = str(error)
             continue
         row.note = remark(word, f"{given.shown} {word.name}")
-        job = Job(row, given, word, place, provenance)
+        job = Job(row, word, place, provenance)
         if there is not None:
             job.finish(there.vectors_KD, there.provenance or {}, THERE)
         found.append(job)

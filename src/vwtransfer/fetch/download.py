@@ -108,7 +108,7 @@ class Downloads:
             pool.shutdown(cancel_futures=True)
 
     def _bring(self, item: Item, advance: Callable[[int], None]) -> Arrived:
-        part = _part(item.path)
+        part = item.path.with_name(f".{item.path.name}.part")
         failures, furthest, told, wrong = 0, _held(part), 0, list[str]()
 
         def reach(byte: int) -> None:
@@ -210,10 +210,6 @@ class Downloads:
     def _pause(self, seconds: float) -> None:
         if self._stop.wait(max(seconds, 0)):
             raise _StoppedError
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
 
 
 def _notes(part: Path) -> Path:

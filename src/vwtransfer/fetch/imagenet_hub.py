@@ -32,7 +32,6 @@ from vwtransfer.errors import UserError
 from vwtransfer.fetch.archives import members
 from vwtransfer.fetch.checksums import Digest
 from vwtransfer.fetch.hub_table import HubTable
-from vwtransfer.fetch.items import Item
 from vwtransfer.fetch.record import SAVE_EVERY, Record
 from vwtransfer.fetch.session import Session, archive_item, number_of, place_photo
 from vwtransfer.files import read_json, write_json, write_text
@@ -91,15 +90,18 @@ class HubImageNet:
         Boxes of training images are put in place last: where they are, the rest is.
         """
         _ = self.table.root  # whoever may not read it is told before anything comes
-        items = {split: self._archive(split) for split in SPLITS}
-        there = [self.session.archive(self.name, item, self.record) for item in items.values()]
+        items = [
+            archive_item(self.record.root, each.address, LARGEST_ARCHIVE, each.md5)
+            for each in (getattr(self.source.boxes, split) for split in SPLITS)
+        ]
+        there = [self.session.archive(self.name, item, self.record) for item in items]
         if not all(there):
             return False
         validation = self.rows("val")
         if validation is None:
             return False
-        self._unpack([item.path for item in items.values()], validation)
-        for item in items.values():
+        self._unpack([item.path for item in items], validation)
+        for item in items:
             self.session.drop(item, self.record)
         return True
 
@@ -150,7 +152,7 @@ class HubImageNet:
         def place(name: str, row: Row, data: bytes) -> None:
             path = path_inside(self.folder, name)
             try:
-                arrived = place_photo(lambda part: _write(part, data), path, wanted[name])
+                arrived = place_photo(lambda part: part.write_bytes(data), path, wanted[name])
                 self.record.add(path, f"{row.shard}#{row.group}", arrived)
             except UnusableError as error:
                 gone[name] = f"{row.shard}: {error}"
@@ -240,10 +242,6 @@ class HubImageNet:
             "names": sum(each[NAME] for each in sizes),
         }
 
-    def _archive(self, split: Split) -> Item:
-        archive = getattr(self.source.boxes, split)
-        return archive_item(self.record.root, archive.address, LARGEST_ARCHIVE, archive.md5)
-
 
 def _move(folder: Path, target: Path) -> None:
     """Gives a folder its name: all of its files at once, where none was there before."""
@@ -252,10 +250,6 @@ def _move(folder: Path, target: Path) -> None:
         folder.rename(target)
     for file in folder.glob("*"):
         file.replace(target / file.name)
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 def _sizes(file: pq.ParquetFile, group: int) -> dict[str, int]:

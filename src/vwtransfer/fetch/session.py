@@ -1,6 +1,5 @@
 """What every layout's fetching shares: what is said before, and how photos are brought."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
@@ -21,7 +20,7 @@ from vwtransfer.fetch.checksums import Digest, digest_of
 from vwtransfer.fetch.download import Downloads
 from vwtransfer.fetch.items import Arrived, Item
 from vwtransfer.fetch.record import Record
-from vwtransfer.files import file_safe, put_in_place
+from vwtransfer.files import file_safe, free_bytes, put_in_place
 from vwtransfer.progress import Stages
 
 SAMPLE = 16  # photos whose sizes are asked for, to tell that of all
@@ -59,8 +58,7 @@ class Session:
         self.console.print(
             f"{what}, {'about ' * about}{stated}, to {folder}", soft_wrap=True, highlight=False
         )
-        place = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
-        free = shutil.disk_usage(place).free
+        free = free_bytes(folder)
         if size is not None and free < size + SPARE:
             raise UserError(
                 f"{folder}: {free / MEGA:,.0f} MB are free, and {what} takes "
@@ -163,7 +161,7 @@ def photo_item(address: str, path: Path, digest: Digest | None, size: int | None
     return Item(address, path, LARGEST_FILE, size, digest, examine)
 
 
-def place_photo(write: Callable[[Path], None], path: Path, digest: Digest | None) -> Arrived:
+def place_photo(write: Callable[[Path], object], path: Path, digest: Digest | None) -> Arrived:
     """Has `write` fill a temporary file, and gives it its name if it is a photo.
 
     Raises:

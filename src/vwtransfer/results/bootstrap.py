@@ -77,16 +77,15 @@ def mean_of(estimates: Iterable[Estimate]) -> Estimate:
     return Estimate.of(float(np.mean([each.value for each in defined])), draws_R)
 
 
-def over_builds(estimates: Sequence[Estimate], seed: int = 0) -> Estimate:
+def over_builds(estimates: Sequence[Estimate]) -> Estimate:
     """The mean over builds (repetitions of a whole study); resamples draw builds first.
 
     Args:
         estimates: one for each build, of the same number of draws.
-        seed: of the draws; the same for what is to be compared.
     """
     draws_BR = np.stack([each.draws for each in estimates])
     builds, resamples = draws_BR.shape
-    rng = np.random.default_rng([seed, builds])
+    rng = np.random.default_rng([0, builds])
     build_RB = rng.integers(builds, size=(resamples, builds))
     draw_RB = rng.integers(resamples, size=(resamples, builds))
     value = float(np.mean([each.value for each in estimates]))

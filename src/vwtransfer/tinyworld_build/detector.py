@@ -213,12 +213,11 @@ def _unique(kinds_O: Tensor, most: int) -> tuple[Tensor, list[int]]:
     return torch.tensor(list(seen)), list(seen.values())
 
 
-def _focal(logits: Tensor, truth: Tensor, gamma: float = 2.0, share: float = 0.5) -> Tensor:
-    """Summed focal loss; `share` weighs positives against negatives."""
+def _focal(logits: Tensor, truth: Tensor) -> Tensor:
+    """Summed focal loss, in which positives and negatives weigh the same."""
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     wrong = (logits.sigmoid() - truth).abs()
-    weight = share * truth + (1 - share) * (1 - truth)
-    return (weight * wrong**gamma * entropy).sum()
+    return (0.5 * wrong**2.0 * entropy).sum()
 
 
 def save_detector(model: Owlv2ForObjectDetection, folder: Path, whole: tuple[str, ...]) -> None:

@@ -45,12 +45,8 @@ def _clip(world: World) -> Measuring:
     return of
 
 
-def _owlv2(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
-    return detector_quality(folder, None, datasets)
-
-
 def _detection(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
-    return detector_quality(folder, draw_pool("quality detection", 512, Layout(), FRAME), datasets)
+    return detector_quality(folder, datasets, draw_pool("quality detection", 512, Layout(), FRAME))
 
 
 def _generation(folder: Path, datasets: Sequence[Rendered]) -> dict[str, Measure]:
@@ -72,7 +68,7 @@ MEASURED: Mapping[str, Measuring] = {
         f"{world.name}_{kind}": measuring
         for world in WORLDS.values()
         if world != TINY
-        for kind, measuring in (("clip", _clip(world)), ("owlv2", _owlv2))
+        for kind, measuring in (("clip", _clip(world)), ("owlv2", detector_quality))
     },
 }
 """What is measured of each model, by its folder."""

@@ -87,14 +87,14 @@ def ten_way(eye: ImageReader, dataset: Rendered, images: int | None = None) -> M
 
 
 def detector_quality(
-    folder: Path, pool: Pool | None, datasets: Sequence[Rendered]
+    folder: Path, datasets: Sequence[Rendered], pool: Pool | None = None
 ) -> dict[str, Measure]:
     """Average precision, on a pool with 256 queries and on held-out images with ten.
 
     Args:
         folder: of the weights.
-        pool: of the tiny world; None: it is not measured on one.
         datasets: whose held-out images are looked at.
+        pool: of the tiny world; None: it is not measured on one.
     """
     model = Owlv2ForObjectDetection.from_pretrained(folder, dtype=torch.float32).eval()
     processor = Owlv2Processor.from_pretrained(folder)
