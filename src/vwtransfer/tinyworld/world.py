@@ -183,7 +183,7 @@ TINY = World(
     patterns=("plain", "striped", "dotted", "checked"),
     shapes=("circle", "square", "triangle", "star", "cross", "ring", "heart", "moon"),
     backgrounds=tuple(BACKGROUNDS)[:4],
-    num_sets=2,  # beside those that were chosen
+    num_sets=3,  # beside those that were chosen
 )
 WIDE = World(
     name="wide",

@@ -12,10 +12,14 @@ encoders alone. How the source's encoding is mapped (`objective`):
     knn         the mean of the target's encodings of the calibration prompts nearest to the word,
                 weighted by their cosines (Nadaraya and Watson's regression, 1964)
     ridge_knn   the directions of ridge and knn, added
+    ridge_knn_table
+                the same, and that of what the target reads of the word by least squares between the
+                embedding tables
 
 A word is encoded quite unlike any phrase: training pushes it wherever its own model leaves room. A
 linear map keeps that; the neighbours' mean stays among the target's encodings of phrases, but is
-coarse. Their sum has some of both.
+coarse. Their sum has some of both. Between text encoders of one kind the tables agree on what no
+prompt of other words says, so that least squares adds to both.
 
 A model that reads every token's state, as generation does, leaves training free to put what a word
 means into its own tokens or into the end of the text. Where the source is read at several
@@ -57,7 +61,7 @@ from vwtransfer.transfer.readers import (
     ridge_reader,
 )
 
-Objective = Literal["ridge", "knn", "ridge_knn", "relative"]
+Objective = Literal["ridge", "knn", "ridge_knn", "ridge_knn_table", "relative"]
 Init = Literal["least_squares", "phrase", "vocabulary_mean"]
 AT_ONCE = 64  # words
 
@@ -135,7 +139,7 @@ class OutputMatching:
     Attributes:
         name: what the results call it.
         templates: prompts with a place for the word.
-        objective: "ridge", "knn", "ridge_knn" or "relative"; see the module.
+        objective: see the module.
         read_positions: where the source is read: "end", "words" or both; see `prompts.states`.
         target_read_positions: where the target is.
         calibration_prompts: how many.
@@ -232,7 +236,12 @@ class OutputMatching:
             if self.offset_words is not None:
                 offset_RF, about = common_offset(Path(self.offset_words), here, excluded)
                 report |= about
-            wanted, matched = self._mapped(here, y_BRF, x_BRF, noise, offset_RF, report), there
+            table: Reader | None = None
+            if self.objective == "ridge_knn_table":
+                by_table = LeastSquares().fit(source, target, support)
+                table = _read_through(by_table, there)
+            wanted = self._mapped(here, y_BRF, x_BRF, noise, offset_RF, table, report)
+            matched = there
         tokens_SD = target.token_rows(support.sorted()).to(target.device)
         init: Reader
         if self.init == "least_squares":
@@ -260,9 +269,10 @@ class OutputMatching:
         x_BRF: Tensor,
         noise: TrainingNoise | None,
         offset_RF: Tensor | None,
+        table: Reader | None,
         report: dict[str, Any],
     ) -> Reader:
-        """Words -> what the target is to read [N, T Q, F], by ridge, neighbours or both.
+        """Words -> what the target is to read [N, T Q, F], as `objective` says.
 
         Args:
             here: the source's reading.
@@ -270,6 +280,7 @@ class OutputMatching:
             x_BRF: what the target reads of them, [B, T Q, F].
             noise: what training leaves in words.
             offset_RF: what is taken away from the reading of every word.
+            table: words -> what the target reads of them by least squares, [N, T Q, F].
             report: takes what there is to say of the fit.
         """
         T = len(self.templates)
@@ -294,12 +305,19 @@ class OutputMatching:
             ways = [] if self.objective == "ridge" else [near_NRF]
             if linear is not None:
                 ways.append(linear(read_NRF))
+            if table is not None:
+                ways.append(table(words_NKD).repeat_interleave(P, dim=1))
             wanted_NRF = torch.stack([F.normalize(way, dim=-1) for way in ways]).sum(dim=0)
             longest_NR = near_NRF.norm(dim=-1).unflatten(1, (T * Q, P)).argmax(dim=2)
             index_NR1F = longest_NR[..., None, None].expand(-1, -1, 1, wanted_NRF.shape[-1])
             return wanted_NRF.unflatten(1, (T * Q, P)).gather(2, index_NR1F).squeeze(2)
 
         return wanted
+
+
+def _read_through(mapped: Reader, there: Reader) -> Reader:
+    """Words [N, K, D_source] -> what the target reads of what they are mapped to."""
+    return lambda words_NKD: there(mapped(words_NKD))
 
 
 def _vocabulary_mean(tokens_SD: Tensor) -> Reader:
