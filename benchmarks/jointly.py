@@ -22,7 +22,7 @@ from vwtransfer.config.saved import read_config
 from vwtransfer.datasets import left_out_of
 from vwtransfer.models.suite import build, build_part
 from vwtransfer.models.support import support_of
-from vwtransfer.results.statistics import headline, retention
+from vwtransfer.results.statistics import headline, mean_of, retention
 from vwtransfer.study import LEFT_OUT, data_loading
 from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.transfer.kept_readings import KeptReadings
@@ -108,10 +108,21 @@ def main() -> None:
                 ]
                 added.append(rows.assign(transfer=kind, value=values))
     frame = pd.concat([frame.astype({"transfer": str}), *added], ignore_index=True)
-    for name in [METHOD, *KINDS]:
-        kept = retention(frame, name)
+    estimates = {name: retention(frame, name) for name in [METHOD, *KINDS]}
+    alone = estimates[METHOD]
+    best = [  # of the models that a word may come from, the one whose words keep most
+        max(
+            (d for d in alone.directions if d[1] == target), key=lambda d: alone.directions[d].value
+        )
+        for target in dict.fromkeys(target for _, target in alone.directions)
+    ]
+    for name, kept in estimates.items():
         each = "; ".join(f"{a} to {b} {kept}" for (a, b), kept in kept.directions.items())
-        print(f"{name}: {kept.overall}, capped {kept.capped} ({each})")
+        more = mean_of(kept.directions[d] - alone.directions[d] for d in best)
+        print(
+            f"{name}: {kept.overall}, capped {kept.capped}, more than alone by "
+            f"{kept.overall - alone.overall}, than the better model alone by {more} ({each})"
+        )
 
 
 if __name__ == "__main__":

@@ -166,12 +166,12 @@ def test_the_support_is_several_times_the_largest_width() -> None:
     assert len(support()) > 3 * 96
 
 
-def test_the_second_stable_diffusion_splits_a_third_of_the_words_and_no_anchor() -> None:
+def test_the_second_stable_diffusion_splits_a_third_of_the_words_and_no_chosen_anchor() -> None:
     vocabulary = CLIPTokenizer.from_pretrained(WEIGHTS / "tiny_sd_b" / "tokenizer")
     whole = {w for w in words() if len(vocabulary(w).input_ids) == 3}
     assert whole == set(whole_words())
     assert len(words()) - len(whole) == len(words()) // 3
-    for path in (config_folder() / "dataset").glob("tiny_*.yaml"):
+    for path in (config_folder() / "dataset").glob("tiny_*[a-z].yaml"):  # not drawn
         assert set(yaml.safe_load(path.read_text(encoding="utf-8"))["anchors"]) <= whole
     listed = (WEIGHTS / "tiny_sd_b/support.txt").read_text(encoding="utf-8").split()
     read = {token for w in words() for token in vocabulary.tokenize(w)}

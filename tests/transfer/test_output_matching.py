@@ -47,11 +47,11 @@ def twins() -> tuple[EmbeddingSpace, EmbeddingSpace]:
     return source, target
 
 
-def words(count: int, seed: int = 5) -> Tensor:
-    return torch.randn(count, 2, 6, generator=torch.Generator().manual_seed(seed))
+def words(count: int, seed: int = 5, width: int = 6) -> Tensor:
+    return torch.randn(count, 2, width, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("objective", ["ridge", "relative", "knn", "ridge_knn"])
+@pytest.mark.parametrize("objective", ["ridge", "relative", "knn", "ridge_knn", "ridge_knn_table"])
 @pytest.mark.parametrize("vocabulary_penalty", [0.0, 0.5])
 def test_a_word_is_carried_alike_alone_and_among_others(
     objective: Any, vocabulary_penalty: float
@@ -106,6 +106,21 @@ def test_a_blend_lies_between_its_parts() -> None:
     parts = [F.normalize(wanted[objective], dim=-1) for objective in ("ridge", "knn")]
     torch.testing.assert_close(wanted["ridge_knn"], parts[0] + parts[1])
     assert not torch.allclose(parts[0], parts[1], atol=0.05)
+
+
+def test_the_reading_by_least_squares_is_added_at_each_place_of_the_target() -> None:
+    source, target = encoder(table(8, 0)), two_places(table(12, 1))
+    support, vectors_NKD = shared(source, target), words(5, width=8)
+    without, with_table = (
+        OutputMatching(
+            "m", **{**SMALL, "objective": objective, "target_read_positions": READ_POSITIONS}
+        ).fit(source, target, support)
+        for objective in ("ridge_knn", "ridge_knn_table")
+    )
+    by_table_NRF = with_table.read(LeastSquares().fit(source, target, support)(vectors_NKD))
+    added_NRF = with_table.wanted(vectors_NKD) - without.wanted(vectors_NKD)
+    torch.testing.assert_close(added_NRF, F.normalize(by_table_NRF, dim=-1))
+    assert not torch.allclose(added_NRF[:, 0], added_NRF[:, 1], atol=0.05)
 
 
 def test_each_word_is_taken_from_the_place_where_its_nearest_phrases_agree() -> None:
