@@ -24,6 +24,7 @@ from vwtransfer.words.store import load_word
 
 FIRST = ("tiny_shapes", "tiny_textures", "tiny_small", "tiny_scenes")
 ALL = (*FIRST, *(f"{name}_b" for name in FIRST))
+DRAWN = tuple(f"tiny_{kind}_{number}" for number in (1, 2, 3) for kind in ("shapes", "textures"))
 FOLDER = Path("outputs/fewer_steps")
 MARGIN = 0.05
 """By which a score may be lower; written down before anything was measured."""
@@ -102,6 +103,9 @@ STUDIES = {  # keys, and datasets whose test split is trained
     # the same words, four times as many images of each, as four did not tell
     "own_flux_16": ((*FLUX, SIXTEEN), ALL),
     "fewer_flux_16": ((*FLUX, *FEWER_FLUX, SIXTEEN), ALL),
+    # 60 concepts more, as these did not tell either
+    "own_flux_drawn": ((*FLUX, SIXTEEN), DRAWN),
+    "fewer_flux_drawn": ((*FLUX, *FEWER_FLUX, SIXTEEN), DRAWN),
 }
 
 
@@ -243,6 +247,7 @@ def tables() -> None:
         ("published_others", "fewer_others"),
         ("own_flux", "fewer_flux"),
         ("own_flux_16", "fewer_flux_16"),
+        ("own_flux_drawn", "fewer_flux_drawn"),
     ):
         if {one, other} <= set(there):
             print(f"\n{one}, {other}\n")

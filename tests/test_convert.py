@@ -287,6 +287,7 @@ def test_models_are_named_by_config_folder_or_file_whatever_the_suite_is() -> No
     weights = Path(package_folder("vwtransfer.tinyworld")) / "weights"
     config = compose(["action=convert", "source=sd15", f"target={weights}/tiny_sdxl", "word=a.pt"])
     assert config.target == "tiny_sdxl"
+    assert config.transfer.name == "combined_matching"
     node = config.model.models["tiny_sdxl"]
     assert node["checkpoint"] == f"{weights}/tiny_sdxl"
     assert node["_target_"].endswith("StableDiffusionXL")

@@ -15,7 +15,7 @@ from vwtransfer.files import file_safe
 
 ACTION = "convert"
 KEYS = ("source", "target")
-METHOD = "readout_matching"  # where nobody chooses a transfer
+METHOD, BETWEEN_GENERATORS = "readout_matching", "combined_matching"  # where nobody chooses
 
 OF_PIPELINE: Mapping[str, tuple[str, str]] = {
     "StableDiffusionPipeline": ("generation", "sd15"),
@@ -62,8 +62,9 @@ def with_named_models(arguments: Sequence[str], folders: Sequence[Path]) -> list
             wanted.setdefault(task, []).append(model)
     groups = {f"model/{task}": list(dict.fromkeys(models)) for task, models in wanted.items()}
     added = [f"{group}=[{','.join(m)}]" for group, m in groups.items() if group not in given]
-    method = [] if "transfer" in given else [f"transfer={METHOD}"]
-    return [*arguments, *added, *method]
+    method = BETWEEN_GENERATORS if set(wanted) == {"generation"} else METHOD
+    chosen = [] if "transfer" in given else [f"transfer={method}"]
+    return [*arguments, *added, *chosen]
 
 
 def with_copies(values: Mapping[str, Any]) -> dict[str, Any]:
