@@ -2,6 +2,7 @@
 
     vwtransfer experiment=convert_benchmark      # trains, converts, measures: an hour
     vwtransfer experiment=convert_benchmark name=convert_benchmark_dev benchmark.split=dev ...
+    python benchmarks/convert.py differences outputs/convert_benchmark
     python benchmarks/convert.py signals outputs/convert_benchmark_dev outputs/convert_benchmark
     python benchmarks/convert.py figure outputs/convert_benchmark docs/convert.png
 
@@ -23,9 +24,10 @@ from vwtransfer.config.saved import read_config
 from vwtransfer.conversion.converter import shared_phrases
 from vwtransfer.datasets import left_out_of
 from vwtransfer.evaluation.saved_images import saved_images
+from vwtransfer.leaderboard.cheapest import CHEAPEST
 from vwtransfer.models.suite import build, build_part
 from vwtransfer.models.support import support_of
-from vwtransfer.results.statistics import headline
+from vwtransfer.results.statistics import headline, mean_of, retention
 from vwtransfer.study import LEFT_OUT, data_loading
 from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.transfer.output_matching import MatchingMap
@@ -115,6 +117,25 @@ def signals(folders: Sequence[Path]) -> None:
             )
 
 
+def differences(folder: Path) -> None:
+    """How much more ours retains than each other method, of all directions and of two groups."""
+    frame = results.read(folder)
+    config = read_config(folder / "config.yaml")
+    kept = {name: retention(frame, name) for name in (*config.benchmark.methods, CHEAPEST[0])}
+    groups = {
+        "all": list(config.direction),
+        "CLIPs": [d for d in config.direction if "tiny_flux" not in d],
+        "with T5": [d for d in config.direction if "tiny_flux" in d],
+        f"from {SOURCE}": [d for d in config.direction if d[0] == SOURCE],
+        f"into {SOURCE}": [d for d in config.direction if d[1] == SOURCE],
+    }
+    for group, chosen in groups.items():
+        for name, each in kept.items():
+            value = mean_of(each.directions[d] for d in chosen)
+            more = mean_of(kept[OURS].directions[d] - each.directions[d] for d in chosen)
+            print(f"{group:14} {name:22} {value}; {OURS} more by {more}")
+
+
 def figure(folder: Path, out: Path) -> None:
     """For eight concepts: a photo, the word in tiny_sd, and what others draw of it, converted."""
     config = read_config(folder / "config.yaml")
@@ -146,6 +167,8 @@ if __name__ == "__main__":
     what, *given = sys.argv[1:]
     if what == "signals":
         signals([Path(each) for each in given])
+    elif what == "differences":
+        differences(Path(given[0]))
     elif what == "figure":
         figure(Path(given[0]), Path(given[1]))
     else:
