@@ -1,6 +1,6 @@
 """How much text, and which map between two encoders' outputs, a transfer needs.
 
-    python benchmarks/translators.py outputs/wide_benchmark_dev 8000 32000 128000
+    python benchmarks/translators.py outputs/wide_benchmark_dev 8000 128000
 
 In a benchmark of models that read one vector off a prompt: what each map predicts of a word's
 output is used in place of it, so that no search for a word stands between. It is asked of words as
@@ -37,7 +37,7 @@ from vwtransfer.words.cells import Cell
 from vwtransfer.words.store import WordStore
 
 Translator = Callable[[Tensor], Tensor]  # what the source reads [N, F] -> the target, [N, G]
-CENTRES, WIDTH, STEPS, BATCH = 1000, 512, 2000, 512
+CENTRES, WIDTH, STEPS, BATCH = 1000, 512, 1000, 512
 
 
 def translators(y_BF: Tensor, x_BG: Tensor) -> Iterator[tuple[str, Translator]]:

@@ -121,8 +121,9 @@ def config(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
 def test_every_method_of_the_package_is_compared() -> None:
     methods = {path.stem for path in (config_folder() / "transfer").glob("*.yaml")}
     config = compose(["experiment=transfer_benchmark"])
-    # two need words of other concepts, the others are what conversion is compared with
-    apart = {"calibrated_matching", "offset_matching", "nearest_words_cutoff", "padded", "resized"}
+    # two need words of other concepts, the others are of conversion
+    apart = {"calibrated_matching", "offset_matching", "combined_matching"}
+    apart |= {"nearest_words_cutoff", "padded", "resized"}
     assert set(config.benchmark.methods) == methods - apart
     for name, node in config.benchmark.methods.items():
         assert build_part(node, name).name == name
