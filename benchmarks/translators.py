@@ -1,6 +1,6 @@
 """How much text, and which map between two encoders' outputs, a transfer needs.
 
-    python benchmarks/translators.py outputs/wide_benchmark_dev 8000 128000
+    python benchmarks/translators.py outputs/wide_benchmark_dev 8000 64000
 
 In a benchmark of models that read one vector off a prompt: what each map predicts of a word's
 output is used in place of it, so that no search for a word stands between. It is asked of words as
