@@ -10,29 +10,26 @@ docs/convert.md
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from benchmark_folder import BenchmarkFolder
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.stats import ConstantInputWarning
 
 from vwtransfer import results
-from vwtransfer.config.saved import read_config
 from vwtransfer.conversion.converter import shared_phrases
-from vwtransfer.datasets import left_out_of
 from vwtransfer.evaluation.saved_images import saved_images
 from vwtransfer.leaderboard.cheapest import CHEAPEST
-from vwtransfer.models.suite import build, build_part
-from vwtransfer.models.support import support_of
-from vwtransfer.results.statistics import headline, mean_of, retention
-from vwtransfer.study import LEFT_OUT, data_loading
+from vwtransfer.models.suite import build_part
+from vwtransfer.results.statistics import mean_of, retention
 from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.transfer.output_matching import MatchingMap
-from vwtransfer.words.cells import Cell
-from vwtransfer.words.store import WordStore
 
 OURS = "combined_matching"
 TARGETS, SOURCE = ("tiny_sd_b", "tiny_sdxl", "tiny_flux"), "tiny_sd"
@@ -43,25 +40,15 @@ RESAMPLES = 2000
 @torch.no_grad()
 def signals_of(folder: Path) -> pd.DataFrame:
     """A row for each converted word: its score in the target, and what is seen without images."""
-    config = read_config(folder / "config.yaml")
-    suite, datasets = build(config, torch.device("cpu")), data_loading.opened(config)
-    store, readings = WordStore(folder / "words"), KeptReadings()
-    method = build_part(config.benchmark.methods[OURS], "transfer", readings=readings)
-    frame = headline(results.read(folder))
-    frame = frame[frame["transfer"] == OURS]
+    opened, readings = BenchmarkFolder(folder), KeptReadings()
+    method = build_part(opened.config.benchmark.methods[OURS], "transfer", readings=readings)
     found = []
-    for source, target in config.direction:
-        here, there = suite.models[source].text, suite.models[target].text
-        for dataset in datasets.values():
-            like = (frame["source_model"] == source) & (frame["target_model"] == target)
-            rows = frame[like & (frame["dataset"] == dataset.name)]
-            words = [
-                Cell(dataset.name, source, str(row.concept), str(row.anchor), row.delta, row.seed)
-                for row in rows.itertuples()
-            ]
-            words_NKD = torch.stack([store.load(cell).vectors_KD for cell in words])
-            excluded = left_out_of(dataset, config.transfer.exclude)
-            support = support_of(here, there).without(excluded, LEFT_OUT[config.transfer.exclude])
+    for source, target in opened.config.direction:
+        here, there = (opened.suite.models[name].text for name in (source, target))
+        for dataset in opened.datasets.values():
+            rows = opened.rows(OURS, dataset, target, source)
+            words, words_NKD = opened.words(rows)
+            support, excluded = opened.known(dataset, source, target)
             there_map: MatchingMap = method.fit(here, there, support, excluded)
             back_map: MatchingMap = method.fit(there, here, support, excluded)
             with torch.enable_grad():
@@ -119,8 +106,7 @@ def signals(folders: Sequence[Path]) -> None:
 
 def differences(folder: Path) -> None:
     """How much more ours retains than each other method, of all directions and of two groups."""
-    frame = results.read(folder)
-    config = read_config(folder / "config.yaml")
+    config, frame = BenchmarkFolder(folder).config, results.read(folder)
     kept = {name: retention(frame, name) for name in (*config.benchmark.methods, CHEAPEST[0])}
     groups = {
         "all": list(config.direction),
@@ -138,10 +124,9 @@ def differences(folder: Path) -> None:
 
 def figure(folder: Path, out: Path) -> None:
     """For eight concepts: a photo, the word in tiny_sd, and what others draw of it, converted."""
-    config = read_config(folder / "config.yaml")
     images = saved_images(folder / "images")
     images = images[(images["number"] == 0) & (images["source_model"] == SOURCE)]
-    datasets = data_loading.opened(config)
+    datasets = BenchmarkFolder(folder).datasets
     concepts = [(d, c) for d in datasets.values() for c in list(d.concepts)[:7:6]][:8]
     columns = ["photo", f"{SOURCE}: the word", *(f"{target}: converted" for target in TARGETS)]
     drawn = Figure(figsize=(1.5 * len(columns), 1.5 * len(concepts)), layout="constrained")
@@ -164,6 +149,8 @@ def figure(folder: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    # in some resamples all words of a direction score alike, and correlate with nothing
+    warnings.simplefilter("ignore", ConstantInputWarning)
     what, *given = sys.argv[1:]
     if what == "signals":
         signals([Path(each) for each in given])

@@ -15,20 +15,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from benchmark_folder import BenchmarkFolder
 from torch import Tensor
 
-from vwtransfer import results
-from vwtransfer.config.saved import read_config
-from vwtransfer.datasets import left_out_of
-from vwtransfer.models.suite import build, build_part
-from vwtransfer.models.support import support_of
-from vwtransfer.results.statistics import headline, mean_of, retention
-from vwtransfer.study import LEFT_OUT, data_loading
+from vwtransfer.models.suite import build_part
+from vwtransfer.results.statistics import mean_of, retention
 from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.transfer.kept_readings import KeptReadings
 from vwtransfer.transfer.output_matching import MatchingMap
 from vwtransfer.words.cells import Cell
-from vwtransfer.words.store import WordStore
 
 METHOD = "readout_matching"
 KINDS = {  # what words have in common that are mapped as one
@@ -62,37 +57,27 @@ def together(
 @torch.no_grad()
 def main() -> None:
     """Prints retention of words that are mapped alone and together, in each direction."""
-    folder = Path(sys.argv[1])
-    config = read_config(folder / "config.yaml")
-    suite, datasets = build(config, torch.device("cpu")), data_loading.opened(config)
-    tasks, store, readings = tasks_of(config, suite), WordStore(folder / "words"), KeptReadings()
+    folder = BenchmarkFolder(Path(sys.argv[1]))
+    config, models = folder.config, folder.suite.models
+    tasks, readings = tasks_of(config, folder.suite), KeptReadings()
     method = build_part(config.benchmark.methods[METHOD], "transfer", readings=readings)
-    frame = headline(results.read(folder))
     added = []
     for target in dict.fromkeys(target for _, target in config.direction):
-        there = suite.models[target]
-        for dataset in datasets.values():
-            like = (frame["transfer"] == METHOD) & (frame["dataset"] == dataset.name)
-            rows = frame[like & (frame["target_model"] == target)]
-            excluded = left_out_of(dataset, config.transfer.exclude)
+        there = models[target]
+        for dataset in folder.datasets.values():
+            rows = folder.rows(METHOD, dataset, target)
             wanted: dict[Cell, Tensor] = {}
             for source, mine in rows.groupby("source_model", observed=True):
-                here = suite.models[str(source)]
-                support = support_of(here.text, there.text)
-                support = support.without(excluded, LEFT_OUT[config.transfer.exclude])
-                fitted = method.fit(here.text, there.text, support, excluded)
-                words = [
-                    Cell(dataset.name, str(source), str(r.concept), str(r.anchor), r.delta, r.seed)
-                    for r in mine.itertuples()
-                ]
-                words_NKD = torch.stack([store.load(cell).vectors_KD for cell in words])
+                support, excluded = folder.known(dataset, str(source), target)
+                fitted = method.fit(models[str(source)].text, there.text, support, excluded)
+                words, words_NKD = folder.words(mine)
                 wanted |= dict(zip(words, fitted.wanted(words_NKD), strict=True))
             held_out = tasks[there.task].held_out(there, dataset)
             for kind, keys in KINDS.items():
                 groups: dict[tuple[str, ...], list[Cell]] = {}
                 for cell in wanted:
-                    values = {"concept": cell.concept, "anchor": cell.anchor, "source": cell.model}
-                    groups.setdefault(tuple(values[key] for key in keys), []).append(cell)
+                    of_cell = {"concept": cell.concept, "anchor": cell.anchor, "source": cell.model}
+                    groups.setdefault(tuple(of_cell[key] for key in keys), []).append(cell)
                 found_NKD = together(fitted, wanted, list(groups.values()), words_NKD.shape[1])
                 prompts = there.text.encode_words(there.prompt_template, found_NKD)
                 concepts = [group[0].concept for group in groups.values()]
@@ -107,7 +92,7 @@ def main() -> None:
                     for r in rows.itertuples()
                 ]
                 added.append(rows.assign(transfer=kind, value=values))
-    frame = pd.concat([frame.astype({"transfer": str}), *added], ignore_index=True)
+    frame = pd.concat([folder.frame, *added], ignore_index=True)
     estimates = {name: retention(frame, name) for name in [METHOD, *KINDS]}
     alone = estimates[METHOD]
     best = [  # of the models that a word may come from, the one whose words keep most

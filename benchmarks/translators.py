@@ -15,26 +15,17 @@ from pathlib import Path
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from benchmark_folder import BenchmarkFolder
 from sklearn.kernel_approximation import Nystroem
 from torch import Tensor, nn
 
-from vwtransfer import results
-from vwtransfer.config.saved import read_config
-from vwtransfer.datasets import left_out_of
-from vwtransfer.leaderboard.cheapest import CHEAPEST, MAX_WORDS, RIDGE_ALPHA, TEMPLATES
-from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
-from vwtransfer.models.suite import build
-from vwtransfer.models.support import support_of
-from vwtransfer.models.text_encoder import Encoded
-from vwtransfer.results.statistics import headline, retention
-from vwtransfer.study import LEFT_OUT, data_loading
+from vwtransfer.leaderboard.cheapest import CHEAPEST, MAX_WORDS, RIDGE_ALPHA, TEMPLATES, Mapped
+from vwtransfer.results.statistics import retention
 from vwtransfer.tasks.registry import tasks_of
 from vwtransfer.transfer.calibration_words import common_offset
 from vwtransfer.transfer.kept_readings import KeptReadings
-from vwtransfer.transfer.prompts import END, Bank, calibration_prompts, encoded_phrases
-from vwtransfer.transfer.readers import nearest_mean, ridge_reader
-from vwtransfer.words.cells import Cell
-from vwtransfer.words.store import WordStore
+from vwtransfer.transfer.prompts import END, calibration_prompts, encoded_phrases
+from vwtransfer.transfer.readers import Reader, nearest_mean, ridge_reader
 
 Translator = Callable[[Tensor], Tensor]  # what the source reads [N, F] -> the target, [N, G]
 CENTRES, WIDTH, STEPS, BATCH = 1000, 512, 1000, 512
@@ -107,36 +98,23 @@ def _network(y_BF: Tensor, x_BG: Tensor, linear: Translator, loss: str) -> Trans
     return translate
 
 
-def as_prompts(space: EmbeddingSpace, there: Bank, read_NG: Tensor) -> Prompts:
-    """Predicted outputs in place of a prompt's, as long as those of phrases."""
-    bank_BG = (there.read_BRF + there.reading.mean_RF)[:, 0]
-    out_NG = F.normalize(read_NG + there.reading.mean_RF[0], dim=-1) * bank_BG.norm(dim=-1).mean()
-    return Prompts({name: Encoded(pooled_NE=out_NG) for name in space.encoders})
+def _given(read_NG: Tensor) -> Reader:
+    """What was found already, whatever is read."""
+    return lambda read_NRF: read_NG[:, None]
 
 
 def main() -> None:
     """Prints retention of each map by how much text it was fitted on."""
-    folder, counts = Path(sys.argv[1]), [int(count) for count in sys.argv[2:]]
-    config = read_config(folder / "config.yaml")
-    suite, datasets = build(config, torch.device("cpu")), data_loading.opened(config)
-    tasks, store = tasks_of(config, suite), WordStore(folder / "words")
-    frame = headline(results.read(folder))
+    folder, counts = BenchmarkFolder(Path(sys.argv[1])), [int(count) for count in sys.argv[2:]]
+    models, tasks = folder.suite.models, tasks_of(folder.config, folder.suite)
     added, names = [], []
-    for source, target in config.direction:
-        here, there = suite.models[source], suite.models[target]
-        for dataset in datasets.values():
-            like = (frame["transfer"] == CHEAPEST[0]) & (frame["dataset"] == dataset.name)
-            like &= (frame["source_model"] == source) & (frame["target_model"] == target)
-            rows = frame[like]
-            words = [
-                Cell(dataset.name, source, str(row.concept), str(row.anchor), row.delta, row.seed)
-                for row in rows.itertuples()
-            ]
-            words_NKD = torch.stack([store.load(cell).vectors_KD for cell in words])
+    for source, target in folder.config.direction:
+        here, there = models[source], models[target]
+        for dataset in folder.datasets.values():
+            rows = folder.rows(CHEAPEST[0], dataset, target, source)
+            words, words_NKD = folder.words(rows)
             typed = [tuple(dataset.concepts[cell.concept].split()) for cell in words]
-            excluded = left_out_of(dataset, config.transfer.exclude)
-            support = support_of(here.text, there.text)
-            support = support.without(excluded, LEFT_OUT[config.transfer.exclude])
+            support, excluded = folder.known(dataset, source, target)
             held_out = tasks[there.task].held_out(there, dataset)
             for count in counts:
                 phrases = calibration_prompts(support, count, MAX_WORDS, excluded)
@@ -147,7 +125,7 @@ def main() -> None:
                 reading = source_bank.reading
                 with torch.no_grad():
                     word_NF = reading(words_NKD)[:, 0]
-                    offset_RF, _ = common_offset(folder, reading, excluded)
+                    offset_RF, _ = common_offset(folder.path, reading, excluded)
                     name_NF = encoded_phrases(here.text, TEMPLATES[0], typed)[:, 0]
                 asked = {
                     "words": word_NF,
@@ -157,21 +135,17 @@ def main() -> None:
                 y_BF, x_BG = source_bank.read_BRF[:, 0], target_bank.read_BRF[:, 0]
                 for kind, translate in translators(y_BF, x_BG):
                     for what, read_NF in asked.items():
-                        prompts = as_prompts(there.text, target_bank, translate(read_NF))
+                        found = _given(translate(read_NF))
+                        mapped = Mapped(source=source_bank, target=target_bank, linear=found)
+                        prompts = mapped.prompts(there.prompt_template, words_NKD)
                         concepts = [cell.concept for cell in words]
                         with torch.no_grad():
                             measured = tasks[there.task].measure(there, prompts, held_out, concepts)
-                        values = [
-                            each.values[metric]
-                            for each, metric in zip(
-                                measured, rows["metric"].astype(str), strict=True
-                            )
-                        ]
                         name = f"{kind} | {count:,} phrases | {what}"
                         names.append(name)
-                        added.append(rows.assign(transfer=name, value=values))
+                        added.append(folder.renamed(rows, name, measured))
                 print(f"{source} to {target}, {dataset.name}: {count:,} phrases", flush=True)
-    frame = pd.concat([frame.astype({"transfer": str}), *added], ignore_index=True)
+    frame = pd.concat([folder.frame, *added], ignore_index=True)
     for name in dict.fromkeys(names):
         kept = retention(frame, name)
         each = "; ".join(f"{a} to {b} {kept}" for (a, b), kept in kept.directions.items())
