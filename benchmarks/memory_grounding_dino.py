@@ -55,7 +55,7 @@ def counts(precision: torch.dtype) -> dict[str, float]:
 
         maps = encode()
         masks = [torch.ones_like(level[:, 0], dtype=torch.bool) for level in maps]
-        states_PLD = project_text(model, ids_PL).requires_grad_()
+        states_PLD = project_text(model.model, ids_PL).requires_grad_()
 
         def both_ways() -> None:
             fused(model, maps, masks, states_PLD, ids_PL).logits[

@@ -122,7 +122,8 @@ def _device(config: Config) -> str:
 
 def _model(model: Model) -> str:
     text = model.text
-    _ = getattr(model, "pipeline", None)  # of a generator `text` loads the text encoders alone
+    for whole in ("pipeline", "model"):  # `text` loads the text encoders alone
+        getattr(model, whole, None)
     encoders = [
         f"{len(encoder.vocabulary.ids):,} tokens of width {encoder.width}, prompts of up to "
         f"{encoder.vocabulary.context_length}"

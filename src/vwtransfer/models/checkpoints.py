@@ -238,6 +238,17 @@ def freeze(module: torch.nn.Module, device: torch.device) -> None:
     module.eval().requires_grad_(False).to(device)
 
 
+def share(tower: torch.nn.Module, model: torch.nn.Module) -> None:
+    """Lets a whole model read text by a tower that was loaded alone, in place of its own copy.
+
+    Args:
+        tower: its parts have the names that they have in the model.
+        model: what holds them there.
+    """
+    for name, part in (*tower.named_children(), *tower.named_parameters(recurse=False)):
+        setattr(model, name, part)
+
+
 def _is_path(source: str) -> bool:
     return source.startswith(("/", "./", "../", "~")) or source.count("/") > 1
 

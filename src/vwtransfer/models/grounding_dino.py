@@ -30,10 +30,10 @@ from vwtransfer.datasets import BOXES, Dataset, Example, training_examples
 from vwtransfer.errors import UserError
 from vwtransfer.models import grounding_fusion
 from vwtransfer.models.cache import ImageEncoder
-from vwtransfer.models.checkpoints import FILES
+from vwtransfer.models.checkpoints import FILES, share
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
-from vwtransfer.models.grounding_fusion import fused, project_images, project_text
+from vwtransfer.models.grounding_fusion import TextTower, fused, project_images, project_text
 from vwtransfer.models.grounding_photos import EncodedPhotos, Photo, batched, side_by_side
 from vwtransfer.models.text_encoder import Encoded
 from vwtransfer.models.vocabulary import Vocabulary, of_transformers
@@ -91,22 +91,29 @@ class GroundingDino(Frozen):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*set embed_dim")  # a matter of speed on a GPU
             model = self.pretrained(kind, self.settings.attention)
+        share(self.text_tower, model.model)
         grounding_fusion.row_by_row(model)
         if self.device.type == "cpu" and self.dtype != torch.float32:
             grounding_fusion.sample_in_float32(model)
-        if self.settings.compiled:
-            model.model.text_backbone.encoder.compile()
         return model
+
+    @cached_property
+    def text_tower(self) -> TextTower:
+        """BERT and `text_projection`, frozen; nothing else is loaded for them."""
+        tower: TextTower = self.pretrained(TextTower, self.settings.attention, config=self._config)
+        if self.settings.compiled:
+            tower.text_backbone.encoder.compile()
+        return tower
 
     @cached_property
     def text(self) -> EmbeddingSpace:
         """BERT behind `text_projection`, which reads a phrase off at its full stop."""
-        model = self.model
+        tower = self.text_tower
 
         def forward(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:
-            return Encoded(states_NLD=project_text(model, ids_NL), ids_NL=ids_NL)
+            return Encoded(states_NLD=project_text(tower, ids_NL), ids_NL=ids_NL)
 
-        bert = model.model.text_backbone
+        bert = tower.text_backbone
         embedding = bert.embeddings.word_embeddings
         return self.text_space(embedding, forward, bert.encoder.layer, only_pooled=False)
 

@@ -14,7 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoModel
 from transformers.models.grounding_dino.modeling_grounding_dino import (
+    SPECIAL_TOKENS,
+    GroundingDinoPreTrainedModel,
     generate_masks_with_special_tokens_and_transfer_map,
 )
 
@@ -41,16 +44,35 @@ def project_images(model: Any, pixels_BCHW: Tensor, mask_BHW: Tensor) -> list[Te
     return maps
 
 
-def project_text(model: Any, ids_NL: Tensor) -> Tensor:
-    """States [N, L, D] of the text encoder, as `text_projection` gives them."""
-    inner = model.model
-    seen_NLL, position_NL = generate_masks_with_special_tokens_and_transfer_map(
-        ids_NL, inner.special_tokens
-    )
-    states_NLW = inner.text_backbone(
+class TextTower(GroundingDinoPreTrainedModel):
+    """The parts of a GroundingDinoModel or MMGroundingDinoModel that read text, by its names.
+
+    Args:
+        config: of the whole model.
+    """
+
+    _keys_to_ignore_on_load_unexpected = (".*",)  # all that is not the tower's, without a report
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.text_backbone = AutoModel.from_config(config.text_config, add_pooling_layer=False)
+        self.text_projection = nn.Linear(config.text_config.hidden_size, config.d_model)
+        self.post_init()
+
+
+def project_text(tower: Any, ids_NL: Tensor) -> Tensor:
+    """States [N, L, D] of the text encoder, as `text_projection` gives them.
+
+    Args:
+        tower: a TextTower, or what holds its parts.
+        ids_NL: the tokens.
+    """
+    special = torch.tensor(SPECIAL_TOKENS, device=ids_NL.device)
+    seen_NLL, position_NL = generate_masks_with_special_tokens_and_transfer_map(ids_NL, special)
+    states_NLW = tower.text_backbone(
         ids_NL, seen_NLL[:, None], torch.zeros_like(ids_NL), position_NL
     ).last_hidden_state
-    states_NLD: Tensor = inner.text_projection(states_NLW)
+    states_NLD: Tensor = tower.text_projection(states_NLW)
     return states_NLD
 
 

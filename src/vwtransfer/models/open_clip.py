@@ -18,7 +18,14 @@ from vwtransfer.models.cache import ImageEncoder
 from vwtransfer.models.checkpoints import freeze, hub_folder
 from vwtransfer.models.embedding_space import EmbeddingSpace
 from vwtransfer.models.image_text import IMAGES_AT_ONCE, ImageTextModel, Sigmoid
-from vwtransfer.models.open_clip_text import reading, text_blocks, text_forward, token_embedding
+from vwtransfer.models.open_clip_text import (
+    load_text_tower,
+    reading,
+    share_text,
+    text_blocks,
+    text_forward,
+    token_embedding,
+)
 from vwtransfer.models.vocabulary import Vocabulary, of_open_clip
 
 WEIGHTS = (  # the preferred one first
@@ -65,8 +72,19 @@ class OpenClip(ImageTextModel):
                 f"local-dir:{self.folder}", precision="fp32", device="cpu", weights_only=True
             )
         model.to(self.dtype)
+        share_text(self.text_tower, model)
         freeze(model, self.device)
         return model, transform
+
+    @cached_property
+    def text_tower(self) -> Any:
+        """The text tower, frozen; nothing else is loaded for it."""
+        with self.checkpoint.loading():
+            weights = next(path for name in WEIGHTS if (path := self.folder / name).is_file())
+            tower = load_text_tower(json.loads(self._stated)["model_cfg"], weights)
+        tower.to(self.dtype)
+        freeze(tower, self.device)
+        return tower
 
     @property
     def model(self) -> Any:
@@ -81,9 +99,10 @@ class OpenClip(ImageTextModel):
     @cached_property
     def text(self) -> EmbeddingSpace:
         """The text tower, read at the end of the text, or at the last place."""
+        tower = self.text_tower
         with self.checkpoint.loading():
-            forward = text_forward(self.model, self.settings.compiled)
-        return self.text_space(token_embedding(self.model), forward, text_blocks(self.model))
+            forward = text_forward(tower, self.settings.compiled)
+        return self.text_space(token_embedding(tower), forward, text_blocks(tower))
 
     @cached_property
     def sigmoid(self) -> Sigmoid | None:

@@ -4,11 +4,14 @@ Shapes: N words, D embedding width, L tokens, E joint image-text width.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vwtransfer.models.checkpoints import share
 from vwtransfer.models.text_encoder import Encoded, Forward
 from vwtransfer.models.vocabulary import ReadPosition
 
@@ -33,6 +36,47 @@ def reading(text_config: Mapping[str, Any]) -> tuple[bool, ReadPosition]:
     if pooling not in READ_POSITIONS or text_config.get("hf_model_name"):
         raise ValueError("its text tower is read neither at one token nor by open_clip's own code")
     return not text_config.get("no_causal_mask", False), READ_POSITIONS[pooling]
+
+
+def load_text_tower(model_config: Mapping[str, Any], weights: Path) -> Any:
+    """The text tower of a checkpoint, by open_clip's own class.
+
+    Args:
+        model_config: `model_cfg` of its open_clip_config.json.
+        weights: the file with the whole model.
+
+    Raises:
+        RuntimeError: a tensor is missing or of another shape.
+    """
+    from open_clip.factory import load_state_dict
+    from open_clip.model import _build_text_tower
+
+    with torch.device("meta"):  # no weights are drawn that are overwritten at once
+        tower = _build_text_tower(
+            model_config["embed_dim"],
+            model_config["text_cfg"],
+            quick_gelu=model_config.get("quick_gelu", False),
+        )
+    held = load_state_dict(str(weights))
+    start = "text." if "text.positional_embedding" in held else ""
+    own = {name: held[start + name] for name in tower.state_dict() if start + name in held}
+    tower.load_state_dict(own, assign=True)
+    if tower.attn_mask is not None:
+        tower.attn_mask = tower.build_causal_mask()
+    return tower
+
+
+def share_text(tower: Any, model: Any) -> None:
+    """Lets a whole model read text by a tower that was loaded alone, in place of its own copy.
+
+    Args:
+        tower: of `load_text_tower`.
+        model: an open_clip CLIP or CustomTextCLIP.
+    """
+    if hasattr(model, "text"):
+        model.text = tower
+    else:
+        share(tower, model)
 
 
 def token_embedding(model: Any) -> nn.Embedding:

@@ -19,9 +19,10 @@ from torchvision.ops import box_convert, box_iou
 
 from vwtransfer.config import models as config
 from vwtransfer.datasets import BOXES, Box, Dataset, Example, training_examples
+from vwtransfer.errors import UserError
 from vwtransfer.models import owlv2_pixels
 from vwtransfer.models.cache import ImageEncoder
-from vwtransfer.models.checkpoints import CLIPS_TOKENS, FILES
+from vwtransfer.models.checkpoints import CLIPS_TOKENS, FILES, share
 from vwtransfer.models.embedding_space import EmbeddingSpace, Prompts
 from vwtransfer.models.frozen import Frozen
 from vwtransfer.models.text_encoder import Encoded
@@ -93,21 +94,38 @@ class Owlv2(Frozen):
         from transformers import Owlv2ForObjectDetection
 
         model = self.pretrained(Owlv2ForObjectDetection, self.settings.attention)
-        if self.settings.compiled:
-            model.owlv2.text_model.encoder.compile()
+        share(self.text_tower, model.owlv2)
         return model
+
+    @cached_property
+    def text_tower(self) -> Any:
+        """Its text model and projection, frozen; nothing else is loaded for them."""
+        from transformers import AutoConfig
+
+        from vwtransfer.models.text_towers import Owlv2TextTower
+
+        stated = self.checkpoint.read(AutoConfig)
+        if stated.model_type != "owlv2":  # CLIP's text model has the same names
+            raise UserError(
+                f"{self.checkpoint.key}.checkpoint={self.checkpoint.source} does not load: its "
+                f"config.json is of a model of type {stated.model_type!r}, not 'owlv2'."
+            )
+        tower = self.pretrained(Owlv2TextTower, self.settings.attention, config=stated)
+        if self.settings.compiled:
+            tower.text_model.encoder.compile()
+        return tower
 
     @cached_property
     def text(self) -> EmbeddingSpace:
         """The text tower, read at the end of the text."""
-        owlv2 = self.model.owlv2
+        tower = self.text_tower
 
         def forward(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:
-            pooled_ND = owlv2.text_model(input_ids=ids_NL).pooler_output
-            return Encoded(None, F.normalize(owlv2.text_projection(pooled_ND), dim=-1))
+            pooled_ND = tower.text_model(input_ids=ids_NL).pooler_output
+            return Encoded(None, F.normalize(tower.text_projection(pooled_ND), dim=-1))
 
-        embedding = owlv2.text_model.embeddings.token_embedding
-        return self.text_space(embedding, forward, owlv2.text_model.encoder.layers)
+        embedding = tower.text_model.embeddings.token_embedding
+        return self.text_space(embedding, forward, tower.text_model.encoder.layers)
 
     @torch.no_grad()
     def features(self, dataset: Dataset) -> TrainingRegions:

@@ -86,16 +86,26 @@ class Siglip(ImageTextModel):
         """The SiglipModel, frozen."""
         from transformers import SiglipModel
 
-        _ = self._stated  # refuses another class before its weights are read
+        tower = self.text_tower  # refuses another class before its weights are read
         model = self.pretrained(SiglipModel, self.settings.attention)
-        if self.settings.compiled:
-            model.text_model.encoder.compile()
+        model.text_model = tower
         return model
+
+    @cached_property
+    def text_tower(self) -> Any:
+        """The text model, frozen; nothing else is loaded for it."""
+        from vwtransfer.models.text_towers import SiglipTextTower
+
+        _ = self._stated  # refuses another class
+        tower = self.pretrained(SiglipTextTower, self.settings.attention)
+        if self.settings.compiled:
+            tower.encoder.compile()
+        return tower
 
     @cached_property
     def text(self) -> EmbeddingSpace:
         """The text tower, read at the last place."""
-        tower = self.model.text_model
+        tower = self.text_tower
 
         def forward(ids_NL: Tensor, mask_NL: Tensor | None) -> Encoded:
             pooled_NE = tower(input_ids=ids_NL, attention_mask=mask_NL).pooler_output

@@ -130,7 +130,7 @@ def grounding_loss(
         asked = asker.ask(chance.python, rows_B.tolist())
         pixels_BCHW = normalized(pool.images_BCHW[rows_B])
         maps = project_images(model, pixels_BCHW, torch.ones_like(pixels_BCHW[:, 0]).long())
-        text_PLD = project_text(model, asked.ids_PL)
+        text_PLD = project_text(model.model, asked.ids_PL)
         cells_BRD = maps[0].flatten(2).transpose(1, 2)
         own = [level[asked.image_P] for level in maps]
         masks = [torch.ones_like(level[:, 0], dtype=torch.bool) for level in own]

@@ -42,7 +42,7 @@ def detections(
 ) -> Iterator[dict[str, Tensor]]:
     """The best boxes of each image over all names, each asked for alone."""
     given = processor.tokenizer([f"{name}." for name in names], padding=True, return_tensors="pt")
-    states_CLD = project_text(model, given.input_ids)
+    states_CLD = project_text(model.model, given.input_ids)
     for start in range(0, len(images), AT_ONCE):
         part = images[start : start + AT_ONCE]
         pixels = processor.image_processor(part, return_tensors="pt")
