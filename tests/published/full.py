@@ -156,8 +156,10 @@ def _loss(found: Any) -> str:
     count = 2 if found.task == "classification" else 1  # an image of another concept too
     batch = found.batches(features, cell)[:, :count]
     ours = found.loss(word[None], features, batch, [cell], 0)[0]
-    difference = (ours - written_out.loss(found, images, cell, batch[0].tolist(), word, 0)).abs()
-    assert difference < 1e-4, difference
+    other = written_out.loss(found, images, cell, batch[0].tolist(), word, 0)
+    difference = (ours - other).abs()
+    # Grounding DINO's is a sum over 900 queries, some 300: rounding grows with it
+    assert difference < 1e-4 * max(1.0, other.abs().item()), (ours, other)
     return f"loss {ours.item():.4f}, off by {difference.item():.0e}"
 
 
