@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel
+from transformers import initialization as init
 from transformers.models.grounding_dino.modeling_grounding_dino import (
     SPECIAL_TOKENS,
     GroundingDinoPreTrainedModel,
@@ -57,7 +58,13 @@ class TextTower(GroundingDinoPreTrainedModel):
         super().__init__(config)
         self.text_backbone = AutoModel.from_config(config.text_config, add_pooling_layer=False)
         self.text_projection = nn.Linear(config.text_config.hidden_size, config.d_model)
+        self.special_tokens = nn.Buffer(torch.empty(len(SPECIAL_TOKENS)).long(), persistent=False)
         self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:  # the library calls it as it loads
+        if module is self:
+            init.copy_(self.special_tokens, torch.tensor(SPECIAL_TOKENS))
+        super()._init_weights(module)
 
 
 def project_text(tower: Any, ids_NL: Tensor) -> Tensor:
@@ -67,8 +74,9 @@ def project_text(tower: Any, ids_NL: Tensor) -> Tensor:
         tower: a TextTower, or what holds its parts.
         ids_NL: the tokens.
     """
-    special = torch.tensor(SPECIAL_TOKENS, device=ids_NL.device)
-    seen_NLL, position_NL = generate_masks_with_special_tokens_and_transfer_map(ids_NL, special)
+    seen_NLL, position_NL = generate_masks_with_special_tokens_and_transfer_map(
+        ids_NL, tower.special_tokens
+    )
     states_NLW = tower.text_backbone(
         ids_NL, seen_NLL[:, None], torch.zeros_like(ids_NL), position_NL
     ).last_hidden_state
