@@ -41,6 +41,7 @@ GROUPS: Mapping[str, Chosen] = {
     "classification to generation": between("classification", "generation"),
     "from detection": lambda a, b: TASK[a] == "detection",
     "from tiny_owlv2": lambda a, b: a == "tiny_owlv2",
+    "from tiny_grounding_dino": lambda a, b: a == "tiny_grounding_dino",
     "CLIPs": of_clips,
     "other kinds": lambda a, b: not of_clips(a, b),
     "CLIPs, with tiny_sd_b": lambda a, b: of_clips(a, b) and "tiny_sd_b" in (a, b),
